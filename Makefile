@@ -1,0 +1,37 @@
+# The commands of this checkout. make, make help: what there is.
+PYTHON ?= python3
+ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
+IN := cd "$(ROOT)" &&
+RUN := .local/venv/bin/python
+
+help:  ## show this
+	@$(IN) grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
+
+install:  ## set the checkout up (the other commands do it by themselves)
+	@$(IN) $(PYTHON) demo/install.py demo
+
+install-tests:
+	@$(IN) $(PYTHON) demo/install.py tests
+
+demo: install  ## run the platform and Airflow; ONESHOT=1: one operating day, then stop
+	@$(IN) $(RUN) -m demo $(if $(ONESHOT),--oneshot)
+
+test: install-tests  ## run every check and test; ARGS="-k name" narrows it down
+	@$(IN) $(RUN) -m tests $(ARGS)
+
+check-platform: install  ## compare a platform's database with the source contract
+	@$(IN) $(RUN) -m include.platform check
+
+docs: install-tests  ## write the generated documentation again
+	@$(IN) $(RUN) -m tests.docs
+
+bench: install-tests  ## measure against peers; ONLY=name runs one
+	@$(IN) $(RUN) -m benchmarks $(ONLY)
+
+lock: install-tests  ## write constraints.txt again after a change of a requirements.txt
+	@$(IN) $(RUN) -m tests.lock
+
+format: install-tests  ## format and fix the code
+	@$(IN) $(RUN) -m ruff format . && $(RUN) -m ruff check --fix .
+
+.PHONY: help install install-tests demo test check-platform docs bench lock format

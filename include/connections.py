@@ -1,0 +1,236 @@
+"""Turns a connection id into a client.
+
+A connection is an Airflow connection; without Airflow it is the environment variable that Airflow would read too,
+AIRFLOW_CONN_<ID>, as a URI or as JSON. Secrets live in connections only: nothing here prints a password.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from include.outcome import ConfigurationError, SourceUnavailable
+from include.settings import ROOT
+
+if TYPE_CHECKING:
+    import fsspec
+    import psycopg
+    import redis
+
+CONNECTIONS = {
+    "platform_db": "the platform's database, as a role that may only read the source contract",
+    "platform_db_maintenance": "the platform's database, as a role that may vacuum and prune",
+    "platform_redis": "the platform's Redis",
+    "platform_chain": "the JSON-RPC endpoint of the platform's chain",
+    "platform_web": "the platform's public web address",
+    "platform_logs": "the folder of the platform's logs",
+    "backups": "the folder of the platform's backups",
+    "archive": "the folder or object storage that pruned rows are archived to",
+    "reports": "the folder or object storage that reports are written to",
+    "warehouse": "the operations warehouse, as the role that writes it",
+    "warehouse_reader": "the operations warehouse, as the role that reads it",
+    "warehouse_owner": "the operations warehouse, as the role that migrates it",
+}
+"""Every connection of the collection and what it is; docs and the set-up are checked against it."""
+
+
+@dataclass(frozen=True)
+class ConnectionDetails:
+    """What a connection says; the password is left out of its representation."""
+
+    connection_id: str
+    kind: str
+    host: str = ""
+    port: int | None = None
+    login: str = ""
+    password: str = field(default="", repr=False)
+    schema: str = ""
+    extra: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+def details(connection_id: str) -> ConnectionDetails:
+    """Look a connection up, in the environment first and then in Airflow.
+
+    Raises ConfigurationError when there is none or when it cannot be read.
+    """
+    variable = f"AIRFLOW_CONN_{connection_id.upper()}"
+    if value := os.environ.get(variable):
+        return _read(connection_id, variable, value)
+    if "airflow" in sys.modules:
+        return _from_airflow(connection_id)
+    raise _missing(connection_id)
+
+
+def _missing(connection_id: str) -> ConfigurationError:
+    what = CONNECTIONS.get(connection_id, "a connection")
+    return ConfigurationError(
+        f"the connection {connection_id} ({what}) is not defined; "
+        f"set AIRFLOW_CONN_{connection_id.upper()} or add it in Airflow under Admin, Connections"
+    )
+
+
+def _read(connection_id: str, variable: str, value: str) -> ConnectionDetails:
+    try:
+        if value.lstrip().startswith("{"):
+            found = json.loads(value)
+            extra = found.get("extra") or {}
+            return ConnectionDetails(
+                connection_id,
+                found["conn_type"],
+                found.get("host") or "",
+                int(found["port"]) if found.get("port") else None,
+                found.get("login") or "",
+                found.get("password") or "",
+                found.get("schema") or "",
+                json.loads(extra) if isinstance(extra, str) else extra,
+            )
+        parts = urlsplit(value)
+        if not parts.scheme:
+            raise ValueError
+        return ConnectionDetails(
+            connection_id,
+            parts.scheme,
+            unquote(parts.hostname or ""),
+            parts.port,
+            unquote(parts.username or ""),
+            unquote(parts.password or ""),
+            unquote(parts.path.removeprefix("/")),
+            dict(parse_qsl(parts.query)),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ConfigurationError(
+            f"{variable} is neither a connection URI nor a JSON object with conn_type; correct it"
+        ) from None
+
+
+def _from_airflow(connection_id: str) -> ConnectionDetails:
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        found = Connection.get(connection_id)
+    except AirflowNotFoundException:
+        raise _missing(connection_id) from None
+    return ConnectionDetails(
+        connection_id,
+        found.conn_type,
+        found.host or "",
+        found.port,
+        found.login or "",
+        found.password or "",
+        found.schema or "",
+        found.extra_dejson,
+    )
+
+
+def _statement_timeout() -> timedelta | None:
+    """The running task's execution timeout, so that a task that is ended leaves no query behind."""
+    if "airflow" not in sys.modules:
+        return None
+    from airflow.sdk import get_current_context
+
+    try:
+        timeout = get_current_context()["task"].execution_timeout
+    except RuntimeError:
+        return None
+    return timeout if isinstance(timeout, timedelta) else None
+
+
+def postgres_url(connection_id: str) -> str:
+    """Return the libpq URL of a Postgres connection, with its password. Raises ConfigurationError."""
+    found = details(connection_id)
+    if found.kind not in ("postgres", "postgresql"):
+        raise ConfigurationError(f"the connection {connection_id} is of type {found.kind}; it must be postgres")
+    login = quote(found.login, safe="")
+    password = f":{quote(found.password, safe='')}" if found.password else ""
+    options = "&".join(
+        f"{key}={quote(str(value), safe='')}" for key, value in found.extra.items() if key.startswith(("ssl", "options"))
+    )
+    port = f":{found.port}" if found.port else ""
+    return f"postgresql://{login}{password}@{found.host}{port}/{found.schema}" + (f"?{options}" if options else "")
+
+
+def postgres(
+    connection_id: str, *, autocommit: bool = False, statement_timeout: timedelta | None = None
+) -> psycopg.Connection[Any]:
+    """Open a Postgres connection in UTC.
+
+    ``statement_timeout`` bounds each statement on the server; without it the running task's execution timeout does.
+    Raises ConfigurationError (undefined or refused credentials) or SourceUnavailable (cannot be reached).
+    """
+    import psycopg
+
+    found = details(connection_id)
+    timeout = statement_timeout or _statement_timeout()
+    options = "-c timezone=UTC"
+    if timeout:
+        options += f" -c statement_timeout={int(timeout.total_seconds() * 1000)}"
+    if given := found.extra.get("options"):
+        options += f" {given}"
+    try:
+        return psycopg.connect(
+            postgres_url(connection_id),
+            autocommit=autocommit,
+            connect_timeout=10,
+            application_name=f"gold-escrow-operations:{connection_id}",
+            options=options,
+        )
+    except psycopg.OperationalError as error:
+        where = f"{connection_id} ({found.host}:{found.port or 5432}/{found.schema})"
+        text = str(error)
+        if "authentication failed" in text or "does not exist" in text:
+            raise ConfigurationError(f"{where} refused the connection: its login, password or database is wrong") from None
+        raise SourceUnavailable(f"{where} cannot be reached") from None
+
+
+def redis(connection_id: str = "platform_redis", *, timeout_seconds: float = 5.0) -> redis.Redis:
+    """Return a Redis client; it connects at its first command. Raises ConfigurationError when undefined."""
+    import redis as library
+
+    found = details(connection_id)
+    return library.Redis(
+        host=found.host,
+        port=found.port or 6379,
+        db=int(found.schema or found.extra.get("db", 0) or 0),
+        username=found.login or None,
+        password=found.password or None,
+        ssl=str(found.extra.get("ssl", "")).lower() == "true" or found.kind == "rediss",
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        decode_responses=True,
+    )
+
+
+def web_url(connection_id: str) -> str:
+    """Return the base URL of an HTTP connection, without a slash at its end. Raises ConfigurationError."""
+    found = details(connection_id)
+    scheme = "https" if found.kind == "https" or found.schema == "https" else "http"
+    if not found.host:
+        raise ConfigurationError(f"the connection {connection_id} names no host; set it, for example http://example.org")
+    port = f":{found.port}" if found.port else ""
+    path = "" if found.schema in ("", "http", "https") else f"/{found.schema.strip('/')}"
+    return f"{scheme}://{found.host}{port}{path}"
+
+
+def folder(connection_id: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """Return the file system and the path of a folder connection.
+
+    The connection's extra holds ``path`` (a local folder, relative to the checkout unless absolute) or ``url`` (any
+    fsspec URL, such as s3://bucket/prefix) and, for object storage, ``storage_options``. Raises ConfigurationError.
+    """
+    import fsspec
+
+    found = details(connection_id)
+    if path := found.extra.get("path"):
+        return fsspec.filesystem("file", auto_mkdir=True), str(ROOT / str(path))
+    if url := found.extra.get("url"):
+        try:
+            return fsspec.core.url_to_fs(str(url), **found.extra.get("storage_options", {}))
+        except (ImportError, ValueError) as error:
+            raise ConfigurationError(f"the connection {connection_id} cannot open {url}: {error}") from None
+    raise ConfigurationError(f'the connection {connection_id} needs an extra of {{"path": …}} or {{"url": …}}')

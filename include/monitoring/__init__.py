@@ -1,0 +1,1 @@
+"""Chapter "Monitoring Procedures" and the checklists."""

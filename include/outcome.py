@@ -1,0 +1,58 @@
+"""The vocabulary that every room shares: outcomes of checks, classes of incidents, and the errors people must act on."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """Result of one check. ``UNKNOWN`` means that the check could not be made; it never counts as ``OK``."""
+
+    OK = "ok"
+    WARNING = "warning"
+    CRITICAL = "critical"
+    UNKNOWN = "unknown"
+    NOT_APPLICABLE = "not_applicable"
+
+
+_SEVERITY = {
+    Outcome.NOT_APPLICABLE: 0,
+    Outcome.OK: 1,
+    Outcome.UNKNOWN: 2,
+    Outcome.WARNING: 3,
+    Outcome.CRITICAL: 4,
+}
+
+
+def worst(outcomes: list[Outcome]) -> Outcome:
+    """Return the outcome that a reader must see first.
+
+    A known problem outranks an unknown, and an unknown outranks ok. No outcomes at all are ``UNKNOWN``:
+    nothing was checked.
+    """
+    return max(outcomes, key=_SEVERITY.__getitem__, default=Outcome.UNKNOWN)
+
+
+class IncidentClass(StrEnum):
+    """Incident classes of the guide, "Incident Classification": P0 critical, P1 high, P2 medium, P3 low."""
+
+    P0 = "P0"
+    P1 = "P1"
+    P2 = "P2"
+    P3 = "P3"
+
+
+class Completeness(StrEnum):
+    """How much of a subject's source was there on a day."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    MISSING = "missing"
+
+
+class ConfigurationError(Exception):
+    """Something that a person must correct; trying again does not help. The message names the thing and the remedy."""
+
+
+class SourceUnavailable(Exception):
+    """A system could not be reached just now; trying again may help. The message names the system."""

@@ -1,0 +1,1 @@
+"""Chapter "Reporting & Metrics"."""

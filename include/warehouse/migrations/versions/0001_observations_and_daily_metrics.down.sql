@@ -1,0 +1,15 @@
+DROP TABLE ops.daily_feedback;
+DROP TABLE ops.daily_support;
+DROP TABLE ops.daily_revenue;
+DROP TABLE ops.daily_transactions;
+DROP TABLE ops.daily_user_sketch;
+DROP TABLE ops.daily_users;
+DROP TABLE ops.daily_error;
+DROP TABLE ops.hourly_latency;
+DROP TABLE ops.hourly_traffic;
+DROP TABLE ops.daily_traffic;
+DROP TABLE ops.daily_uptime;
+DROP TABLE ops.metric_write;
+DROP TABLE ops.daily_subject;
+DROP TABLE ops.maintenance_window;
+DROP TABLE ops.observation;

@@ -1,0 +1,9 @@
+DROP TABLE ops.rollup_feedback;
+DROP TABLE ops.rollup_support;
+DROP TABLE ops.rollup_revenue;
+DROP TABLE ops.rollup_transactions;
+DROP TABLE ops.rollup_users;
+DROP TABLE ops.rollup_error;
+DROP TABLE ops.rollup_traffic;
+DROP TABLE ops.rollup_uptime;
+DROP TABLE ops.rollup;

@@ -1,0 +1,1 @@
+"""Tests of the collection, on real servers; they mirror the folders of the code."""

@@ -1,0 +1,118 @@
+"""Real servers for every test: one embedded cluster, Redis and EVM node per run, databases of one's own per test.
+
+The controlling process of a run starts the servers and stops them; its workers find them through the environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from demo.databases import Databases
+from demo.processes import Processes
+from demo.servers import Chain, Postgres, Redis
+
+_SERVERS = "TESTS_SERVERS"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the servers, in the controlling process only."""
+    if hasattr(config, "workerinput") or config.option.collectonly or _SERVERS in os.environ:
+        return
+    for name in [name for name in os.environ if name.startswith(("AIRFLOW_CONN_", "OPERATIONS__"))]:
+        del os.environ[name]
+    folder = Path(tempfile.mkdtemp(prefix="gold-escrow-tests-"))
+    folder.chmod(0o755)
+    processes = Processes(folder / "processes.json")
+    config.stash[_PROCESSES] = processes
+    postgres = Postgres(processes, folder / "postgres").start()
+    Databases(postgres, folder).create_roles()
+    redis, chain = Redis(processes, folder / "redis").start(), Chain(processes, folder / "chain").start()
+    os.environ[_SERVERS] = json.dumps(
+        {"folder": str(folder), "postgres": postgres.port, "redis": redis.port, "chain": chain.port}
+    )
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the servers and remove what they kept."""
+    if (processes := config.stash.get(_PROCESSES, None)) is not None:
+        processes.stop_all()
+        folder = Path(json.loads(os.environ.pop(_SERVERS))["folder"])
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_PROCESSES = pytest.StashKey[Processes]()
+
+
+@pytest.fixture(scope="session")
+def servers() -> dict[str, int | str]:
+    """Folder and ports of the run's servers: folder, postgres, redis, chain."""
+    found: dict[str, int | str] = json.loads(os.environ[_SERVERS])
+    return found
+
+
+@pytest.fixture(scope="session")
+def databases(servers: dict[str, int | str]) -> Databases:
+    """The run's cluster with its roles; ``databases.create`` makes a database."""
+    folder = Path(str(servers["folder"]))
+    postgres = Postgres(Processes(folder / "unused.json"), folder / "postgres")
+    postgres.port = int(servers["postgres"])
+    return Databases(postgres, folder)
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, servers: dict[str, int | str], tmp_path: Path) -> pytest.MonkeyPatch:
+    """Connections to the run's Redis and EVM node and to folders of the test's own."""
+    for name in ("platform_logs", "backups", "archive", "reports"):
+        (tmp_path / name).mkdir()
+        value = json.dumps({"conn_type": "fs", "extra": {"path": str(tmp_path / name)}})
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", value)
+    monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://127.0.0.1:{servers['redis']}/0")
+    monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_CHAIN", f"http://127.0.0.1:{servers['chain']}")
+    monkeypatch.setenv("OPERATIONS__INCIDENTS__SPOOL", str(tmp_path / "spool" / "signals.jsonl"))
+    from include.settings import settings
+
+    settings.cache_clear()
+    return monkeypatch
+
+
+@pytest.fixture(scope="session")
+def warehouse_template(databases: Databases) -> str:
+    """A migrated warehouse that tests copy (a copy takes milliseconds, a migration does not)."""
+    from include.warehouse import migrate
+
+    name = f"warehouse_template_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    databases.create(name, "warehouse_owner")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_WAREHOUSE_OWNER", databases.url(name, "warehouse_owner"))
+        migrate.upgrade()
+    return name
+
+
+@pytest.fixture
+def warehouse(
+    databases: Databases, warehouse_template: str, environment: pytest.MonkeyPatch
+) -> Iterator[psycopg.Connection]:
+    """An empty, migrated warehouse of the test's own; yields an autocommit connection as its owner.
+
+    The connections warehouse, warehouse_reader and warehouse_owner lead to it.
+    """
+    name = f"warehouse_{uuid.uuid4().hex[:12]}"
+    databases.create(name, "warehouse_owner", template=warehouse_template)
+    for connection, role in (
+        ("WAREHOUSE", "warehouse_writer"),
+        ("WAREHOUSE_READER", "warehouse_reader"),
+        ("WAREHOUSE_OWNER", "warehouse_owner"),
+    ):
+        environment.setenv(f"AIRFLOW_CONN_{connection}", databases.url(name, role))
+    with psycopg.connect(databases.url(name, "warehouse_owner"), autocommit=True) as owner:
+        yield owner
+    databases.drop(name)

@@ -1,0 +1,70 @@
+"""The migrations go up and down, leave nothing behind, and explain every column."""
+
+import psycopg
+import pytest
+
+from demo.databases import Databases
+from include.outcome import ConfigurationError, SourceUnavailable
+from include.warehouse import migrate
+
+TABLES = """
+    SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'ops' AND c.relkind = 'r' AND c.relname <> 'alembic_version'
+"""
+
+
+def _one(connection: psycopg.Connection, query: str) -> object:
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def test_up_down_and_up_again(warehouse: psycopg.Connection) -> None:
+    assert _one(warehouse, TABLES) == 32
+    assert migrate.upgrade() == [], "the newest schema is not migrated again"
+    migrate.downgrade("base")
+    assert _one(warehouse, TABLES) == 0
+    assert _one(warehouse, "SELECT count(*) FROM pg_proc WHERE pronamespace = 'ops'::regnamespace") == 0
+    assert [name[:4] for name in migrate.upgrade()] == ["0001", "0002", "0003", "0004"]
+    assert _one(warehouse, TABLES) == 32
+
+
+def test_every_table_and_column_has_a_comment(warehouse: psycopg.Connection) -> None:
+    silent = warehouse.execute(
+        """
+        SELECT c.relname, a.attname FROM pg_class c
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum >= 0 AND NOT a.attisdropped
+        WHERE c.relnamespace = 'ops'::regnamespace AND c.relkind IN ('r', 'v') AND col_description(c.oid, a.attnum) IS NULL
+        UNION ALL
+        SELECT c.relname, NULL FROM pg_class c
+        WHERE c.relnamespace = 'ops'::regnamespace AND c.relkind IN ('r', 'v') AND obj_description(c.oid) IS NULL
+        """
+    ).fetchall()
+    assert silent == []
+
+
+def test_roles_may_do_their_work_and_no_more(warehouse: psycopg.Connection, databases: Databases) -> None:
+    name = warehouse.info.dbname
+    with psycopg.connect(databases.url(name, "warehouse_writer"), autocommit=True) as writer:
+        writer.execute("INSERT INTO ops.daily_feedback VALUES ('2026-10-03', 1, 5, 0, 0, 0, 0, 1)")
+        for refused in (
+            "CREATE TABLE ops.x ()",
+            "DROP TABLE ops.report",
+            "UPDATE ops.alembic_version SET version_num = 'x'",
+            "DELETE FROM ops.signal",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                writer.execute(refused)
+    with psycopg.connect(databases.url(name, "warehouse_reader"), autocommit=True) as reader:
+        assert _one(reader, "SELECT rating_average FROM ops.daily_feedback") == 5
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute("DELETE FROM ops.daily_feedback")
+
+
+def test_a_wrong_connection_is_one_sentence(environment: pytest.MonkeyPatch, databases: Databases) -> None:
+    environment.setenv("AIRFLOW_CONN_WAREHOUSE_OWNER", databases.postgres.url("nowhere"))
+    with pytest.raises(ConfigurationError, match="warehouse_owner .* refused the connection"):
+        migrate.upgrade()
+    environment.setenv("AIRFLOW_CONN_WAREHOUSE_OWNER", "postgresql://x:y@127.0.0.1:1/warehouse")
+    with pytest.raises(SourceUnavailable, match="warehouse_owner .* cannot be reached"):
+        migrate.upgrade()
