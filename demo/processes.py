@@ -157,7 +157,7 @@ class Processes:
 def _started_at(pid: int) -> str | None:
     """Start time of a process, so that a recycled process id is not taken for ours."""
     try:
-        if os.path.exists("/proc"):
+        if Path("/proc/self/stat").exists():
             return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
         found = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
         return found.stdout.strip() or None

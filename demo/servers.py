@@ -13,6 +13,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -73,7 +74,7 @@ class Postgres:
             self._initialise()
         (self.data / "postmaster.pid").unlink(missing_ok=True)  # left by a killed run; its processes are swept
         self.port = free_port()
-        command = [
+        command: list[str | Path] = [
             self.binaries / "postgres", "-D", self.data, "-p", str(self.port),
             "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off",
             "-c", "full_page_writes=off", "-c", "shared_buffers=128MB", "-c", "max_connections=120",
@@ -144,8 +145,21 @@ class Redis:
             raise StartError(f"{binary} is missing; run make install")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
-        command = [binary, "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--dir", self.folder,
-                   "--maxmemory", "64mb", "--maxmemory-policy", "volatile-lru"]  # fmt: skip
+        command: list[str | Path] = [
+            binary,
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--save",
+            "",
+            "--dir",
+            self.folder,
+            "--maxmemory",
+            "64mb",
+            "--maxmemory-policy",
+            "volatile-lru",
+        ]
         self.process = self.processes.start("Redis", command, log=self.folder / "redis.log")
         self.processes.wait_until(self.process, lambda: listens(self.port), seconds=15)
         return self
@@ -160,9 +174,13 @@ class Redis:
 class Chain:
     """The EVM node anvil, keeping its state in a file between starts."""
 
-    def __init__(self, processes: Processes, folder: Path) -> None:
-        """Keep the chain's state in ``folder``; nothing is started yet."""
-        self.processes, self.folder, self.port = processes, folder, 0
+    def __init__(self, processes: Processes, folder: Path, *, genesis: datetime | None = None) -> None:
+        """Keep the chain's state in ``folder``; nothing is started yet.
+
+        ``genesis`` (aware, the present by default) is the time of a new chain's first block: history can be written
+        from there on.
+        """
+        self.processes, self.folder, self.port, self.genesis = processes, folder, 0, genesis
         self.process: Process | None = None
 
     @property
@@ -178,8 +196,20 @@ class Chain:
             raise StartError(f"anvil is missing under {packages}; run make install")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
-        command = [binary, "--host", "127.0.0.1", "--port", str(self.port), "--state", self.folder / "state.json",
-                   "--order", "fifo"]  # fmt: skip
+        state = self.folder / "state.json"
+        command: list[str | Path] = [
+            binary,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--state",
+            state,
+            "--order",
+            "fifo",
+        ]
+        if self.genesis is not None and not state.exists():
+            command += ["--timestamp", str(int(self.genesis.timestamp()))]
         self.process = self.processes.start("anvil", command, log=self.folder / "anvil.log")
         self.processes.wait_until(self.process, lambda: listens(self.port), seconds=15)
         return self

@@ -20,7 +20,7 @@ from include.settings import ROOT
 if TYPE_CHECKING:
     import fsspec
     import psycopg
-    import redis
+    from redis import Redis
 
 CONNECTIONS = {
     "platform_db": "the platform's database, as a role that may only read the source contract",
@@ -149,14 +149,20 @@ def postgres_url(connection_id: str) -> str:
     login = quote(found.login, safe="")
     password = f":{quote(found.password, safe='')}" if found.password else ""
     options = "&".join(
-        f"{key}={quote(str(value), safe='')}" for key, value in found.extra.items() if key.startswith(("ssl", "options"))
+        f"{key}={quote(str(value), safe='')}"
+        for key, value in found.extra.items()
+        if key.startswith(("ssl", "options"))
     )
     port = f":{found.port}" if found.port else ""
     return f"postgresql://{login}{password}@{found.host}{port}/{found.schema}" + (f"?{options}" if options else "")
 
 
 def postgres(
-    connection_id: str, *, autocommit: bool = False, statement_timeout: timedelta | None = None
+    connection_id: str,
+    *,
+    autocommit: bool = False,
+    statement_timeout: timedelta | None = None,
+    connect_timeout_seconds: int = 10,
 ) -> psycopg.Connection[Any]:
     """Open a Postgres connection in UTC.
 
@@ -176,7 +182,7 @@ def postgres(
         return psycopg.connect(
             postgres_url(connection_id),
             autocommit=autocommit,
-            connect_timeout=10,
+            connect_timeout=connect_timeout_seconds,
             application_name=f"gold-escrow-operations:{connection_id}",
             options=options,
         )
@@ -184,16 +190,18 @@ def postgres(
         where = f"{connection_id} ({found.host}:{found.port or 5432}/{found.schema})"
         text = str(error)
         if "authentication failed" in text or "does not exist" in text:
-            raise ConfigurationError(f"{where} refused the connection: its login, password or database is wrong") from None
+            raise ConfigurationError(
+                f"{where} refused the connection: its login, password or database is wrong"
+            ) from None
         raise SourceUnavailable(f"{where} cannot be reached") from None
 
 
-def redis(connection_id: str = "platform_redis", *, timeout_seconds: float = 5.0) -> redis.Redis:
+def redis(connection_id: str = "platform_redis", *, timeout_seconds: float = 5.0) -> Redis:
     """Return a Redis client; it connects at its first command. Raises ConfigurationError when undefined."""
-    import redis as library
+    from redis import Redis
 
     found = details(connection_id)
-    return library.Redis(
+    return Redis(
         host=found.host,
         port=found.port or 6379,
         db=int(found.schema or found.extra.get("db", 0) or 0),
@@ -211,7 +219,9 @@ def web_url(connection_id: str) -> str:
     found = details(connection_id)
     scheme = "https" if found.kind == "https" or found.schema == "https" else "http"
     if not found.host:
-        raise ConfigurationError(f"the connection {connection_id} names no host; set it, for example http://example.org")
+        raise ConfigurationError(
+            f"the connection {connection_id} names no host; set it, for example http://example.org"
+        )
     port = f":{found.port}" if found.port else ""
     path = "" if found.schema in ("", "http", "https") else f"/{found.schema.strip('/')}"
     return f"{scheme}://{found.host}{port}{path}"
@@ -230,7 +240,8 @@ def folder(connection_id: str) -> tuple[fsspec.AbstractFileSystem, str]:
         return fsspec.filesystem("file", auto_mkdir=True), str(ROOT / str(path))
     if url := found.extra.get("url"):
         try:
-            return fsspec.core.url_to_fs(str(url), **found.extra.get("storage_options", {}))
+            files, path = fsspec.core.url_to_fs(str(url), **found.extra.get("storage_options", {}))
         except (ImportError, ValueError) as error:
             raise ConfigurationError(f"the connection {connection_id} cannot open {url}: {error}") from None
+        return files, path
     raise ConfigurationError(f'the connection {connection_id} needs an extra of {{"path": …}} or {{"url": …}}')

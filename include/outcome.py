@@ -1,4 +1,4 @@
-"""The vocabulary that every room shares: outcomes of checks, classes of incidents, and the errors people must act on."""
+"""The vocabulary that every room shares: outcomes of checks, classes of incidents, errors that people act on."""
 
 from __future__ import annotations
 
@@ -56,3 +56,7 @@ class ConfigurationError(Exception):
 
 class SourceUnavailable(Exception):
     """A system could not be reached just now; trying again may help. The message names the system."""
+
+
+class MaintenanceFailed(Exception):
+    """A maintenance act did not have its effect, or its effect could not be proven. The message says what and why."""

@@ -148,6 +148,7 @@ class Schedules(Section):
     """Cron expressions in the platform's time zone."""
 
     platform_watch: str
+    incident_watch: str
     daily_metrics: str
     daily_maintenance: str
 
@@ -157,7 +158,6 @@ class Schedules(Section):
         if len(value.split()) != 5:
             raise ValueError("it is not a cron expression of five fields")
         return value
-
 
     @field_validator("daily_metrics")
     @classmethod
@@ -178,7 +178,11 @@ class Settings(BaseSettings):
     """The whole configuration."""
 
     model_config = SettingsConfigDict(
-        env_prefix="OPERATIONS__", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+        env_prefix="OPERATIONS__",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
     )
 
     platform: Platform
@@ -199,8 +203,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class names it
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file."""
         return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=_file()))

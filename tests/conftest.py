@@ -8,9 +8,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 
 import psycopg
@@ -24,8 +28,11 @@ _SERVERS = "TESTS_SERVERS"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the servers, in the controlling process only."""
-    if hasattr(config, "workerinput") or config.option.collectonly or _SERVERS in os.environ:
+    """Start the servers, in the controlling process only; point each worker's Airflow at a place of its own."""
+    if hasattr(config, "workerinput"):
+        _configure_airflow(config.workerinput["workerid"])
+        return
+    if config.option.collectonly or _SERVERS in os.environ:
         return
     for name in [name for name in os.environ if name.startswith(("AIRFLOW_CONN_", "OPERATIONS__"))]:
         del os.environ[name]
@@ -39,6 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[_SERVERS] = json.dumps(
         {"folder": str(folder), "postgres": postgres.port, "redis": redis.port, "chain": chain.port}
     )
+    _configure_airflow("main")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -116,3 +124,88 @@ def warehouse(
     with psycopg.connect(databases.url(name, "warehouse_owner"), autocommit=True) as owner:
         yield owner
     databases.drop(name)
+
+
+# ---------------------------------------------------------------------------------------------------- platform
+@dataclass(frozen=True)
+class Platform:
+    """A demo platform with some finished days of history, and the warehouse that watched it."""
+
+    escrow: str
+    warehouse: str
+    logs: Path
+    days: tuple[date, ...]
+
+
+@pytest.fixture(scope="session")
+def platform_template(
+    databases: Databases, warehouse_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Platform:
+    """Nine finished days of a platform, generated once per worker and copied by the tests that need one."""
+    from demo.platform import database, history
+
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    escrow, observed = f"escrow_template_{worker}", f"observed_template_{worker}"
+    databases.create(escrow, "escrow_owner")
+    databases.create(observed, "warehouse_owner", template=warehouse_template)
+    owner = databases.url(escrow, "escrow_owner")
+    logs = tmp_path_factory.mktemp("logs")
+    first = date(2026, 10, 1)
+    database.install(owner)
+    history.generate(owner, databases.url(observed, "warehouse_writer"), logs, first_day=first, days=9)
+    return Platform(escrow, observed, logs, tuple(first + timedelta(days=n) for n in range(9)))
+
+
+@pytest.fixture
+def platform(
+    platform_template: Platform, databases: Databases, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Platform]:
+    """A platform and a warehouse of the test's own, with every connection leading to them."""
+    name = uuid.uuid4().hex[:12]
+    own = Platform(f"escrow_{name}", f"warehouse_{name}", tmp_path / "platform_logs", platform_template.days)
+    databases.create(own.escrow, "escrow_owner", template=platform_template.escrow)
+    databases.create(own.warehouse, "warehouse_owner", template=platform_template.warehouse)
+    shutil.copytree(platform_template.logs, own.logs, dirs_exist_ok=True)
+    for variable, value in databases.connections(warehouse=own.warehouse, escrow=own.escrow).items():
+        environment.setenv(variable, value)
+    yield own
+    databases.drop(own.escrow)
+    databases.drop(own.warehouse)
+
+
+# ----------------------------------------------------------------------------------------------------- Airflow
+def _configure_airflow(worker: str) -> None:
+    """Set Airflow's environment before anything imports it: each worker has a home and a database of its own."""
+    from demo.airflow import shared_settings
+
+    servers = json.loads(os.environ[_SERVERS])
+    folder = Path(servers["folder"]) / f"airflow-{worker}"
+    postgres = Postgres(Processes(folder / "unused.json"), Path(servers["folder"]) / "postgres")
+    postgres.port = servers["postgres"]
+    database_url = Databases(postgres, Path(servers["folder"])).url(f"airflow_{worker}", "airflow")
+    root = Path(__file__).resolve().parent.parent
+    os.environ.update(shared_settings())
+    os.environ.update(
+        {
+            "AIRFLOW_HOME": str(folder),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(folder / "no-plugins"),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database_url.replace("postgresql://", "postgresql+psycopg2://", 1),
+            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def airflow_database(databases: Databases, servers: dict[str, int | str]) -> str:
+    """A migrated metadata database of this worker's own, where Airflow in this process looks. Returns its URL."""
+    name = f"airflow_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    databases.create(name, "airflow")
+    subprocess.run(
+        [sys.executable, "-m", "airflow", "db", "migrate"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return databases.url(name, "airflow")

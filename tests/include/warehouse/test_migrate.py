@@ -34,7 +34,8 @@ def test_every_table_and_column_has_a_comment(warehouse: psycopg.Connection) -> 
         """
         SELECT c.relname, a.attname FROM pg_class c
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum >= 0 AND NOT a.attisdropped
-        WHERE c.relnamespace = 'ops'::regnamespace AND c.relkind IN ('r', 'v') AND col_description(c.oid, a.attnum) IS NULL
+        WHERE c.relnamespace = 'ops'::regnamespace AND c.relkind IN ('r', 'v')
+          AND col_description(c.oid, a.attnum) IS NULL
         UNION ALL
         SELECT c.relname, NULL FROM pg_class c
         WHERE c.relnamespace = 'ops'::regnamespace AND c.relkind IN ('r', 'v') AND obj_description(c.oid) IS NULL

@@ -49,7 +49,7 @@ COMMENT ON COLUMN ops.rollup_uptime.up_seconds IS 'Seconds seen up outside maint
 COMMENT ON COLUMN ops.rollup_uptime.down_seconds IS 'Seconds seen down outside maintenance.';
 COMMENT ON COLUMN ops.rollup_uptime.maintenance_seconds IS 'Seconds of announced maintenance.';
 COMMENT ON COLUMN ops.rollup_uptime.unknown_seconds IS 'Seconds for which no observation holds.';
-COMMENT ON COLUMN ops.rollup_uptime.outages IS 'Number of separate intervals of downtime; one that spans midnight counts on each day.';
+COMMENT ON COLUMN ops.rollup_uptime.outages IS 'Number of separate intervals of downtime that began in the period.';
 COMMENT ON COLUMN ops.rollup_uptime.uptime IS 'up / (up + down); absent when nothing is known.';
 
 CREATE TABLE ops.rollup_traffic (

@@ -16,6 +16,8 @@ CREATE TABLE ops.report (
     markdown       text        NOT NULL,
     html           text        NOT NULL,
     input_hash     text        NOT NULL,
+    own_inputs     jsonb       NOT NULL DEFAULT '{}',
+    delivered_at   timestamptz,
     first_rendered_at timestamptz NOT NULL DEFAULT now(),
     rendered_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (kind, period_key)
@@ -34,6 +36,8 @@ COMMENT ON COLUMN ops.report.figures IS 'Every figure of the report with its uni
 COMMENT ON COLUMN ops.report.markdown IS 'The report as Markdown.';
 COMMENT ON COLUMN ops.report.html IS 'The report as a self-contained HTML page with charts.';
 COMMENT ON COLUMN ops.report.input_hash IS 'SHA-256 over everything the report was rendered from; the same inputs give the same document.';
+COMMENT ON COLUMN ops.report.own_inputs IS 'Hashes of the day''s own inputs: content_hash of each subject it uses, and its incidents; a difference makes the report stale.';
+COMMENT ON COLUMN ops.report.delivered_at IS 'When the content was written to the reports folder; absent while that is outstanding.';
 COMMENT ON COLUMN ops.report.first_rendered_at IS 'When it was rendered first.';
 COMMENT ON COLUMN ops.report.rendered_at IS 'When its content last changed.';
 

@@ -1,0 +1,39 @@
+"""# Monthly metrics
+
+**Purpose**: roll the daily metrics of a month up; percentiles come from merged histograms and distinct users from
+merged sketches, never from averages or sums of days.
+**Schedule**: whenever `daily_metrics` reports a day, for the month of that day; days that arrive together share a run.
+**Reads**: `ops.daily_*`, `ops.hourly_latency`.
+**Writes**: `ops.rollup` and `ops.rollup_*`; each row says how many of its days it holds and whether it is final.
+**Parameters**: `day` for a run by hand: any day of the month.
+**On failure**: incident P3; clear the task once the cause is gone.
+**Safe to re-run**: yes; the month's rows are replaced as a whole and come out the same.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import task
+
+from include.dagkit import DAILY_METRICS, Chapter, Tier, day_param, each_month_of, operations_dag, window_of
+from include.window import Grain
+
+with operations_dag(
+    __file__,
+    __doc__,
+    chapter=Chapter.REPORTING,
+    tier=Tier.STANDARD,
+    schedule=each_month_of(DAILY_METRICS),
+    params=day_param("Any day of the month to roll up."),
+    task_timeout=timedelta(minutes=30),
+    max_active_runs=4,
+):
+
+    @task
+    def roll_up(**context: Any) -> list[str]:
+        """Roll the month up, and any earlier one whose days have changed; returns the months that were written."""
+        from include.reporting import rollups
+
+        return rollups.compute(window_of(context, Grain.MONTH), context["run_id"])
+
+    roll_up()

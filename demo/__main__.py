@@ -1,0 +1,244 @@
+"""Runs the whole collection on a small real platform: ``python -m demo [--oneshot]`` (make demo).
+
+Sets up the embedded servers, the platform and its history, starts Airflow, backfills 35 finished days through the
+DAGs, shows the newest reports and the address to open; then stays until Ctrl-C. With --oneshot it prints a table of the
+runs and both reports, writes .local/demo/summary.json, stops everything and exits non-zero if anything failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from demo.airflow import USER, Airflow, dag_names
+from demo.platform_run import Servers
+from demo.processes import StartError
+from demo.servers import ROOT
+
+FOLDER = ROOT / ".local" / "demo"
+SUMMARY = FOLDER / "summary.json"
+FINISHED = {"success", "failed"}
+
+
+@contextmanager
+def step(text: str) -> Iterator[list[str]]:
+    """Show a step while it runs and how long it took; what is put into the list is shown behind it."""
+    started = time.monotonic()
+    notes: list[str] = []
+    print(f"  {text} …", end="", flush=True)
+    try:
+        yield notes
+    except BaseException:
+        print(" failed", flush=True)
+        raise
+    print(f" {', '.join(notes) + ', ' if notes else ''}{time.monotonic() - started:.1f} s", flush=True)
+
+
+class Demo:
+    """One start of the demo."""
+
+    def __init__(self) -> None:
+        """Keep everything under .local/demo."""
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        self.servers = Servers(FOLDER)
+        self.airflow: Airflow | None = None
+        self.started = time.monotonic()
+        self.days: tuple[date, date] | None = None
+
+    def start(self) -> None:
+        """Bring everything up."""
+        from include.settings import load
+
+        load()  # a malformed configuration ends the start with its sentence
+        with step("embedded servers") as notes:
+            notes.append(", ".join(self.servers.start()))
+        database = os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN") or self._databases.url("airflow", "airflow")
+        self.airflow = Airflow(self.servers.processes, FOLDER / "airflow", database_url=database, connections={})
+        with step("warehouse, platform history and Airflow's database") as notes, ThreadPoolExecutor(1) as side:
+            prepared = side.submit(self.airflow.prepare)
+            self._warehouse_and_history(notes)
+            prepared.result()
+        if not self.servers.own_platform:
+            with step("escrow platform") as notes:
+                notes.append(self.servers.start_platform())
+        self.airflow.environment |= self.servers.connections
+        with step("Airflow") as notes:
+            self.airflow.start()
+            self.airflow.wait_for_dags(dag_names())
+            notes.append(f"{len(dag_names())} DAGs")
+
+    @property
+    def _databases(self) -> Any:
+        assert self.servers.databases is not None
+        return self.servers.databases
+
+    def _warehouse_and_history(self, notes: list[str]) -> None:
+        from include.warehouse import migrate
+
+        migrate.upgrade()
+        if not self.servers.own_platform:
+            first, last, new = self.servers.make_history()
+            self.days = (first, last)
+            notes.append(f"{(last - first).days + 1} days to {last}" + ("" if new else " (kept)"))
+
+    # ------------------------------------------------------------------------------------ the operating day
+    def operate(self) -> None:
+        """Backfill the finished days through the DAGs, then run the night's maintenance."""
+        assert self.airflow is not None
+        if self.days is None:
+            print("  Your own platform is connected: its days are computed by the schedule or a backfill in the UI.")
+            return
+        first, last = self.days
+        self.airflow.backfill("daily_metrics", first, last)
+        days = (last - first).days + 1
+        self._wait("days through the DAGs", {"daily_metrics": days, "daily_reports": days,
+                                             "weekly_metrics": 1, "monthly_metrics": 1})  # fmt: skip
+        self.airflow.trigger("daily_maintenance")
+        self._wait("maintenance and watch", {"daily_maintenance": 1, "platform_watch": 1, "incident_watch": 1})
+
+    def _wait(self, text: str, at_least: dict[str, int], *, seconds: float = 900) -> None:
+        """Wait until each DAG has so many runs and none that is unfinished. Raises StartError after ``seconds``."""
+        assert self.airflow is not None
+        started = time.monotonic()
+        while True:
+            runs = self.airflow.runs()
+            done = {name: _count(runs, name, FINISHED) for name in at_least}
+            line = ", ".join(f"{name} {done[name]}" for name in at_least)
+            left = [run for run in runs if run["dag_id"] in at_least and run["state"] not in FINISHED]
+            steady = all(done[name] >= number for name, number in at_least.items())
+            if steady and not [run for run in left if not run["dag_id"].endswith("_watch")]:
+                print(f"\r  {text}: {line}, {time.monotonic() - started:.1f} s\033[K", flush=True)
+                return
+            if sys.stdout.isatty() or int(time.monotonic() - started) % 10 == 0:
+                print(f"\r  {text}: {line}\033[K", end="" if sys.stdout.isatty() else "\n", flush=True)
+            if time.monotonic() - started > seconds:
+                raise StartError(f"{text}: not finished after {seconds:.0f} s ({line}); see the logs in {FOLDER}")
+            time.sleep(1)
+
+    # --------------------------------------------------------------------------------------------- results
+    def summarise(self) -> dict[str, Any]:
+        """Write what happened to summary.json and return it."""
+        from include import connections
+
+        assert self.airflow is not None
+        runs = [
+            {
+                "dag_id": run["dag_id"],
+                "run_id": run["dag_run_id"],
+                "partition_key": run.get("partition_key"),
+                "state": run["state"],
+                "duration_seconds": run.get("duration"),
+            }
+            for run in self.airflow.runs()
+        ]
+        with connections.postgres("warehouse_reader") as warehouse:
+            tables = [
+                name
+                for (name,) in warehouse.execute(
+                    "SELECT tablename FROM pg_tables WHERE schemaname = 'ops' ORDER BY tablename"
+                )
+            ]
+            rows = {name: warehouse.execute(f"SELECT count(*) FROM ops.{name}").fetchone() for name in tables}  # noqa: S608
+            incidents = warehouse.execute(
+                "SELECT incident_id, class, state, title FROM ops.incident ORDER BY incident_id"
+            ).fetchall()
+        failed = [run for run in runs if run["state"] == "failed"]
+        summary = {
+            "outcome": "failed" if failed else "success",
+            "seconds": round(time.monotonic() - self.started, 1),
+            "url": self.airflow.url,
+            "dag_runs": runs,
+            "rows": {name: row[0] for name, row in rows.items() if row},
+            "incidents": [dict(zip(("incident_id", "class", "state", "title"), row, strict=True)) for row in incidents],
+        }
+        SUMMARY.write_text(json.dumps(summary, indent=2, default=str) + "\n")
+        return summary
+
+    def show(self, summary: dict[str, Any]) -> None:
+        """Print the table of runs, the newest reports and where to look."""
+        print(f"\n  {'DAG':<20} {'runs':>5} {'state':<22} {'seconds':>8}")
+        for name in sorted(dag_names()):
+            runs = [run for run in summary["dag_runs"] if run["dag_id"] == name]
+            states = {state: sum(run["state"] == state for run in runs) for state in {run["state"] for run in runs}}
+            text = ", ".join(f"{state} {number}" for state, number in sorted(states.items())) or "not run"
+            print(f"  {name:<20} {len(runs):>5} {text:<22} {sum(run['duration_seconds'] or 0 for run in runs):>8.1f}")
+        print()
+        self._print_reports()
+        for incident in summary["incidents"]:
+            print(f"  {incident['incident_id']} {incident['class']} {incident['state']}: {incident['title']}")
+
+    def _print_reports(self) -> None:
+        from include.reporting.__main__ import main
+
+        main(["show", "--latest"])
+
+    def stop(self) -> None:
+        """Stop everything that was started."""
+        with step("stopping"):
+            if self.airflow is not None:
+                self.airflow.stop()
+            self.servers.processes.stop_all()
+
+
+def _count(runs: list[dict[str, Any]], dag_id: str, states: set[str]) -> int:
+    return sum(run["dag_id"] == dag_id and run["state"] in states for run in runs)
+
+
+def main() -> int:
+    """Run the demo; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--oneshot", action="store_true", help="run one operating day, report and stop")
+    oneshot = parser.parse_args().oneshot
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    demo = Demo()
+    print("Gold Escrow operations: starting")
+    try:
+        demo.start()
+        demo.operate()
+        summary = demo.summarise()
+        demo.show(summary)
+        failed = summary["outcome"] != "success"
+        if not oneshot:
+            _stay(demo)
+        return int(failed)
+    except KeyboardInterrupt:
+        print("\n  interrupted", flush=True)
+        return 130 if oneshot else 0
+    except Exception as error:
+        from include.outcome import ConfigurationError, SourceUnavailable
+
+        if not isinstance(error, StartError | ConfigurationError | SourceUnavailable):
+            raise
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        demo.stop()
+        if oneshot and SUMMARY.exists():
+            print(f"  Everything is stopped. What happened: {Path(SUMMARY).relative_to(ROOT)}; logs: .local/demo/")
+
+
+def _stay(demo: Demo) -> None:
+    assert demo.airflow is not None
+    print(f"\n  Airflow: {demo.airflow.url}   user {USER}, password {demo.airflow.password}")
+    print(f"  Operations board: {demo.airflow.url}/ and there the entry Operations board")
+    print("  Light live traffic goes on. Ctrl-C stops everything; the next start resumes.", flush=True)
+    while True:
+        for name, child in demo.airflow.children.items():
+            if not child.running:
+                raise StartError(f"Airflow's {name} ended by itself; see its log {child.log}")
+        time.sleep(2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""Starts Airflow's components one by one, as a deployment does, and talks to its REST API."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import subprocess
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from demo.processes import Process, Processes, StartError, free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+USER = "operator"
+
+
+def shared_settings() -> dict[str, str]:
+    """Read config/airflow.env, the settings that the demo and a deployment share."""
+    lines = (ROOT / "config" / "airflow.env").read_text().splitlines()
+    pairs = (line.split("=", 1) for line in lines if line.strip() and not line.startswith("#"))
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def component_commands() -> dict[str, list[str]]:
+    """Read the components' commands from docker-compose.yaml, so that the demo runs what a deployment runs."""
+    services = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]
+    return {name: [str(part) for part in services[name]["command"]] for name in COMPONENTS}
+
+
+class Airflow:
+    """One Airflow with the LocalExecutor, its metadata in a Postgres database."""
+
+    def __init__(
+        self,
+        processes: Processes,
+        folder: Path,
+        *,
+        database_url: str,
+        connections: dict[str, str],
+        preferred_port: int | None = 8080,
+        parallelism: int = 6,
+        settings: dict[str, str] | None = None,
+    ) -> None:
+        """Keep Airflow's home in ``folder``; nothing is started yet. ``settings`` are further AIRFLOW__ variables."""
+        self.processes, self.folder = processes, folder
+        self.port = free_port(preferred_port)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.children: dict[str, Process] = {}
+        self._token: tuple[str, float] | None = None
+        self.environment = self._environment(database_url, parallelism) | connections | (settings or {})
+
+    def _environment(self, database_url: str, parallelism: int) -> dict[str, str]:
+        kept = self._secrets()
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW__")}
+        scripts = ROOT / ".local" / "venv" / "bin"
+        return (
+            inherited
+            | shared_settings()
+            | {
+                "PATH": f"{scripts}:{os.environ.get('PATH', '')}",
+                "PYTHONPATH": str(ROOT),
+                "AIRFLOW_HOME": str(self.folder),
+                "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+                "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+                "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+                "AIRFLOW__CORE__PARALLELISM": str(parallelism),
+                "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+                "AIRFLOW__CORE__FERNET_KEY": kept["fernet_key"],
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.folder / "passwords.json"),
+                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database_url.replace(
+                    "postgresql://", "postgresql+psycopg2://", 1
+                ),
+                "AIRFLOW__API__HOST": "127.0.0.1",
+                "AIRFLOW__API__PORT": str(self.port),
+                "AIRFLOW__API__BASE_URL": self.url,
+                "AIRFLOW__API__SECRET_KEY": kept["secret_key"],
+                "AIRFLOW__API_AUTH__JWT_SECRET": kept["jwt_secret"],
+                "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+                "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+                "NO_PROXY": "127.0.0.1,localhost",
+                "no_proxy": "127.0.0.1,localhost",
+            }
+        )
+
+    def _secrets(self) -> dict[str, str]:
+        """Random secrets, made once, so that a second start keeps logins and the password."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / "secrets.json"
+        if not file.exists():
+            file.touch(mode=0o600)
+            made = {name: secrets.token_urlsafe(48) for name in ("secret_key", "jwt_secret")}
+            made["fernet_key"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+            file.write_text(json.dumps(made | {"password": secrets.token_urlsafe(9)}))
+        found: dict[str, str] = json.loads(file.read_text())
+        passwords = self.folder / "passwords.json"
+        passwords.touch(mode=0o600)
+        passwords.write_text(json.dumps({USER: found["password"]}))
+        return found
+
+    @property
+    def password(self) -> str:
+        """Password of the user ``operator``."""
+        return str(json.loads((self.folder / "passwords.json").read_text())[USER])
+
+    def command(self, *arguments: str) -> None:
+        """Run one airflow command to its end. Raises StartError with its last lines when it fails."""
+        log = self.folder / "setup.log"
+        with log.open("ab") as output:
+            done = subprocess.run(
+                ["airflow", *arguments],
+                env=self.environment,
+                stdout=output,
+                stderr=output,
+                check=False,
+                executable=ROOT / ".local" / "venv" / "bin" / "airflow",
+            )
+        if done.returncode != 0:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            raise StartError(f"airflow {arguments[0]} failed; its log {log} ends with:\n{tail}")
+
+    def prepare(self) -> None:
+        """Migrate the metadata database and create the pools. Doing it again changes nothing."""
+        self.command("db", "migrate")
+        self.command("pools", "import", str(ROOT / "config" / "pools.json"))
+
+    def start(self, *components: str) -> None:
+        """Start components (all of them by default) and wait until the API answers."""
+        commands = component_commands()
+        for name in components or COMPONENTS:
+            program, *arguments = commands[name]
+            self.children[name] = self.processes.start(
+                f"Airflow {name}",
+                [ROOT / ".local" / "venv" / "bin" / program, *arguments],
+                log=self.folder / f"{name}.log",
+                environment=self.environment,
+            )
+        if "api-server" in self.children:
+            self.processes.wait_until(self.children["api-server"], self._healthy, seconds=120)
+
+    def stop(self) -> None:
+        """Stop every component: schedulers first, so that none waits for an API that is gone."""
+        for name in ("scheduler", "triggerer", "dag-processor", "api-server"):
+            if name in self.children:
+                self.processes.stop(self.children.pop(name), seconds=20)
+
+    def _healthy(self) -> bool:
+        return httpx.get(f"{self.url}/api/v2/monitor/health", timeout=2).status_code == 200
+
+    # ------------------------------------------------------------------------------------------ REST API
+    def call(self, method: str, path: str, **arguments: Any) -> Any:
+        """Call the REST API (``path`` without /api/v2) and return its JSON. Raises httpx.HTTPStatusError."""
+        answer = httpx.request(
+            method,
+            f"{self.url}/api/v2{path}",
+            headers={"Authorization": f"Bearer {self._login()}"},
+            timeout=30,
+            **arguments,
+        )
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def _login(self) -> str:
+        if self._token is None or time.monotonic() - self._token[1] > 1800:
+            answer = httpx.post(
+                f"{self.url}/auth/token", json={"username": USER, "password": self.password}, timeout=30
+            )
+            answer.raise_for_status()
+            self._token = (answer.json()["access_token"], time.monotonic())
+        return self._token[0]
+
+    def pages(self, path: str, key: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Return every item of a listing, page by page."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.call("GET", path, params={**parameters, "limit": 100, "offset": len(found)})
+            found += page[key]
+            if len(page[key]) == 0 or len(found) >= page["total_entries"]:
+                return found
+
+    def runs(self, dag_id: str = "~") -> list[dict[str, Any]]:
+        """Return the runs of a DAG (of all DAGs by default)."""
+        return self.pages(f"/dags/{dag_id}/dagRuns", "dag_runs")
+
+    def tasks(self, dag_id: str, run_id: str = "~") -> list[dict[str, Any]]:
+        """Return the task instances of a run (of all runs of the DAG by default)."""
+        return self.pages(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", "task_instances")
+
+    def trigger(
+        self, dag_id: str, *, conf: dict[str, Any] | None = None, partition_key: str | None = None
+    ) -> dict[str, Any]:
+        """Start a run by hand, with parameters or a partition key."""
+        body: dict[str, Any] = {"logical_date": None, "conf": conf or {}}
+        if partition_key:
+            body["partition_key"] = partition_key
+        run: dict[str, Any] = self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)
+        return run
+
+    def backfill(self, dag_id: str, first: date, last: date, *, max_active_runs: int = 16) -> None:
+        """Start runs for every day from ``first`` to ``last`` that has none; one that goes on already is left to it."""
+        body = {
+            "dag_id": dag_id,
+            "from_date": f"{first}T00:00:00Z",
+            "to_date": f"{last}T00:00:00Z",
+            "reprocess_behavior": "none",
+            "max_active_runs": max_active_runs,
+        }
+        try:
+            self.call("POST", "/backfills", json=body)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != httpx.codes.CONFLICT:
+                raise
+
+    def wait_for_dags(self, names: set[str], *, seconds: float = 90) -> None:
+        """Wait until the DAG processor has read every DAG. Raises StartError naming what is missing or broken."""
+        deadline = time.monotonic() + seconds
+        missing = names
+        while time.monotonic() < deadline:
+            missing = names - {dag["dag_id"] for dag in self.pages("/dags", "dags")}
+            if not missing:
+                return
+            broken = self.pages("/importErrors", "import_errors")
+            if broken:
+                first = broken[0]
+                raise StartError(f"{first['filename']} cannot be imported:\n{first['stack_trace']}")
+            time.sleep(0.5)
+        raise StartError(f"Airflow has not read {', '.join(sorted(missing))} after {seconds:.0f} s")
+
+
+def dag_names() -> set[str]:
+    """Return the ids of all DAGs of the collection: the names of their files."""
+    return {path.stem for path in (ROOT / "dags").glob("*/*.py") if path.stem != "__init__"}

@@ -1,0 +1,1 @@
+"""The platform to operate: its database, contract, web application, history, traffic and backups."""

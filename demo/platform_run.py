@@ -1,0 +1,139 @@
+"""Sets the demo platform up and keeps it alive: database, history, web application, live traffic, backups."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import httpx
+
+from demo.databases import Databases
+from demo.processes import Process, Processes, free_port
+from demo.servers import ROOT, Chain, Postgres, Redis
+
+DAYS = 35
+"""Finished days of history."""
+
+
+def given(connection_id: str) -> bool:
+    """Whether the environment names a connection; the embedded part it leads to is then not started."""
+    return bool(os.environ.get(f"AIRFLOW_CONN_{connection_id.upper()}"))
+
+
+class Servers:
+    """The embedded servers that no connection replaces, and the connections to all of them."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep everything in ``folder``."""
+        self.folder = folder
+        self.processes = Processes(folder / "processes.json")
+        self.postgres: Postgres | None = None
+        self.databases: Databases | None = None
+        self.chain: Chain | None = None
+        self.web: Process | None = None
+        self.connections: dict[str, str] = {}
+        # Somebody else's platform is operated instead of the demo's; read before our own connections are added.
+        self.own_platform = given("platform_db")
+
+    def start(self) -> list[str]:
+        """Start the servers. Returns their names."""
+        self.processes.sweep()
+        self.postgres = Postgres(self.processes, self.folder / "postgres").start()
+        self.databases = Databases(self.postgres, self.folder)
+        self.databases.create_roles()
+        for name, owner in (("airflow", "airflow"), ("warehouse", "warehouse_owner"), ("escrow", "escrow_owner")):
+            self.databases.create(name, owner)
+        self._connect(self.databases.connections(warehouse="warehouse", escrow="escrow"))
+        started = ["PostgreSQL"]
+        if not given("platform_redis"):
+            redis = Redis(self.processes, self.folder / "redis").start()
+            self._connect({"AIRFLOW_CONN_PLATFORM_REDIS": f"redis://127.0.0.1:{redis.port}/0"})
+            started.append("Redis")
+        if not given("platform_chain"):
+            genesis = datetime.now(UTC) - timedelta(days=DAYS + 2)  # the history's blocks bear the times of the past
+            self.chain = Chain(self.processes, self.folder / "chain", genesis=genesis).start()
+            self._connect({"AIRFLOW_CONN_PLATFORM_CHAIN": self.chain.url})
+            started.append("anvil")
+        for name, place in (("platform_logs", "logs"), ("backups", "backups"), ("archive", "archive"),
+                            ("reports", "reports")):  # fmt: skip
+            path = self.folder / place
+            path.mkdir(parents=True, exist_ok=True)
+            self._connect(
+                {f"AIRFLOW_CONN_{name.upper()}": json.dumps({"conn_type": "fs", "extra": {"path": str(path)}})}
+            )
+        return started
+
+    def _connect(self, connections: dict[str, str]) -> None:
+        """Keep connections, except those that the environment gives."""
+        for variable, value in connections.items():
+            if not os.environ.get(variable):
+                os.environ[variable] = value
+            self.connections[variable] = os.environ[variable]
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the platform's logs."""
+        return self.folder / "logs"
+
+    def history_file(self) -> Path:
+        """Where the first and last day of the generated history are noted."""
+        return self.folder / "history.json"
+
+    def make_history(self) -> tuple[date, date, bool]:
+        """Create the platform's database and its history, once. Returns first and last day and whether it was new."""
+        from demo.platform import database, history
+
+        assert self.databases is not None
+        note = self.history_file()
+        if note.exists():
+            known = json.loads(note.read_text())
+            return date.fromisoformat(known["first_day"]), date.fromisoformat(known["last_day"]), False
+        owner = self.databases.url("escrow", "escrow_owner")
+        database.install(owner)
+        last = datetime.now(UTC).date() - timedelta(days=1)
+        first = last - timedelta(days=DAYS - 1)
+        counts = history.generate(
+            owner,
+            os.environ["AIRFLOW_CONN_WAREHOUSE"],
+            self.logs,
+            first_day=first,
+            days=DAYS,
+            chain_url=self.chain.url if self.chain else None,
+        )
+        note.write_text(json.dumps({"first_day": f"{first}", "last_day": f"{last}", "rows": counts}))
+        return first, last, True
+
+    def start_platform(self) -> str:
+        """Start the web application and its light traffic and take last night's backup. Returns its address."""
+        from demo.platform import backups
+
+        assert self.databases is not None
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "ESCROW_DATABASE_URL": self.databases.url("escrow", "escrow_app"),
+            "ESCROW_REDIS_URL": os.environ["AIRFLOW_CONN_PLATFORM_REDIS"],
+            "ESCROW_CHAIN_URL": os.environ["AIRFLOW_CONN_PLATFORM_CHAIN"],
+            "ESCROW_LOGS": str(self.logs),
+        }
+        log = self.folder / "platform.log"
+        self.web = self.processes.start(
+            "escrow web application", [sys.executable, "-m", "demo.platform.web", "--port", str(port)],
+            log=log, environment=environment, folder=ROOT,
+        )  # fmt: skip
+        self.processes.wait_until(
+            self.web, lambda: httpx.get(f"{url}/health", timeout=2).status_code == 200, seconds=30
+        )
+        self._connect({"AIRFLOW_CONN_PLATFORM_WEB": url})
+        self.processes.start(
+            "light live traffic", [sys.executable, "-m", "demo.platform.traffic", "--web", url],
+            log=log, environment=environment, folder=ROOT,
+        )  # fmt: skip
+        today = datetime.now(UTC).date()
+        if not any((self.folder / "backups").glob(f"*{today:%Y%m%d}*")):
+            backups.take(self.databases.url("escrow", "escrow_owner"), self.folder / "backups", today)
+        return url

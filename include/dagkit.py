@@ -1,0 +1,292 @@
+"""The one place that knows how an operations DAG is declared.
+
+A DAG file calls ``operations_dag`` and lists its tasks; owner, tags, retries, timeouts, callbacks, deadline, pools and
+documentation come from here. Nothing is read at import but config/operations.yaml.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import (  # type: ignore[attr-defined]
+    DAG,
+    Asset,
+    CronPartitionTimetable,
+    CronTriggerTimetable,
+    DeadlineAlert,
+    DeadlineReference,
+    ExceptionRetryPolicy,
+    IdentityMapper,
+    MinimumCount,
+    MonthWindow,
+    Param,
+    PartitionedAssetTimetable,
+    RetryAction,
+    RetryRule,
+    RollupMapper,
+    StartOfMonthMapper,
+    StartOfWeekMapper,
+    SyncCallback,
+    WeekWindow,
+)
+
+from include.outcome import IncidentClass
+from include.settings import settings
+from include.window import Grain, Window, day_window, last_finished_day, month_window, parse_day, week_window
+from include.window import window_of_key as _window_of_key
+
+START_DATE = datetime(2024, 1, 1, tzinfo=UTC)
+"""Backfills reach back to here. Fixed: a moving date would make a new DAG version at every parse."""
+
+DAILY_METRICS = Asset("daily_metrics")
+"""The finished day's metrics in the warehouse; its partitions are days (YYYY-MM-DD)."""
+
+PLATFORM_DB_POOL = "platform_db"
+"""Bounds how many tasks query the platform's database at once; its slots stand in config/pools.json."""
+
+
+class Chapter(StrEnum):
+    """Chapter of the guide that a DAG implements."""
+
+    MONITORING = "monitoring"
+    MAINTENANCE = "maintenance"
+    INCIDENTS = "incidents"
+    REPORTING = "reporting"
+
+
+class Cadence(StrEnum):
+    """How often a DAG runs; also the folder it lies in."""
+
+    WATCH = "watch"
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+    RESPONSE = "response"
+
+
+class Tier(StrEnum):
+    """How bad it is when a DAG fails, and so the class of the incident that its failure opens."""
+
+    CRITICAL = "critical"
+    IMPORTANT = "important"
+    STANDARD = "standard"
+
+    @property
+    def incident_class(self) -> IncidentClass:
+        """Class of the incident: P1, P2 or P3. P0 is kept for the platform itself being down."""
+        return {
+            Tier.CRITICAL: IncidentClass.P1,
+            Tier.IMPORTANT: IncidentClass.P2,
+            Tier.STANDARD: IncidentClass.P3,
+        }[self]
+
+
+# ------------------------------------------------------------------------------------------------ declaration
+def operations_dag(
+    file: str,
+    documentation: str | None,
+    *,
+    chapter: Chapter,
+    tier: Tier,
+    schedule: Any,
+    task_timeout: timedelta = timedelta(minutes=10),
+    run_deadline: timedelta = timedelta(hours=1),
+    max_active_runs: int = 1,
+    params: dict[str, Param] | None = None,
+    retries: int | None = None,
+) -> DAG:
+    """Declare the DAG of one file: its name is the file's, its cadence the folder's.
+
+    ``task_timeout`` is also the SQL statement timeout of each task. A run that is not finished ``run_deadline``
+    after it was queued sends a signal (it is not ended). ``retries`` replaces the configured number of retries.
+    """
+    path, runs = Path(file), settings().runs
+    return DAG(
+        dag_id=path.stem,
+        schedule=schedule,
+        start_date=START_DATE,
+        catchup=False,
+        max_active_runs=max_active_runs,
+        is_paused_upon_creation=False,
+        doc_md=documentation,
+        tags=[f"chapter:{chapter}", f"cadence:{Cadence(path.parent.name)}", f"tier:{tier}"],
+        params=params,
+        default_args={
+            "owner": "operations",
+            "retries": runs.retries if retries is None else retries,
+            "retry_delay": timedelta(seconds=runs.retry_delay_seconds),
+            "retry_exponential_backoff": 2.0,
+            "max_retry_delay": timedelta(minutes=15),
+            "retry_policy": ExceptionRetryPolicy(
+                rules=[
+                    RetryRule(
+                        exception="include.outcome.ConfigurationError",
+                        action=RetryAction.FAIL,
+                        reason="A person must correct this; trying again does not help",
+                    )
+                ]
+            ),
+            "execution_timeout": task_timeout,
+            "on_failure_callback": [task_failed],
+        },
+        on_failure_callback=[run_failed],
+        deadline=DeadlineAlert(
+            reference=DeadlineReference.DAGRUN_QUEUED_AT,
+            interval=run_deadline,
+            callback=SyncCallback("include.dagkit.deadline_missed"),
+        ),
+    )
+
+
+def every(name: str) -> CronTriggerTimetable:
+    """Return the schedule that config/operations.yaml gives under ``schedules.<name>``, in the platform's time zone."""
+    return CronTriggerTimetable(getattr(settings().schedules, name), timezone=settings().platform.timezone)
+
+
+def finished_days(name: str) -> CronPartitionTimetable:
+    """Return a schedule whose runs are about the day that has just ended, keyed YYYY-MM-DD.
+
+    It ticks at midnight: a backfill's date range is compared with the tick, and a later tick drops its last day.
+    """
+    return CronPartitionTimetable(
+        getattr(settings().schedules, name),
+        timezone=settings().platform.timezone,
+        run_offset=-1,
+        key_format="%Y-%m-%d",
+    )
+
+
+def each_day_of(asset: Asset) -> PartitionedAssetTimetable:
+    """Return a schedule with one run for each day that the asset reports."""
+    return PartitionedAssetTimetable(assets=asset, default_partition_mapper=IdentityMapper())
+
+
+def each_week_of(asset: Asset) -> PartitionedAssetTimetable:
+    """Return a schedule whose runs are about the week of a day that the asset reports, at every such report."""
+    mapper = StartOfWeekMapper(input_format="%Y-%m-%d")
+    return PartitionedAssetTimetable(
+        assets=asset,
+        default_partition_mapper=RollupMapper(upstream_mapper=mapper, window=WeekWindow(), wait_policy=MinimumCount(1)),
+    )
+
+
+def each_month_of(asset: Asset) -> PartitionedAssetTimetable:
+    """Return a schedule whose runs are about the month of a day that the asset reports, at every such report."""
+    mapper = StartOfMonthMapper(input_format="%Y-%m-%d")
+    return PartitionedAssetTimetable(
+        assets=asset,
+        default_partition_mapper=RollupMapper(
+            upstream_mapper=mapper, window=MonthWindow(), wait_policy=MinimumCount(1)
+        ),
+    )
+
+
+def day_param(what: str) -> dict[str, Param]:
+    """Return the parameter ``day`` for runs that are started by hand; ``what`` completes its description."""
+    return {
+        "day": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            description=f"{what} Leave empty for the day of the partition key, or else for the last finished day.",
+        )
+    }
+
+
+# ------------------------------------------------------------------------------------------------- the window
+def window_of(context: Any, grain: Grain = Grain.DAY) -> Window:
+    """Return the window that a run is about.
+
+    The parameter ``day`` wins (for a week or month: the one that the day lies in), then the partition key; a run with
+    neither is about the last day that had ended when it became due, or the week or month of that day. Raises
+    ConfigurationError for a day or key of another form.
+    """
+    zone = settings().platform.timezone
+    given = (context.get("params") or {}).get("day")
+    if not given and (key := context.get("partition_key") or context["dag_run"].partition_key):
+        return _window_of_key(grain, key, zone)
+    day = parse_day(given) if given else last_finished_day(context["dag_run"].run_after, zone)
+    return {Grain.DAY: day_window, Grain.WEEK: week_window, Grain.MONTH: month_window}[grain](day, zone)
+
+
+def announce(context: Any, asset: Asset, days: set[date]) -> None:
+    """Report the days of an asset that a task has brought up to date, so that the DAGs that follow it run for each."""
+    context["outlet_events"][asset].add_partitions([day.isoformat() for day in sorted(days)])
+
+
+# -------------------------------------------------------------------------------------------------- callbacks
+def task_failed(context: Any) -> None:
+    """Write the signal of a task that failed for good. Never raises."""
+    instance = context["task_instance"]
+    error = context.get("exception")
+    text = f"{type(error).__name__}: {error}" if error else "no error text; the process may have been lost"
+    _record(
+        "task_failed",
+        tags=list(context["dag"].tags),
+        dag_id=instance.dag_id,
+        run_id=instance.run_id,
+        title=f"{instance.dag_id}: task {instance.task_id} failed",
+        task_id=instance.task_id,
+        map_index=instance.map_index,
+        try_number=instance.try_number,
+        error=text,
+        log_url=getattr(instance, "log_url", None),
+    )
+
+
+def run_failed(context: Any) -> None:
+    """Write the signal of a run that failed, whatever ended its tasks. Never raises."""
+    run = context["dag_run"]
+    _record(
+        "dag_failed",
+        tags=list(context["dag"].tags),
+        dag_id=run.dag_id,
+        run_id=run.run_id,
+        title=f"{run.dag_id}: run failed",
+        error=str(context.get("reason") or ""),
+        partition_key=getattr(run, "partition_key", None),
+    )
+
+
+def deadline_missed(context: Any = None, **_: Any) -> None:
+    """Write the signal of a run that was not finished in time. Never raises."""
+    run = (context or {}).get("dag_run") or {}
+    _record(
+        "deadline_missed",
+        tags=[],
+        dag_id=str(run.get("dag_id", "unknown")),
+        run_id=str(run.get("dag_run_id") or run.get("run_id") or "unknown"),
+        title=f"{run.get('dag_id', 'a DAG')}: run not finished by its deadline",
+    )
+
+
+def _record(
+    kind: str,
+    *,
+    tags: list[str],
+    dag_id: str,
+    run_id: str,
+    title: str,
+    task_id: str = "",
+    map_index: int = -1,
+    try_number: int = 0,
+    **detail: Any,
+) -> None:
+    from include.incidents import signals
+
+    tiers = [tag.removeprefix("tier:") for tag in tags if tag.startswith("tier:")]
+    tier = Tier(tiers[0]) if tiers else Tier.IMPORTANT
+    signals.record(
+        signals.Signal(
+            idempotency_key=f"airflow:{dag_id}:{run_id}:{task_id}:{map_index}:{try_number}:{kind}",
+            kind=kind,
+            occurred_at=datetime.now(UTC),
+            fingerprint=f"airflow:{dag_id}",
+            incident_class=tier.incident_class,
+            title=title,
+            detail={"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "try_number": try_number, **detail},
+        )
+    )

@@ -1,0 +1,99 @@
+"""The incident work without Airflow, for the shell and for a timer of the operating system.
+
+python -m include.incidents handle
+python -m include.incidents list
+python -m include.incidents acknowledge INC-2026-001 [--message TEXT] [--actor NAME]
+python -m include.incidents resolve INC-2026-001 --message TEXT [--actor NAME]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from include.incidents import incidents, signals
+from include.outcome import ConfigurationError, SourceUnavailable
+
+
+def _handle(given: argparse.Namespace) -> int:
+    while given.every:
+        try:
+            _handle_once()
+        except (ConfigurationError, SourceUnavailable) as error:
+            print(error, file=sys.stderr)  # it goes on: the warehouse may come back, a person may correct it
+        sys.stdout.flush()
+        time.sleep(given.every)
+    return _handle_once()
+
+
+def _handle_once() -> int:
+    drained = signals.drain()
+    touched = incidents.handle()
+    print(
+        f"Spool: {drained['recorded']} recorded, {drained['known_already']} known already, {drained['broken']} broken."
+    )
+    print(f"Incidents opened or continued: {', '.join(touched) or 'none'}.")
+    return 1 if drained["broken"] else 0
+
+
+def _list(_: argparse.Namespace) -> int:
+    found = incidents.open_incidents()
+    for one in found:
+        print(
+            f"{one.incident_id}  {one.incident_class}  {one.state:<12}  {one.detected_at:%Y-%m-%d %H:%M} UTC  "
+            f"seen {one.occurrences}x  {one.affected}: {one.title}"
+        )
+    if not found:
+        print("No incident is open.")
+    return 0
+
+
+def _acknowledge(given: argparse.Namespace) -> int:
+    incidents.acknowledge(given.incident, given.actor, given.message)
+    print(f"{given.incident} is acknowledged by {given.actor}.")
+    return 0
+
+
+def _resolve(given: argparse.Namespace) -> int:
+    incidents.resolve(given.incident, given.actor, given.message)
+    print(f"{given.incident} is resolved.")
+    return 0
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 1 <= value <= 3600:
+        raise argparse.ArgumentTypeError("choose 1 to 3600 seconds")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m include.incidents", description="Incidents, without Airflow.")
+    commands = parser.add_subparsers(required=True)
+    handle = commands.add_parser("handle", help="drain the spool and turn waiting signals into incidents")
+    handle.add_argument("--every", type=_seconds, metavar="SECONDS", help="go on for ever, with this pause")
+    handle.set_defaults(work=_handle)
+    commands.add_parser("list", help="show the open incidents").set_defaults(work=_list)
+    for name, work, needs_message in (("acknowledge", _acknowledge, False), ("resolve", _resolve, True)):
+        command = commands.add_parser(name, help=f"{name} an incident")
+        command.add_argument("incident", metavar="INC-YYYY-NNN")
+        command.add_argument("--message", required=needs_message, default="", help="one sentence for the timeline")
+        command.add_argument("--actor", default=incidents.whoever_runs_this(), help="who does it (your login name)")
+        command.set_defaults(work=work)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return the exit status: 1 when something could not be done, with one sentence saying why."""
+    given = _parser().parse_args(arguments)
+    try:
+        result: int = given.work(given)
+    except (ConfigurationError, SourceUnavailable) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())

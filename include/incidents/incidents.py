@@ -1,0 +1,86 @@
+"""Turns signals into incidents, and records what people do with them."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from typing import TYPE_CHECKING
+
+from include.outcome import ConfigurationError
+from include.warehouse import incidents as warehouse_incidents
+from include.warehouse.incidents import Incident
+from include.warehouse.session import transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Incident", "acknowledge", "handle", "open_incidents", "resolve"]
+
+_HANDLER = "incident handler"
+
+
+def handle() -> list[str]:
+    """Make every waiting signal part of an incident; return the ids of the incidents that were opened or continued.
+
+    Each fingerprint is one transaction: its open incident is continued (times seen, latest time, class raised when a
+    signal is worse), without one a new incident is opened. Any number of handlers may work at once. Raises
+    ConfigurationError or SourceUnavailable when the warehouse cannot be opened.
+    """
+    touched = []
+    with transaction() as connection:
+        for fingerprint in warehouse_incidents.pending_fingerprints(connection):
+            if incident_id := warehouse_incidents.take_signals(connection, fingerprint, _HANDLER):
+                touched.append(incident_id)
+    return touched
+
+
+def acknowledge(incident_id: str, actor: str, message: str = "") -> None:
+    """Record that ``actor`` has taken an incident.
+
+    Raises ConfigurationError when there is no such incident or when it is not in the state detected.
+    """
+    _move(incident_id, ("detected",), "acknowledged", actor, message or f"Taken by {actor}.")
+
+
+def resolve(incident_id: str, actor: str, message: str) -> None:
+    """Record that an open incident is over and why; the next signal of its fingerprint opens a new one.
+
+    Raises ConfigurationError when there is no such incident, when it is over already, or without a message.
+    """
+    if not message.strip():
+        raise ConfigurationError(f"{incident_id} cannot be resolved without a message; say what ended it")
+    _move(incident_id, ("detected", "acknowledged", "mitigated"), "resolved", actor, message.strip())
+
+
+def _move(incident_id: str, allowed: Sequence[str], state: str, actor: str, message: str) -> None:
+    if not re.fullmatch(r"INC-\d{4}-\d{3,}", incident_id):
+        raise ConfigurationError(f"'{incident_id}' is not an incident's id; write it as INC-2026-001")
+    if not actor.strip():
+        raise ConfigurationError(f"{incident_id} cannot become {state} without the name of who did it; give an actor")
+    with (
+        transaction() as connection,
+        warehouse_incidents.locked(connection, incident_id) as before,
+    ):
+        if before is None:
+            raise ConfigurationError(f"there is no incident {incident_id}; python -m include.incidents list shows them")
+        if before not in allowed:
+            raise ConfigurationError(
+                f"{incident_id} is {before} and cannot become {state}; that is possible from {' or '.join(allowed)}"
+            )
+        warehouse_incidents.change_state(
+            connection, incident_id, before=before, state=state, actor=actor.strip(), message=message
+        )
+
+
+def open_incidents() -> list[Incident]:
+    """Return the open incidents, the worst first. Raises ConfigurationError or SourceUnavailable."""
+    with transaction() as connection:
+        return warehouse_incidents.open_incidents(connection)
+
+
+def whoever_runs_this() -> str:
+    """Return the login name of the person at the keyboard."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return "unknown person"

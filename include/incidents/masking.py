@@ -1,0 +1,120 @@
+"""Takes secrets out of texts before they are kept or shown, and bounds what is kept of them.
+
+It masks too much rather than too little: a masked word costs a look at the log, a kept password costs more.
+Every pattern is bounded, so a hostile text of any size costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import date, datetime
+from typing import Any
+
+MASK = "***"
+LONGEST_TEXT = 2000
+"""Characters kept of one text."""
+
+_READ = 20_000  # characters looked at; what follows is cut off before anything else
+_MOST_ITEMS = 50
+_DEEPEST = 6
+
+_NAME = r"(?:password|passwd|passphrase|passwort|pwd|token|secret|credential|signature|cookie|jwt|apikey)[\w.-]{0,40}"
+_VALUE = r"""(?:"(?:\\.|[^"\\]){0,2000}"|'(?:\\.|[^'\\]){0,2000}'|[^\s"'][^\s]{0,2000})"""
+
+# Names that end in "key" and hold no secret.
+_HARMLESS_KEYS = frozenset(
+    f"{what}_key"
+    for what in ("partition", "period", "idempotency", "primary", "foreign", "sort", "group", "day", "dedup")
+)
+
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.S
+)
+_URL = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]{0,30}://)([^\s'"<>]{1,1000})@""")
+_HEADER = re.compile(
+    r"""((?:proxy-)?authorization["']?\s{0,4}[:=]\s{0,4}["']?)[^\r\n"']{1,2000}|((?:set-)?cookie["']?\s{0,4}:\s{0,4}["']?)[^\r\n"']{1,2000}""",
+    re.I,
+)
+_SCHEME = re.compile(r"\b(bearer|basic)\s{1,4}[A-Za-z0-9._~+/=-]{6,4000}", re.I)
+_NAMED = re.compile(rf"""({_NAME}["']?\s{{0,4}}(?:=>|[=:])\s{{0,4}}|--[\w-]{{0,40}}{_NAME}\s{{1,4}}){_VALUE}""", re.I)
+_KEY = re.compile(rf"""([\w.-]{{0,60}}key)(["']?\s{{0,4}}(?:=>|[=:])\s{{0,4}})({_VALUE})""", re.I)
+_KNOWN = re.compile(
+    r"\beyJ[\w-]{8,4000}\.[\w-]{1,4000}(?:\.[\w-]{0,4000})?"  # JSON web token
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bgh[pousr]_\w{20,255}|\bxox[abeprs]-[\w-]{10,255}|\b[rs]k_(?:live|test)_\w{10,255}"
+    r"|(?<=hooks\.slack\.com/services/)[\w/]{10,255}"
+)
+
+
+def mask(text: str) -> str:
+    """Return the text with its secrets replaced by ``***``.
+
+    Masked are passwords in URLs, values of names with password, token, secret, key and the like (as key=value, key:
+    value or JSON), authorization headers and cookies, private keys and the known forms of access tokens. Only the
+    first 20,000 characters are looked at; the rest is dropped, never passed on unseen.
+    """
+    text = _PRIVATE_KEY.sub(MASK, text[:_READ])
+    text = _URL.sub(_mask_url, text)
+    text = _HEADER.sub(lambda found: f"{found[1] or found[2]}{MASK}", text)
+    text = _SCHEME.sub(rf"\1 {MASK}", text)
+    text = _NAMED.sub(rf"\1{MASK}", text)
+    text = _KEY.sub(_mask_key, text)
+    return _KNOWN.sub(MASK, text)
+
+
+def _mask_url(found: re.Match[str]) -> str:
+    user, colon, _ = found[2].partition(":")
+    if colon:
+        return f"{found[1]}{user}:{MASK}@"
+    # Without a colon it is a token for web addresses and a login elsewhere.
+    return f"{found[1]}{MASK}@" if found[1].lower().startswith("http") else found[0]
+
+
+def _mask_key(found: re.Match[str]) -> str:
+    name = found[1].lower()
+    # A bare "key" before a colon is English ("the key: ..."), before an equals sign it is a parameter.
+    if name in _HARMLESS_KEYS or (name == "key" and "=" not in found[2]):
+        return found[0]
+    return f"{found[1]}{found[2]}{MASK}"
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether a field of this name holds a secret."""
+    name = name.lower()
+    if re.search(_NAME, name):
+        return True
+    return name.endswith("key") and name != "key" and name not in _HARMLESS_KEYS
+
+
+def bounded(text: str, longest: int = LONGEST_TEXT) -> str:
+    """Return the text masked, storable (no NUL, no half characters) and no longer than ``longest`` characters."""
+    text = mask(text.encode("utf-8", "replace").decode().replace("\x00", ""))
+    if len(text) <= longest:
+        return text
+    note = " … (cut)"
+    return text[: longest - len(note)] + note
+
+
+def bounded_facts(value: Any, depth: int = 0) -> Any:
+    """Return a value as JSON can hold it: texts masked and bounded, secret fields masked, 50 items a level at most."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if depth < _DEEPEST and isinstance(value, dict):
+        return {
+            bounded(_text(key), 200): MASK if is_secret_name(_text(key)) else bounded_facts(item, depth + 1)
+            for key, item in list(value.items())[:_MOST_ITEMS]
+        }
+    if depth < _DEEPEST and isinstance(value, list | tuple | set | frozenset):
+        return [bounded_facts(item, depth + 1) for item in list(value)[:_MOST_ITEMS]]
+    return bounded(_text(value))
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # whatever an object's own __str__ does
+        return f"<{type(value).__name__}>"

@@ -1,0 +1,40 @@
+"""Compares the database behind platform_db with the source contract: ``python -m include.platform check``.
+
+Exits with 0 when everything holds and with 1 otherwise.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from include import connections
+from include.outcome import ConfigurationError, SourceUnavailable
+from include.platform import contract
+
+
+def check() -> int:
+    """Print one table of all problems, or that there are none; return the exit status."""
+    try:
+        with connections.postgres("platform_db") as connection:
+            found = contract.problems(connection)
+            role, database = connection.info.user, connection.info.dbname
+    except (ConfigurationError, SourceUnavailable) as error:
+        print(f"The platform cannot be checked: {error}.", file=sys.stderr)
+        return 1
+    if found:
+        print(contract.table(found))
+        print(f"\n{len(found)} problem(s) in the database {database} for the role {role}; see docs/source-contract.md.")
+        return 1
+    print(f"The database {database} meets the source contract for the role {role}: {len(contract.contract())} views.")
+    return 0
+
+
+def main() -> None:
+    """Run the command given on the command line."""
+    if sys.argv[1:] != ["check"]:
+        sys.exit("usage: python -m include.platform check")
+    sys.exit(check())
+
+
+if __name__ == "__main__":
+    main()

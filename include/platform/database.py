@@ -1,0 +1,148 @@
+"""The platform's database as maintenance sees it: safe sessions, tables and their columns, who holds what.
+
+The statements stand in database.sql. Everything works for a role that is no superuser, on PostgreSQL 13 to 18.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from include import connections
+from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
+from include.warehouse.statements import statements
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg import sql
+
+MAINTENANCE = "platform_db_maintenance"
+_STATEMENTS = statements(__file__)
+_LONGEST_LOCK_WAIT_MILLISECONDS = 5000
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the platform; ``name`` is its schema-qualified name, quoted where it must be."""
+
+    oid: int
+    schema: str
+    relation: str
+    name: str
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """The name to put into a statement."""
+        from psycopg import sql
+
+        return sql.Identifier(self.schema, self.relation)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table; ``type_name`` is written as in SQL, ``generated`` ones cannot be written."""
+
+    name: str
+    type_name: str
+    not_null: bool
+    generated: bool
+
+
+def server_version(connection: psycopg.Connection[Any]) -> int:
+    """Return the server's version as ``server_version_num``, for example 180001."""
+    return connection.info.server_version
+
+
+@contextmanager
+def maintenance_session() -> Iterator[psycopg.Connection[Any]]:
+    """Open the platform's database for maintenance, in autocommit mode.
+
+    Raises ConfigurationError for a superuser's login, and otherwise as ``connections.postgres`` does.
+    """
+    with connections.postgres(MAINTENANCE, autocommit=True) as connection:
+        if prepare(connection):
+            raise ConfigurationError(
+                f"the connection {MAINTENANCE} logs in as a superuser; give it a role that may only maintain the tables"
+            )
+        yield connection
+
+
+def prepare(connection: psycopg.Connection[Any]) -> bool:
+    """Make an autocommit session wait little for locks and write values exactly; tell whether its role is a superuser.
+
+    It waits for locks for less than ``deadlock_timeout`` (at most 5 s): a lock request that waits longer than that
+    makes the server cancel an autovacuum in its way.
+    """
+    row = connection.execute(_STATEMENTS["session"], {"longest": _LONGEST_LOCK_WAIT_MILLISECONDS}).fetchone()
+    return bool(row and row[0])
+
+
+@contextmanager
+def errors_named(what: str, connection_id: str = MAINTENANCE) -> Iterator[None]:
+    """Turn the database's errors within into one sentence about ``what``, for example "VACUUM of public.users".
+
+    Raises ConfigurationError (a missing privilege, table or column), SourceUnavailable (the connection was lost) or
+    MaintenanceFailed (a lock or time limit, or a constraint in the way).
+    """
+    import psycopg
+    from psycopg import errors
+
+    try:
+        yield
+    except errors.LockNotAvailable:
+        raise MaintenanceFailed(
+            f"{what}: another session holds a lock on it for longer than maintenance waits; nothing was changed, "
+            "try again when that session has ended"
+        ) from None
+    except errors.InsufficientPrivilege as error:
+        raise ConfigurationError(
+            f"{what}: the role of {connection_id} lacks a privilege ({error.diag.message_primary}); grant it"
+        ) from None
+    except (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedObject) as error:
+        raise ConfigurationError(f"{what}: {error.diag.message_primary}; correct the name or create it") from None
+    except errors.QueryCanceled:
+        raise MaintenanceFailed(f"{what}: the statement was cancelled or ran into its time limit") from None
+    except errors.IntegrityError as error:
+        where = f"{error.diag.schema_name}.{error.diag.table_name}"
+        raise MaintenanceFailed(
+            f"{what}: the constraint {error.diag.constraint_name} of {where} is in the way; nothing was changed"
+        ) from None
+    except psycopg.OperationalError:
+        raise SourceUnavailable(f"{what}: the connection {connection_id} was lost") from None
+
+
+def table_of(connection: psycopg.Connection[Any], name: str) -> Table:
+    """Find a table by its schema-qualified name. Raises ConfigurationError when there is none."""
+    import psycopg
+
+    try:
+        row = connection.execute(_STATEMENTS["table"], {"name": name}).fetchone()
+    except psycopg.errors.InvalidName:
+        row = None
+    if row is None:
+        raise ConfigurationError(f"the platform's database has no table {name} that {MAINTENANCE} can see")
+    return Table(*row)
+
+
+def columns_of(connection: psycopg.Connection[Any], table: Table) -> list[Column]:
+    """Return the columns of a table in their order."""
+    return [Column(*row) for row in connection.execute(_STATEMENTS["columns"], {"oid": table.oid})]
+
+
+def is_unique(connection: psycopg.Connection[Any], table: Table, columns: list[str]) -> bool:
+    """Tell whether a valid, complete unique index lies on these columns or on some of them."""
+    row = connection.execute(_STATEMENTS["unique"], {"oid": table.oid, "columns": columns}).fetchone()
+    return bool(row and row[0])
+
+
+def tables_changed_by_deletion(connection: psycopg.Connection[Any], table: Table) -> list[str]:
+    """Return the tables whose rows a deletion would delete or change too, through foreign keys."""
+    return [name for (name,) in connection.execute(_STATEMENTS["changed_by_deletion"], {"oid": table.oid})]
+
+
+def horizon_holder(connection: psycopg.Connection[Any]) -> str | None:
+    """Say who keeps dead rows from being removed: the oldest transaction, prepared transaction, slot or standby."""
+    row = connection.execute(_STATEMENTS["horizon_holder"]).fetchone()
+    return str(row[0]) if row else None

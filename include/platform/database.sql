@@ -1,0 +1,61 @@
+-- Statements of database.py, each under its name.
+
+-- statement: session
+-- Waits for locks for less than deadlock_timeout; tells whether the role is a superuser; values are written exactly.
+SELECT rolsuper,
+       set_config('lock_timeout', greatest(1, least((SELECT setting::integer * 0.8 FROM pg_settings
+                                                     WHERE name = 'deadlock_timeout'), %(longest)s))::integer::text, false),
+       set_config('lc_monetary', 'C', false), set_config('datestyle', 'ISO, YMD', false),
+       set_config('intervalstyle', 'postgres', false), set_config('bytea_output', 'hex', false),
+       set_config('extra_float_digits', '3', false)
+FROM pg_roles WHERE rolname = current_user;
+
+-- statement: table
+SELECT c.oid, n.nspname, c.relname, quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = to_regclass(%(name)s) AND c.relkind IN ('r', 'p', 'm');
+
+-- statement: columns
+SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> ''
+FROM pg_attribute a
+WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum;
+
+-- statement: unique
+SELECT EXISTS (
+    SELECT FROM pg_index i
+    WHERE i.indrelid = %(oid)s AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+      AND (SELECT array_agg(a.attname::text) FROM pg_attribute a
+           WHERE a.attrelid = i.indrelid
+             AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) <@ %(columns)s::text[]
+);
+
+-- statement: changed_by_deletion
+SELECT conrelid::regclass::text
+FROM pg_constraint
+WHERE contype = 'f' AND confrelid = %(oid)s AND confdeltype IN ('c', 'n', 'd')
+ORDER BY 1;
+
+-- statement: horizon_holder
+-- Who holds the oldest snapshot. A vacuum and an index build without locks do not hold one back from other tables.
+SELECT description
+FROM (
+    SELECT format('process %s (%s as %s, %s) with a transaction open since %s', pid,
+                  coalesce(nullif(application_name, ''), backend_type), coalesce(usename, '?'), coalesce(state, '?'),
+                  to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"')) AS description,
+           age(coalesce(backend_xmin, backend_xid)) AS age
+    FROM pg_stat_activity
+    WHERE coalesce(backend_xmin, backend_xid) IS NOT NULL AND pid <> pg_backend_pid()
+      AND pid NOT IN (SELECT pid FROM pg_stat_progress_vacuum)
+      AND (datname = current_database() OR datname IS NULL)
+    UNION ALL
+    SELECT format('the prepared transaction %s of %s', gid, owner), age(transaction) FROM pg_prepared_xacts
+    UNION ALL
+    SELECT format('the replication slot %s', slot_name), greatest(age(xmin), age(catalog_xmin))
+    FROM pg_replication_slots WHERE coalesce(xmin, catalog_xmin) IS NOT NULL
+    UNION ALL
+    SELECT format('the standby %s', application_name), age(backend_xmin)
+    FROM pg_stat_replication WHERE backend_xmin IS NOT NULL
+) AS holder
+ORDER BY age DESC NULLS LAST
+LIMIT 1;

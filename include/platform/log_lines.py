@@ -1,0 +1,231 @@
+"""What a line of the platform's logs says: when it was written, and whether it can be read at all.
+
+The rules stand twice, and tests hold them equal: in log_lines.sql, where DuckDB reads all lines of a file, and here,
+where the few lines are read again that DuckDB could not read, to find the day that each belongs to.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from include.warehouse.statements import statements
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+class Kind(StrEnum):
+    """The three logs of the platform: nginx's access log, the application's JSON lines, nginx's error log."""
+
+    ACCESS = "access"
+    APPLICATION = "application"
+    ERROR = "error"
+
+
+MEMORY_LIMIT = "768MB"
+LONGEST_LINE = 1_000_000  # bytes; a longer line is broken
+SAMPLES = 5
+SAMPLE_CHARACTERS = 200
+SUSPECT_CHARACTERS = 300
+"""Broken lines are looked up by this many of their first characters."""
+
+_STATEMENTS = statements(__file__)
+_MONTHS = {
+    "Jan": 1, "Feb": 2, "Mar": 3, "Apr": 4, "May": 5, "Jun": 6,
+    "Jul": 7, "Aug": 8, "Sep": 9, "Oct": 10, "Nov": 11, "Dec": 12,
+}  # fmt: skip
+_ACCESS_TIME = r"\[(\d{2})/([A-Z][a-z]{2})/(\d{4}):(\d{2}):(\d{2}):(\d{2}) ([+-])(\d{2})(\d{2})\]"
+_ACCESS_LINE = re.compile(
+    rf'\x00*[^ "\x00]+ [^ "]+ [^"]*{_ACCESS_TIME} "[^"\x00-\x1f]*" [1-5]\d{{2}} (?:\d{{1,18}}|-) "[^"]*" "[^"]*" '
+    r"\d{1,7}(?:\.\d{1,6})?",
+    re.ASCII,
+)
+_ISO_TIME = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:[.]\d{1,9})?(?:Z|[+-]\d{2}:?\d{2})"
+_ERROR_LINE = re.compile(r"(\d{4})/(\d{2})/(\d{2}) (\d{2}):(\d{2}):(\d{2}) \[[a-z]+\] ", re.ASCII)
+_TIME_IN_TEXT = {
+    Kind.ACCESS: re.compile(_ACCESS_TIME, re.ASCII),
+    Kind.APPLICATION: re.compile(rf'"time"\s*:\s*"({_ISO_TIME})"', re.ASCII),
+    Kind.ERROR: re.compile(_ERROR_LINE.pattern, re.ASCII | re.MULTILINE),
+}
+
+
+def instants(kind: Kind, text: str, zone: ZoneInfo) -> list[datetime]:
+    """Return every time that stands in a piece of a log, as aware datetimes in UTC.
+
+    ``zone`` is the time zone of logs that name no offset.
+    """
+    found = (_instant(kind, match, zone) for match in _TIME_IN_TEXT[kind].finditer(text))
+    return [instant for instant in found if instant is not None]
+
+
+def _instant(kind: Kind, match: re.Match[str], zone: ZoneInfo) -> datetime | None:
+    try:
+        if kind is Kind.APPLICATION:
+            # Python reads at most six digits of a second; the rest is less than a microsecond.
+            return datetime.fromisoformat(re.sub(r"([.]\d{6})\d+", r"\1", match[1])).astimezone(UTC)
+        if kind is Kind.ERROR:
+            year, month, day, hour, minute, second = (int(part) for part in match.groups())
+            return datetime(year, month, day, hour, minute, second, tzinfo=zone).astimezone(UTC)
+        offset = timedelta(hours=int(match[8]), minutes=int(match[9])) * (-1 if match[7] == "-" else 1)
+        local = datetime(
+            int(match[3]), _MONTHS[match[2]], int(match[1]), int(match[4]), int(match[5]), int(match[6]), tzinfo=UTC
+        )
+        return local - offset
+    except (ValueError, KeyError, OverflowError):
+        return None
+
+
+def day_of_line(kind: Kind, line: str, zone: ZoneInfo) -> date | None:
+    """Return the day in ``zone`` that a line (without its end) lies in, or None when the line is broken."""
+    if kind is Kind.ERROR:
+        match = _ERROR_LINE.match(line)
+        return _valid_local_day(match) if match else None
+    if kind is Kind.ACCESS:
+        match = _ACCESS_LINE.fullmatch(line)
+    else:
+        try:
+            told = json.loads(line)
+        except ValueError:
+            return None
+        time = told.get("time") if isinstance(told, dict) else None
+        match = re.fullmatch(f"({_ISO_TIME})", time, re.ASCII) if isinstance(time, str) else None
+    instant = _instant(kind, match, zone) if match else None
+    return instant.astimezone(zone).date() if instant else None
+
+
+def _valid_local_day(match: re.Match[str]) -> date | None:
+    try:
+        year, month, day, hour, minute, second = (int(part) for part in match.groups())
+        return datetime(year, month, day, hour, minute, second, tzinfo=UTC).date()
+    except ValueError:
+        return None
+
+
+def day_of_slot(kind: Kind, slot: int, zone: ZoneInfo) -> date:
+    """Return the day in ``zone`` of a slot of log_lines.sql. Every zone's midnight begins a quarter of an hour."""
+    instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=slot * 900)
+    return instant.date() if kind is Kind.ERROR else instant.astimezone(zone).date()
+
+
+# ------------------------------------------------------------------------------------------------ broken lines
+@dataclass
+class Broken:
+    """Broken lines of one day: how many, and the first of them, shortened and without secrets."""
+
+    lines: int = 0
+    samples: list[str] = field(default_factory=list)
+
+    def add(self, line: str) -> None:
+        """Count a line and keep it when it is among the first."""
+        self.lines += 1
+        if len(self.samples) < SAMPLES:
+            self.samples.append(mask(line))
+
+
+def broken_lines(
+    path: Path | str, kind: Kind, zone: ZoneInfo, suspects: set[str] | None
+) -> tuple[dict[date, Broken], Broken]:
+    """Find the broken lines of an uncompressed log and the day of each, in one pass with constant memory.
+
+    A broken line belongs to the day of the nearest readable line before it, or else after it. ``suspects`` holds the
+    first SUSPECT_CHARACTERS of every line that may be broken; None means that any may be. Returns the broken lines
+    by day, and those of a file without any readable line.
+    """
+    days: dict[date, Broken] = {}
+    homeless = Broken()
+    before: str | None = None
+    with Path(path).open(encoding="utf-8", errors="surrogateescape", newline=None) as lines:
+        for line in lines:
+            line = line.rstrip("\n")
+            if not line:
+                continue
+            if _is_broken(kind, line, zone, suspects):
+                day = day_of_line(kind, before, zone) if before is not None else None
+                (days.setdefault(day, Broken()) if day else homeless).add(line)
+            else:
+                if before is None and homeless.lines and (first := day_of_line(kind, line, zone)):
+                    days[first], homeless = homeless, Broken()
+                before = line
+    return days, homeless
+
+
+def _is_broken(kind: Kind, line: str, zone: ZoneInfo, suspects: set[str] | None) -> bool:
+    if not line.isascii():
+        try:
+            encoded = line.encode()
+        except UnicodeEncodeError:  # bytes that are no text
+            return True
+        if len(encoded) > LONGEST_LINE:
+            return True
+    elif len(line) > LONGEST_LINE:
+        return True
+    if suspects is not None and line[:SUSPECT_CHARACTERS] not in suspects:
+        return False
+    return day_of_line(kind, line, zone) is None
+
+
+_NAMES_OF_SECRETS = (
+    r"(?:access_|refresh_|id_|api_?|x-?)?"
+    r"(?:token|key|secret|passw(?:or)?d|pass|pwd|signature|sig|auth|session(?:id)?|jwt|code|credential)s?"
+)
+_MASKS = (
+    (re.compile(r"(authorization\W{1,4})[^\"]*", re.I), r"\1***"),
+    (re.compile(r"\b(bearer|basic|digest)\s+[^\s\"]+", re.I), r"\1 ***"),
+    (re.compile(rf"\b({_NAMES_OF_SECRETS}[\"']?\s*(?:=|:|%3d)\s*[\"']?)[^\s&;,\"']+", re.I), r"\1***"),
+    (re.compile(r"(://[^/\s:@]*:)[^/\s@]+@"), r"\1***@"),
+    (re.compile(r"\b(?:0x)?[0-9a-fA-F]{16,}"), "***"),
+    (re.compile(r"[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]{8,}){2}"), "***"),
+    (re.compile(r"(?=[A-Za-z0-9+_-]*\d)(?=[A-Za-z0-9+_-]*[A-Za-z])[A-Za-z0-9+_-]{20,}={0,2}"), "***"),
+)
+
+
+def mask(line: str) -> str:
+    """Return at most SAMPLE_CHARACTERS of a line with everything that looks like a secret replaced by ``***``."""
+    text = re.sub(r"[\x00-\x1f\x7f]", "?", line[:4000].encode("utf-8", "replace").decode())
+    for pattern, replacement in _MASKS:
+        text = pattern.sub(replacement, text)
+    return text[:SAMPLE_CHARACTERS]
+
+
+# ------------------------------------------------------------------------------------------------------ DuckDB
+@contextmanager
+def database(temporary: Path) -> Iterator[DuckDBPyConnection]:
+    """Open a DuckDB session for logs: bounded memory, spills into ``temporary``, loads nothing from elsewhere."""
+    import duckdb
+
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": MEMORY_LIMIT,
+        "threads": 2,
+        "temp_directory": str(temporary),
+        "preserve_insertion_order": False,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    with duckdb.connect(config=settings) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield connection
+
+
+def create_view(connection: DuckDBPyConnection, kind: Kind, paths: Iterable[str]) -> None:
+    """Define the view <kind>_line of log_lines.sql over some files; their names are passed as values."""
+    connection.execute(f"SET VARIABLE {kind}_paths = $paths", {"paths": list(paths)})
+    connection.execute(_STATEMENTS[kind])
+
+
+def rejected_files(connection: DuckDBPyConnection, kind: Kind) -> set[int]:
+    """Return the places (from 1) of the files in which scans of a kind met lines that are no text or too long."""
+    found = connection.execute(
+        "SELECT DISTINCT list_position(getvariable($paths), s.file_path)"
+        f" FROM {kind}_reject r JOIN {kind}_reject_scan s USING (scan_id, file_id)",
+        {"paths": f"{kind}_paths"},
+    )
+    return {place for (place,) in found.fetchall()}

@@ -1,0 +1,359 @@
+"""The files of the platform's logs: which there are, which may hold lines of a day, and how to read each just once.
+
+Files are told apart by what stands in them, never by their names: rotation renames, compresses and copies them at
+any moment. The date in a name is not trusted; only the times of the lines are.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO
+from zoneinfo import ZoneInfo
+
+from include import connections
+from include.outcome import ConfigurationError, SourceUnavailable
+from include.platform import log_catalogue, log_transfer
+from include.platform.compression import compression_of, open_content
+from include.platform.log_lines import Kind, instants
+from include.settings import Traffic
+from include.window import Window
+
+MARGIN = timedelta(hours=3)
+"""How far lines may lie beyond the first and last times seen in a file before they count as late: buffers are flushed
+late, clocks differ. Later lines are found too, through the file that they stand in."""
+
+_HEAD, _TAIL, _BLOCK = 64 << 10, 64 << 10, 1 << 20
+_QUIET_SECONDS = 60  # a file that was written to within this time is copied before it is read
+_ROTATION = re.compile(r"([-.]\d+([-_.T]\d+)*)?(\.(gz|zst|bz2|xz))?$")
+
+Identity = tuple[str, str, str]
+"""Kind of log, name before its rotation, SHA-256 of the first line."""
+
+
+@dataclass(frozen=True)
+class LogFile:
+    """One file as it was when it was looked at.
+
+    ``log`` is the name that the file had before its rotation, ``fingerprint`` the SHA-256 of its first line.
+    ``earliest`` and ``latest`` are the first time near its beginning and the last time it can hold, in UTC, None
+    when unknown; ``days`` are the lines of each day when the file has been read before.
+    """
+
+    kind: Kind
+    name: str
+    log: str
+    path: Path
+    inode: tuple[int, int]
+    size: int
+    modified_ns: int
+    compression: str
+    fingerprint: str
+    earliest: datetime | None
+    latest: datetime | None
+    days: dict[date, int] | None = field(compare=False)
+
+    @property
+    def identity(self) -> Identity:
+        """What stays the same of a log while it grows, is rotated and compressed."""
+        return self.kind.value, self.log, self.fingerprint
+
+    def may_hold(self, window: Window) -> bool:
+        """Tell whether lines of the window can stand in the file; certain when it has been read before."""
+        if self.days is not None:
+            return any(day in self.days for day in window.days)
+        if self.earliest is not None and self.earliest >= window.end + MARGIN:
+            return False
+        return self.latest is None or self.latest + MARGIN >= window.start
+
+
+@dataclass(frozen=True)
+class ReadableLog:
+    """A file ready to be read: ``path`` leads to complete, uncompressed lines that do not change any more.
+
+    ``damaged`` says that the compressed content ends before its end, so lines are missing.
+    """
+
+    file: LogFile
+    path: str
+    damaged: bool
+
+
+class LogsMoved(SourceUnavailable):
+    """A log was rotated or written to while it was read; looking at the folder again helps at once."""
+
+
+class LogFolder:
+    """The platform's log files at one moment. Use ``open_folder``."""
+
+    def __init__(self, files: list[LogFile], temporary: Path, stack: ExitStack, zone: ZoneInfo) -> None:
+        """Take over the files; ``temporary`` is a folder for copies, ``zone`` the platform's time zone."""
+        self.files, self.temporary, self.zone = files, temporary, zone
+        self._stack = stack
+        self._copies = 0
+
+    def remember(self, file: LogFile, days: dict[date, int]) -> None:
+        """Keep how many lines of each day were read from a file, so that it is read again only when it matters."""
+        log_catalogue.store(file.kind, self.zone.key, file.fingerprint, file.size, file.modified_ns, days)
+
+    def without_copies(self, files: list[LogFile]) -> tuple[list[LogFile], list[str]]:
+        """Leave out files whose content another of the files begins with.
+
+        Returns the files to read, in the order of their first lines, and the names of those left out.
+        Raises LogsMoved when a file vanished in between.
+        """
+        kept: list[LogFile] = []
+        left_out: list[str] = []
+        # Longest and uncompressed first, so that what is left out is the copy or the part.
+        for file in sorted(files, key=lambda f: (f.compression != "", -f.size, f.name)):
+            twins = [other for other in kept if (other.kind, other.fingerprint) == (file.kind, file.fingerprint)]
+            if any(other.inode == file.inode for other in twins):
+                left_out.append(file.name)
+                continue
+            answers = {other.name: _compare(file, other) for other in twins}
+            if "begins" in answers.values():
+                left_out.append(file.name)
+                continue
+            for other in [other for other in twins if answers[other.name] == "continues"]:
+                kept.remove(other)
+                left_out.append(other.name)
+            kept.append(file)
+        order = datetime.max.replace(tzinfo=UTC)
+        return sorted(kept, key=lambda f: (f.earliest or order, f.log, f.fingerprint)), sorted(left_out)
+
+    def readable(self, file: LogFile) -> ReadableLog:
+        """Make a file readable: as it lies there when it is at rest, else as a copy up to its last complete line.
+
+        The copies live as long as the folder is open. Raises LogsMoved when the file is no longer the one
+        that was looked at.
+        """
+        handle = self._stack.enter_context(_open(file))
+        if not file.compression and _at_rest(handle, file):
+            # Bound to the open file, so a rotation that renames it meanwhile does no harm.
+            pinned = Path(f"/proc/self/fd/{handle.fileno()}")
+            return ReadableLog(file, str(pinned if pinned.exists() else file.path), False)
+        self._copies += 1
+        target = self.temporary / f"{self._copies:06d}.log"
+        damaged = _copy_complete_lines(handle, file, target)
+        return ReadableLog(file, str(target), damaged)
+
+    def check_unchanged(self, logs: list[ReadableLog]) -> None:
+        """Raise LogsMoved when a file that was read in place has changed meanwhile."""
+        for log in logs:
+            if log.path.startswith(str(self.temporary)):
+                continue
+            found = Path(log.path).stat()
+            if (found.st_size, found.st_mtime_ns) != (log.file.size, log.file.modified_ns):
+                raise LogsMoved(f"{log.file.name} was written to while it was read; it is read again")
+
+
+@contextmanager
+def open_folder(
+    traffic: Traffic, zone: ZoneInfo, oldest: datetime, connection_id: str = "platform_logs"
+) -> Iterator[LogFolder]:
+    """Look at the log files of a connection.
+
+    A local folder is read where it is; files of other file systems that were written since ``oldest`` (aware, less a
+    margin) are copied to a temporary folder. Raises ConfigurationError when the folder is missing or may not be read,
+    SourceUnavailable when the file system cannot be reached or the files do not come to rest.
+    """
+    file_system, folder = connections.folder(connection_id)
+    patterns = {
+        Kind.ACCESS: traffic.access_logs,
+        Kind.APPLICATION: traffic.application_logs,
+        Kind.ERROR: traffic.error_logs,
+    }
+    with ExitStack() as stack:
+        temporary = Path(stack.enter_context(TemporaryDirectory(prefix="gold-escrow-logs-")))
+        local = Path(folder)
+        times: dict[str, int] = {}
+        if "file" not in log_transfer.protocols(file_system):
+            local = temporary / "copied"
+            local.mkdir()
+            times = log_transfer.fetch(
+                file_system, folder, local, list(patterns.values()), oldest - MARGIN, connection_id
+            )
+        yield LogFolder(_look(local, patterns, zone, times, connection_id), temporary, stack, zone)
+
+
+# --------------------------------------------------------------------------------------------- looking at files
+def _look(
+    folder: Path, patterns: dict[Kind, str], zone: ZoneInfo, times: dict[str, int], connection_id: str
+) -> list[LogFile]:
+    """Look at every file, again from the start when one was renamed, created or removed meanwhile."""
+    for _ in range(5):
+        before = _names(folder, connection_id)
+        try:
+            files = [
+                look
+                for kind, pattern in patterns.items()
+                for name in before
+                if fnmatch.fnmatchcase(name, pattern) and (look := _look_at(folder / name, kind, zone, times))
+            ]
+        except FileNotFoundError:
+            continue
+        except PermissionError as error:
+            raise ConfigurationError(
+                f"{Path(str(error.filename)).name} of the connection {connection_id} may not be read by this user; "
+                "grant it read permission"
+            ) from None
+        if _names(folder, connection_id) == before:
+            return _bounded_by_successors(files)
+        time.sleep(0.2)
+    raise SourceUnavailable(
+        f"the files of the connection {connection_id} keep changing their names; trying again helps"
+    )
+
+
+def _names(folder: Path, connection_id: str) -> dict[str, tuple[int, int]]:
+    """Return the files of a folder with what identifies each."""
+    try:
+        with os.scandir(folder) as entries:
+            found = {}
+            for entry in entries:
+                try:
+                    if entry.is_file():
+                        status = entry.stat()
+                        found[entry.name] = (status.st_dev, status.st_ino)
+                except FileNotFoundError:
+                    continue
+            return dict(sorted(found.items()))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigurationError(
+            f"the folder {folder} of the connection {connection_id} does not exist; correct its path"
+        ) from None
+    except PermissionError:
+        raise ConfigurationError(
+            f"the folder {folder} of the connection {connection_id} may not be read by this user; grant it permission"
+        ) from None
+
+
+def _look_at(path: Path, kind: Kind, zone: ZoneInfo, times: dict[str, int]) -> LogFile | None:
+    """Look at the beginning and, where that is cheap, the end of a file. None for a file without a whole line."""
+    with path.open("rb") as handle:
+        status = os.fstat(handle.fileno())
+        compression = compression_of(handle)
+        with open_content(handle, compression) as content:
+            head = content.read(_HEAD)
+        first_line, found, _ = head.partition(b"\n")
+        if not found and len(head) < _HEAD:
+            return None
+        tail = b""
+        if not compression:
+            handle.seek(max(0, status.st_size - _TAIL))
+            tail = handle.read(_TAIL)
+    modified_ns = times.get(path.name, status.st_mtime_ns)
+    modified = datetime.fromtimestamp(modified_ns / 1e9, UTC)
+    fingerprint = hashlib.sha256(first_line.rstrip(b"\r")).hexdigest()
+    last_times = instants(kind, tail.decode("utf-8", "replace"), zone)
+    return LogFile(
+        kind=kind,
+        name=path.name,
+        log=_ROTATION.sub("", path.name) or path.name,
+        path=path,
+        inode=(status.st_dev, status.st_ino),
+        size=status.st_size,
+        modified_ns=modified_ns,
+        compression=compression,
+        fingerprint=fingerprint,
+        earliest=min(instants(kind, head.decode("utf-8", "replace"), zone), default=None),
+        # A file holds nothing that was written after its last change.
+        latest=min(modified, max(last_times)) if last_times else modified,
+        days=log_catalogue.load(kind, zone.key, fingerprint, status.st_size, modified_ns),
+    )
+
+
+def _bounded_by_successors(files: list[LogFile]) -> list[LogFile]:
+    """A compressed file ends about where the next file of the same log begins, whatever its own time says."""
+    bounded = []
+    for file in files:
+        following = [
+            other.earliest
+            for other in files
+            if other.earliest and file.earliest and (other.kind, other.log) == (file.kind, file.log)
+            and other.earliest > file.earliest + MARGIN
+        ]  # fmt: skip
+        if file.compression and following and file.latest:
+            file = replace(file, latest=min(file.latest, *following))
+        bounded.append(file)
+    return bounded
+
+
+# ----------------------------------------------------------------------------------------------- reading files
+def _open(file: LogFile) -> IO[bytes]:
+    try:
+        handle = file.path.open("rb")
+    except OSError:
+        raise LogsMoved(f"{file.name} was moved while the logs were read; they are read again") from None
+    status = os.fstat(handle.fileno())
+    if (status.st_dev, status.st_ino) != file.inode or status.st_size < file.size:
+        handle.close()
+        raise LogsMoved(f"{file.name} was rotated while the logs were read; they are read again")
+    return handle
+
+
+def _at_rest(handle: IO[bytes], file: LogFile) -> bool:
+    status = os.fstat(handle.fileno())
+    if status.st_size != file.size or time.time() - status.st_mtime < _QUIET_SECONDS:
+        return False
+    handle.seek(-1, os.SEEK_END)
+    return handle.read(1) == b"\n"
+
+
+def _copy_complete_lines(handle: IO[bytes], file: LogFile, target: Path) -> bool:
+    """Copy the content up to its last line end. Returns whether the content is damaged (ends before its end)."""
+    damaged = False
+    handle.seek(0)
+    with target.open("wb") as copy:
+        if not file.compression:
+            left = file.size
+            while left and (block := handle.read(min(_BLOCK, left))):
+                copy.write(block)
+                left -= len(block)
+        else:
+            with open_content(handle, file.compression) as content:
+                while block := content.read(_BLOCK):
+                    copy.write(block)
+                damaged = content.damaged
+    _cut_partial_line(target)
+    return damaged
+
+
+def _cut_partial_line(path: Path) -> None:
+    with path.open("r+b") as copy:
+        end = copy.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - _BLOCK)
+            copy.seek(start)
+            place = copy.read(end - start).rfind(b"\n")
+            if place >= 0:
+                copy.truncate(start + place + 1)
+                return
+            end = start
+        copy.truncate(0)
+
+
+def _compare(file: LogFile, other: LogFile) -> str:
+    """Tell how the content of a file relates to another: ``begins`` it (or equals it), ``continues`` it, or neither."""
+    with (
+        _open(file) as one,
+        _open(other) as two,
+        open_content(one, file.compression) as left,
+        open_content(two, other.compression) as right,
+    ):
+        while True:
+            a, b = left.read(_BLOCK), right.read(_BLOCK)
+            common = min(len(a), len(b))
+            if a[:common] != b[:common]:
+                return "differs"
+            if len(a) < _BLOCK or len(b) < _BLOCK:
+                return "begins" if len(a) <= len(b) else "continues"

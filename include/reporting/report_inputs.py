@@ -1,0 +1,151 @@
+"""Reads what the daily reports of one day are made of: that day, the days it is compared with, and its incidents.
+
+All of it comes from the warehouse, within the caller's transaction, so a report shows one state of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from include.outcome import Completeness
+from include.reporting.documents import clean
+from include.reporting.figures import Day, Subject, comparison_days
+from include.settings import Settings
+from include.warehouse.metrics import canonical
+from include.window import Window, day_window
+
+if TYPE_CHECKING:
+    import psycopg
+
+MOST_ERRORS = 20
+"""Lines of the error summary that a report tells one by one."""
+
+_FIGURES = (Path(__file__).parent / "report_figures.sql").read_text()
+_INCIDENTS = (Path(__file__).parent / "report_incidents.sql").read_text()
+_UPTIME = "SELECT * FROM ops.daily_uptime WHERE day = %s ORDER BY component <> 'overall', component COLLATE \"C\""
+_REVENUE = 'SELECT kind, fees, amount_usd FROM ops.daily_revenue WHERE day = %s ORDER BY kind COLLATE "C"'
+_SUPPORT = (
+    "SELECT * FROM ops.daily_support WHERE day = %s ORDER BY array_position('{high,medium,low}'::text[], priority)"
+)
+_ERRORS = """
+SELECT source, kind, endpoint, errors, count(*) OVER () AS kinds FROM ops.daily_error WHERE day = %s
+ORDER BY errors DESC, source COLLATE "C", kind COLLATE "C", endpoint COLLATE "C" LIMIT %s
+"""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Incident:
+    """A P0 or P1 incident of a day; ``resolved_at`` is None when it was not over at the day's end."""
+
+    incident_id: str
+    incident_class: str
+    title: str
+    affected: str
+    detected_at: datetime
+    resolved_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that the reports of one day rest on."""
+
+    window: Window
+    settings: Settings
+    day: Day
+    history: Mapping[date, Day]
+    chart_days: tuple[date, ...]
+    incidents: tuple[Incident, ...]
+    uptime: Sequence[Row]
+    revenue: Sequence[Row]
+    support: Sequence[Row]
+    errors: Sequence[Row]
+    """The most frequent errors; ``kinds`` of each row is the number of kinds there are."""
+
+
+def read(connection: psycopg.Connection[Any], window: Window, settings: Settings) -> Inputs:
+    """Read the inputs of the day ``window``."""
+    day = window.first_day
+    chart_days = tuple(day - timedelta(days=n) for n in reversed(range(settings.reports.chart_days)))
+    days = sorted({*chart_days, *comparison_days(day, settings.reports.comparison_weeks)})
+    subjects = read_subjects(connection, days)
+    known = {
+        row["day"]: Day(row["day"], row, subjects.get(row["day"], {}))
+        for row in _rows(connection, _FIGURES, {"days": days})
+    }
+    return Inputs(
+        window=window,
+        settings=settings,
+        day=known[day],
+        history={other: found for other, found in known.items() if other != day},
+        chart_days=chart_days,
+        incidents=read_incidents(connection, [window]).get(day, ()),
+        uptime=_rows(connection, _UPTIME, (day,)),
+        revenue=_rows(connection, _REVENUE, (day,)),
+        support=_rows(connection, _SUPPORT, (day,)),
+        errors=_rows(connection, _ERRORS, (day, MOST_ERRORS)),
+    )
+
+
+def read_subjects(connection: psycopg.Connection[Any], days: Iterable[date]) -> dict[date, dict[str, Subject]]:
+    """Return the subjects of each day that has any."""
+    found: dict[date, dict[str, Subject]] = {}
+    rows = connection.execute(
+        "SELECT day, subject, state, completeness, reason, content_hash FROM ops.daily_subject WHERE day = ANY (%s)",
+        (list(days),),
+    )
+    for day, name, state, completeness, reason, content_hash in rows:
+        subject = Subject(name, Completeness(state), Decimal(completeness), clean(reason), content_hash)
+        found.setdefault(day, {})[name] = subject
+    return found
+
+
+def read_incidents(connection: psycopg.Connection[Any], windows: Sequence[Window]) -> dict[date, tuple[Incident, ...]]:
+    """Return the P0 and P1 incidents of each day that has any, the gravest and oldest first."""
+    found: dict[date, tuple[Incident, ...]] = {}
+    rows = connection.execute(
+        _INCIDENTS,
+        {
+            "days": [window.first_day for window in windows],
+            "starts": [window.start for window in windows],
+            "ends": [window.end for window in windows],
+        },
+    )
+    for day, identifier, incident_class, title, affected, detected_at, resolved_at in rows:
+        incident = Incident(identifier, incident_class, clean(title), clean(affected), detected_at, resolved_at)
+        found[day] = (*found.get(day, ()), incident)
+    return found
+
+
+def own_inputs(
+    names: Sequence[str], subjects: Mapping[str, Subject], incidents: Sequence[Incident] | None
+) -> dict[str, str]:
+    """Return hashes of a day's own inputs: of each subject in ``names``, and of its incidents unless None."""
+    hashes = {name: subjects[name].content_hash if name in subjects else "" for name in names}
+    if incidents is not None:
+        facts = [
+            [each.incident_id, each.incident_class, each.title, each.affected, each.detected_at, each.resolved_at]
+            for each in incidents
+        ]
+        hashes["incidents"] = sha256(canonical(facts).encode()).hexdigest()
+    return hashes
+
+
+def earlier_windows(window: Window, settings: Settings) -> list[Window]:
+    """Return the days before ``window`` that its charts show, oldest first."""
+    days = range(settings.reports.chart_days - 1, 0, -1)
+    return [day_window(window.first_day - timedelta(days=n), window.timezone) for n in days]
+
+
+def _rows(connection: psycopg.Connection[Any], query: str, values: Any) -> list[dict[str, Any]]:
+    from psycopg.rows import dict_row
+
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query, values).fetchall()

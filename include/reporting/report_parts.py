@@ -1,0 +1,74 @@
+"""What both daily reports share: collecting their figures, and their charts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from include.outcome import Completeness
+from include.reporting.charts import Chart, Series
+from include.reporting.documents import Line, figure_line
+from include.reporting.figures import DEFINITIONS, Day, Figure, figure
+from include.reporting.report_inputs import Inputs
+from include.reporting.verdicts import Limits, judge
+
+TRANSACTIONS_CHART = (
+    "transactions",
+    "Transactions",
+    {"transactions_created": "created", "transactions_completed": "completed"},
+)
+ACTIVE_USERS_CHART = ("active-users", "Active users", {"active_users": "active users"})
+
+
+@dataclass
+class Figures:
+    """Builds, judges and collects the figures of one report in their order."""
+
+    inputs: Inputs
+    collected: list[Figure] = field(default_factory=list)
+
+    def add(self, name: str, label: str) -> Figure:
+        """Build the figure ``name``, judge it against the thresholds and collect it."""
+        inputs = self.inputs
+        found = figure(name, label, inputs.day, inputs.history, inputs.settings.reports.comparison_weeks)
+        return self.append(judge(found, Limits.of(inputs.settings), Decimal(str(inputs.window.seconds))))
+
+    def append(self, found: Figure) -> Figure:
+        """Collect a figure that was built elsewhere."""
+        self.collected.append(found)
+        return found
+
+    def lines(self, labels: Mapping[str, str]) -> tuple[Line, ...]:
+        """Add figures by their names and labels, and return a line for each."""
+        return tuple(figure_line(self.add(name, label)) for name, label in labels.items())
+
+
+def chart(
+    inputs: Inputs, name: str, title: str, lines: Mapping[str, str], target: Decimal | None = None, target_of: str = ""
+) -> Chart:
+    """Build a chart of figures (by name, with what each line is called) over the chart days."""
+    days = [inputs.day if day == inputs.day.day else inputs.history[day] for day in inputs.chart_days]
+    definition = DEFINITIONS[next(iter(lines))]
+    return Chart(
+        name=name,
+        title=title,
+        unit=definition.unit,
+        days=inputs.chart_days,
+        series=tuple(
+            Series(label, tuple(day.value(figure_name) for day in days)) for figure_name, label in lines.items()
+        ),
+        target=target,
+        target_of=target_of,
+        incomplete=frozenset(day.day for day in days if _is_partial(day, definition.subject)),
+    )
+
+
+def _is_partial(day: Day, subject: str) -> bool:
+    return day.subject(subject).state is Completeness.PARTIAL
+
+
+def subject_remark(inputs: Inputs, name: str) -> str:
+    """Say why a section has nothing to show, or return an empty text when its subject is there."""
+    subject = inputs.day.subject(name)
+    return "" if subject.is_there else f"not available ({subject.reason})"

@@ -1,0 +1,196 @@
+"""The guide's Daily System Health Report: its sections in its order and wording, then what else an operator needs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from include.outcome import Outcome
+from include.reporting import formats
+from include.reporting.charts import Chart
+from include.reporting.documents import Line, Section, Table, clean, figure_line
+from include.reporting.figures import Figure
+from include.reporting.formats import Unit
+from include.reporting.report_inputs import Incident, Inputs
+from include.reporting.report_parts import (
+    ACTIVE_USERS_CHART,
+    TRANSACTIONS_CHART,
+    Figures,
+    chart,
+    subject_remark,
+)
+from include.reporting.verdicts import Limits
+
+NAME = "Daily System Health Report"
+SUBJECTS = ("uptime", "traffic", "users", "transactions", "support")
+
+_UPTIME = {
+    "uptime_overall": "Overall Uptime",
+    "uptime_frontend": "Frontend Uptime",
+    "uptime_api": "API Uptime",
+    "uptime_database": "Database Uptime",
+}
+_PERFORMANCE = {
+    "response_average_seconds": "Average Response Time",
+    "response_p95_seconds": "95th Percentile",
+    "error_rate": "Error Rate",
+    "active_users": "Active Users",
+}
+_TRANSACTIONS = {
+    "transactions_created": "Total Transactions",
+    "transactions_completed": "Successful",
+    "transactions_failed": "Failed",
+    "value_created": "Total Value",
+}
+_ISSUES = {
+    "tickets_breached": "Tickets Past Target",
+    "unknown_seconds": "Unknown Uptime",
+    "lines_broken": "Broken Log Lines",
+}
+_TRAFFIC = {
+    "requests": "Requests",
+    "errors": "Server Errors (5xx)",
+    "client_errors": "Client Errors (4xx)",
+    "response_p99_seconds": "99th Percentile",
+    "bytes_sent": "Data Sent",
+    "lines_read": "Log Lines Read",
+}
+_TOP_ERRORS = 5
+
+
+def sections(inputs: Inputs, figures: Figures) -> tuple[Section, ...]:
+    """Build the report's sections; the figures they show are collected by ``figures``."""
+    return (
+        Section("Uptime", _uptime_lines(inputs, figures), of_guide=True),
+        Section("Performance", figures.lines(_PERFORMANCE), of_guide=True),
+        Section("Transactions", figures.lines(_TRANSACTIONS), of_guide=True),
+        Section("Issues", _issues(inputs, figures), of_guide=True),
+        _unknown_time(inputs),
+        Section("Traffic", figures.lines(_TRAFFIC)),
+        _errors(inputs),
+    )
+
+
+def charts(inputs: Inputs) -> tuple[Chart, ...]:
+    """Build the report's charts."""
+    limits = Limits.of(inputs.settings)
+    return (
+        chart(
+            inputs,
+            "response-time",
+            "Response time",
+            {"response_average_seconds": "average", "response_p95_seconds": "95th percentile"},
+            limits.response_seconds,
+            "average",
+        ),
+        chart(inputs, "error-rate", "Error rate", {"error_rate": "error rate"}, limits.error_rate),
+        chart(inputs, *TRANSACTIONS_CHART),
+        chart(inputs, *ACTIVE_USERS_CHART),
+    )
+
+
+def _uptime_lines(inputs: Inputs, figures: Figures) -> tuple[Line, ...]:
+    """A component that this platform does not have is not missing."""
+    lines = []
+    for name, label in _UPTIME.items():
+        component = name.removeprefix("uptime_")
+        if component != "overall" and component not in inputs.settings.platform.components:
+            lines.append(Line(label, "not available", "not a component of this platform"))
+        else:
+            lines += figures.lines({name: label})
+    return tuple(lines)
+
+
+def _issues(inputs: Inputs, figures: Figures) -> tuple[Line, ...]:
+    minor = figures.add("tickets_created", "Minor")
+    minor_line = figure_line(minor)
+    if minor.value is not None:
+        tickets = "support ticket" if minor.value == 1 else "support tickets"
+        minor_line = Line("Minor", f"{minor.text} {tickets}", minor_line.note)
+    return (minor_line, _critical(inputs, figures), *figures.lines(_ISSUES), _logged_errors(inputs, figures))
+
+
+def _critical(inputs: Inputs, figures: Figures) -> Line:
+    """The guide's line about critical issues: P0 and P1 incidents that were open in the day."""
+    found = inputs.incidents
+    incidents = "incident" if len(found) == 1 else "incidents"
+    first = f"{found[0].incident_id} ({found[0].incident_class}) {found[0].title}" if found else ""
+    outcome = Outcome.CRITICAL if found else Outcome.OK
+    reason = f"{len(found)} critical {incidents}: {first}" if found else ""
+    figures.append(
+        Figure(
+            "critical_incidents",
+            "Critical",
+            len(found),
+            Unit.COUNT,
+            str(len(found)),
+            None,
+            0,
+            None,
+            "",
+            outcome,
+            reason,
+        )
+    )
+    if not found:
+        return Line("", "None critical", outcome=outcome)
+    items = tuple(_incident(each, inputs.window.timezone) for each in found)
+    return Line("Critical", f"{len(found)} {incidents}", outcome=outcome, items=items)
+
+
+def _incident(incident: Incident, timezone: str) -> str:
+    over = f"resolved {_time(incident.resolved_at, timezone)}" if incident.resolved_at else "open at the end of the day"
+    detected = _time(incident.detected_at, timezone)
+    return (
+        f"{incident.incident_id} {incident.incident_class}: {incident.title} "
+        f"(affected: {incident.affected}; detected {detected}; {over})"
+    )
+
+
+def _time(at: datetime, timezone: str) -> str:
+    return f"{at.astimezone(ZoneInfo(timezone)):%Y-%m-%d %H:%M %Z}"
+
+
+def _logged_errors(inputs: Inputs, figures: Figures) -> Line:
+    line = figure_line(figures.add("logged_errors", "Logged Errors"))
+    if line.text == "not available":
+        return line
+    items = tuple(
+        f"{formats.count(row['errors'])} x {clean(row['kind'])} at {clean(row['endpoint'])} ({row['source']} log)"
+        for row in inputs.errors[:_TOP_ERRORS]
+    )
+    return Line(line.label, line.text, line.note, line.outcome, items)
+
+
+def _unknown_time(inputs: Inputs) -> Section:
+    """Time up, down, under maintenance and unknown of every component, chain and cache included."""
+    heading = "Unknown Time by Component"
+    if remark := subject_remark(inputs, "uptime"):
+        return Section(heading, remark=remark)
+    rows = tuple(
+        (
+            clean(row["component"]),
+            "not known" if row["uptime"] is None else formats.percent(row["uptime"]),
+            *(formats.duration(row[f"{state}_seconds"]) for state in ("up", "down", "maintenance", "unknown")),
+            formats.count(row["outages"]),
+        )
+        for row in inputs.uptime
+    )
+    return Section(
+        heading, table=Table(("Component", "Uptime", "Up", "Down", "Maintenance", "Unknown", "Outages"), rows)
+    )
+
+
+def _errors(inputs: Inputs) -> Section:
+    heading = "Errors by Kind and Endpoint"
+    if remark := subject_remark(inputs, "traffic"):
+        return Section(heading, remark=remark)
+    if not inputs.errors:
+        return Section(heading, remark="No errors were logged.")
+    rows = tuple(
+        (clean(row["kind"]), clean(row["endpoint"]), row["source"], formats.count(row["errors"]))
+        for row in inputs.errors
+    )
+    more = inputs.errors[0]["kinds"] - len(rows)
+    remark = f"{formats.count(more)} more kinds stand in ops.daily_error." if more else ""
+    return Section(heading, table=Table(("Kind", "Endpoint", "Log", "Errors"), rows, text_columns=3), remark=remark)

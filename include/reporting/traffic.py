@@ -1,0 +1,215 @@
+"""The day's traffic from the platform's logs: requests, errors and response times per hour and endpoint.
+
+Every line counts once, on the day of its own time, whatever file it stands in and however often that file was copied,
+compressed or renamed. Where lines of an earlier day turn up late, that day is computed again from all its lines.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from include.outcome import Completeness
+from include.platform.logs import Identity, LogFile, LogFolder, LogsMoved, open_folder
+from include.reporting import traffic_day
+from include.reporting.traffic_day import DayOfTraffic
+from include.settings import settings
+from include.warehouse import metrics
+from include.window import Grain, Window, day_window
+
+_log = logging.getLogger(__name__)
+_ATTEMPTS = 3  # a rotation in the midst of reading takes moments
+_DAYS_BACK = 400  # how far back a day is looked at when a log arrives late
+
+Held = dict[Identity, int]
+"""Lines by the log they stand in."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the warehouse holds of a day: whether it was computed, and how many lines of which files it rests on."""
+
+    computed: bool
+    held: Held
+    read_once: list[str]
+
+
+def compute(window: Window, run_id: str) -> list[date]:
+    """Write the traffic of a day from the logs behind the connection platform_logs, and return the days that changed.
+
+    These are the window's own day, and earlier days of which lines have turned up since they were computed. A day
+    without any readable line is written as missing, without figures. Known figures stay when fewer lines are left of
+    the day than they rest on. Raises ValueError when the window is not a day, ConfigurationError when the logs or
+    the warehouse cannot be used, SourceUnavailable when they cannot be reached or do not come to rest.
+    """
+    if window.grain is not Grain.DAY:
+        raise ValueError(f"traffic is computed by day, not by {window.grain}")
+    changed, late = _compute_day(window, run_id, frozenset())
+    days = [window.first_day] if changed else []
+    for day, files in sorted(late.items()):
+        earlier = day_window(day, window.timezone)
+        if _compute_day(earlier, run_id, frozenset(files))[0]:
+            _log.info("lines of %s had turned up late; the day was computed again", day)
+            days.append(day)
+    return sorted(days)
+
+
+def _compute_day(window: Window, run_id: str, also: frozenset[Identity]) -> tuple[bool, dict[date, set[Identity]]]:
+    """Compute and write one day from the files that may hold its lines and the files ``also``.
+
+    Returns whether the day changed, and the earlier days of which the files hold more lines than the warehouse
+    rests on, with those files.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            known, day, counted = _read(window, also)
+            break
+        except LogsMoved:
+            if attempt == _ATTEMPTS:
+                raise
+    own = known[window.first_day]
+    if sum(day.held.values()) < sum(own.held.values()):
+        _log.warning(
+            "%s: only %d of the %d lines that the known figures rest on are left in the logs; the figures stay",
+            window.key, sum(day.held.values()), sum(own.held.values()),
+        )  # fmt: skip
+        changed = False
+    else:
+        changed = _write(window, day, own, run_id)
+    return changed, _late_days(window.first_day, counted)
+
+
+def _read(
+    window: Window, also: frozenset[Identity]
+) -> tuple[dict[date, _Known], DayOfTraffic, dict[LogFile, dict[date, int]]]:
+    configuration = settings().traffic
+    zone = ZoneInfo(window.timezone)
+    with open_folder(configuration, zone, window.start) as folder:
+        known = _known(_days_of_interest(folder, window))
+        wanted = also | set(known[window.first_day].held)
+        chosen = [
+            file
+            for file in folder.files
+            if file.may_hold(window) or file.identity in wanted or _arrived_late(file, window, known, zone)
+        ]
+        files, left_out = folder.without_copies(chosen)
+        day, counted = traffic_day.aggregate(folder, window, files, configuration)
+        day.read_once.extend(left_out)
+        for file, days in counted.items():
+            folder.remember(file, days)
+    return known, day, counted
+
+
+def _days_of_interest(folder: LogFolder, window: Window) -> list[date]:
+    zone = ZoneInfo(window.timezone)
+    begin = [file.earliest.astimezone(zone).date() for file in folder.files if file.earliest]
+    first = max(min([*begin, window.first_day]), window.first_day - timedelta(days=_DAYS_BACK))
+    return [first + timedelta(days=n) for n in range((window.first_day - first).days + 1)]
+
+
+def _known(days: list[date]) -> dict[date, _Known]:
+    return {
+        day: _Known(
+            bool(states["traffic"].content_hash),
+            _held_of_detail(states["traffic"].detail),
+            list(states["traffic"].detail.get("read_once", [])),
+        )
+        for day, states in metrics.subject_states(days).items()
+    }
+
+
+def _held_of_detail(detail: dict[str, Any]) -> Held:
+    held: Counter[Identity] = Counter()
+    for file in detail.get("files", []):
+        held[file["kind"], file["log"], file["first_line"]] += int(file["lines"])
+    return dict(held)
+
+
+def _arrived_late(file: LogFile, window: Window, known: dict[date, _Known], zone: ZoneInfo) -> bool:
+    """Tell whether a file begins on an earlier day that was computed without it."""
+    if file.earliest is None or file.earliest >= window.start:
+        return False
+    begins = known.get(file.earliest.astimezone(zone).date())
+    return bool(begins and begins.computed and not any(file.identity in other.held for other in known.values()))
+
+
+def _late_days(day: date, counted: dict[LogFile, dict[date, int]]) -> dict[date, set[Identity]]:
+    """Return the earlier computed days that the files hold more lines of than the warehouse rests on."""
+    found: dict[date, Counter[Identity]] = {}
+    for file, days in counted.items():
+        for earlier, lines in days.items():
+            if earlier < day:
+                found.setdefault(earlier, Counter())[file.identity] += lines
+    late: dict[date, set[Identity]] = {}
+    for earlier, known in _known(sorted(found)).items():
+        if known.computed and any(lines > known.held.get(identity, 0) for identity, lines in found[earlier].items()):
+            late[earlier] = set(found[earlier])
+    return late
+
+
+def _write(window: Window, day: DayOfTraffic, known: _Known, run_id: str) -> bool:
+    files = [
+        {"kind": kind, "log": log, "first_line": first_line, "lines": lines}
+        for (kind, log, first_line), lines in sorted(day.held.items())
+    ]
+    detail: dict[str, Any] = {
+        "files": files,
+        # What was once seen stays said, so that a re-run after the rotation is over gives the same rows.
+        "read_once": sorted({*day.read_once, *known.read_once}),
+        "damaged_files": day.damaged,
+        "broken_samples": day.broken_samples,
+        "lines": day.line_counts,
+    }
+    missing = day.missing_hours
+    share = Decimal(day.hours - len(missing)) / day.hours
+    if not day.has_lines:
+        state, share = Completeness.MISSING, Decimal(0)
+        reason = _reason_for_missing(day)
+    else:
+        reason = "; ".join([*_hours_in_words(window, missing), *_damage_in_words(day)])
+        state = Completeness.PARTIAL if reason else Completeness.COMPLETE
+    return metrics.replace_day(
+        window.first_day,
+        "traffic",
+        day.tables if day.has_lines else {},
+        state=state,
+        completeness=share,
+        reason=reason,
+        detail=detail,
+        run_id=run_id,
+    )
+
+
+def _reason_for_missing(day: DayOfTraffic) -> str:
+    if unreadable := day.line_counts["access_broken"] + day.line_counts["access_unplaced"]:
+        return f"the access logs hold no readable line of the day, but {unreadable} broken ones"
+    return "the access logs hold no line of the day"
+
+
+def _hours_in_words(window: Window, missing: list[int]) -> list[str]:
+    """Name the hours without a line, neighbouring ones together, in the platform's time."""
+    if not missing:
+        return []
+    zone = ZoneInfo(window.timezone)
+    form = "%H:%M" if window.seconds == 86400 else "%H:%M %Z"
+
+    def at(hour: int) -> str:
+        moment: datetime = min(window.start + timedelta(hours=hour), window.end)
+        return moment.astimezone(zone).strftime(form) if moment < window.end else "24:00"
+
+    spans: list[list[int]] = []
+    for hour in missing:
+        if spans and spans[-1][1] == hour:
+            spans[-1][1] = hour + 1
+        else:
+            spans.append([hour, hour + 1])
+    return ["no line from " + ", ".join(f"{at(first)} to {at(after)}" for first, after in spans)]
+
+
+def _damage_in_words(day: DayOfTraffic) -> list[str]:
+    return [f"damaged, so that lines are missing: {', '.join(day.damaged)}"] if day.damaged else []

@@ -1,0 +1,195 @@
+"""Aggregates one day of the platform's logs in one pass with DuckDB. The statements stand in traffic.sql."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from include.platform import log_lines
+from include.platform.log_lines import Broken, Kind
+from include.platform.logs import Identity, LogFile, LogFolder, ReadableLog
+from include.reporting import latency
+from include.settings import Traffic
+from include.warehouse.metrics import TableRows
+from include.warehouse.statements import statements
+from include.window import Window
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_STATEMENTS = statements(str(Path(__file__).with_name("traffic.sql")))
+_MOST_SUSPECTS = 10_000  # with more of them every line is looked at again
+_EMPTY = {
+    Kind.ACCESS: "file SMALLINT, of_day BOOLEAN, slot INTEGER, method TINYINT, text VARCHAR, status SMALLINT,"
+    " bucket SMALLINT, lines BIGINT, seconds DECIMAL(38, 6), bytes_sent HUGEINT",
+    Kind.APPLICATION: "file SMALLINT, of_day BOOLEAN, slot BIGINT, text VARCHAR, kind VARCHAR, endpoint VARCHAR,"
+    " lines BIGINT",
+}
+_EMPTY[Kind.ERROR] = _EMPTY[Kind.APPLICATION]
+
+
+@dataclass
+class DayOfTraffic:
+    """The figures of one day and what they rest on.
+
+    ``held`` are the lines of the day by the log they stand in, ``line_counts`` the lines by what became of them;
+    ``missing_hours`` are counted from 0.
+    """
+
+    hours: int
+    tables: dict[str, TableRows] = field(default_factory=dict)
+    has_lines: bool = False
+    missing_hours: list[int] = field(default_factory=list)
+    held: dict[Identity, int] = field(default_factory=dict)
+    damaged: list[str] = field(default_factory=list)
+    read_once: list[str] = field(default_factory=list)
+    broken_samples: list[str] = field(default_factory=list)
+    line_counts: dict[str, int] = field(default_factory=dict)
+
+
+def aggregate(
+    folder: LogFolder, window: Window, files: list[LogFile], traffic: Traffic
+) -> tuple[DayOfTraffic, dict[LogFile, dict[date, int]]]:
+    """Read files once and return the figures of the window's day, and the lines of each day in each file.
+
+    The memory it takes depends on the number of endpoints and not on the size of the files.
+    Raises SourceUnavailable when a file changes meanwhile.
+    """
+    day = DayOfTraffic(hours=math.ceil(window.seconds / 3600))
+    counted: dict[LogFile, dict[date, int]] = {}
+    logs = [folder.readable(file) for file in files]
+    with log_lines.database(folder.temporary) as connection:
+        for statement in _STATEMENTS["macros"].split(";\n"):
+            if statement.strip():
+                connection.execute(statement)
+        for kind in Kind:
+            _read_kind(connection, window, traffic, kind, [log for log in logs if log.file.kind is kind])
+        folder.check_unchanged(logs)
+        for kind in Kind:
+            _count_lines(connection, folder, window, kind, [log for log in logs if log.file.kind is kind], day, counted)
+        _figures(connection, window, traffic, day)
+    day.damaged = sorted(log.file.log for log in logs if log.damaged and window.first_day in counted[log.file])
+    return day, counted
+
+
+def _read_kind(
+    connection: DuckDBPyConnection,
+    window: Window,
+    traffic: Traffic,
+    kind: Kind,
+    logs: list[ReadableLog],
+) -> None:
+    if not logs:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {kind}_group ({_EMPTY[kind]})")
+        return
+    if kind is Kind.ACCESS:
+        # "" is no path: a list without values would have no type.
+        connection.execute(_STATEMENTS["excluded_paths"], {"excluded": traffic.excluded_paths or [""]})
+    log_lines.create_view(connection, kind, [log.path for log in logs])
+    parameters: dict[str, Any] = {
+        Kind.ACCESS: {
+            "starts": int(window.start.timestamp()),
+            "ends": int(window.end.timestamp()),
+        },
+        Kind.APPLICATION: {"starts": int(window.start.timestamp()), "ends": int(window.end.timestamp())},
+        Kind.ERROR: {"day_number": (window.first_day - date(1970, 1, 1)).days},
+    }[kind]
+    connection.execute(_STATEMENTS[f"{kind}_group"], parameters)
+
+
+def _count_lines(
+    connection: DuckDBPyConnection,
+    folder: LogFolder,
+    window: Window,
+    kind: Kind,
+    logs: list[ReadableLog],
+    day: DayOfTraffic,
+    counted: dict[LogFile, dict[date, int]],
+) -> None:
+    """Count the lines of each day in each file, and find the day of each broken line."""
+    group = f"{kind}_group"
+    lines = [Counter[date]() for _ in logs]
+    for place, slot, count in connection.execute(_STATEMENTS["lines_by_slot"].format(group=group)).fetchall():
+        lines[place - 1][log_lines.day_of_slot(kind, slot, folder.zone)] += count
+    for place, count in connection.execute(_STATEMENTS["lines_of_day"].format(group=group)).fetchall():
+        lines[place - 1][window.first_day] += count
+    limit = _MOST_SUSPECTS + 1
+    found = connection.execute(_STATEMENTS["suspects"].format(group=group, limit=limit)).fetchall()
+    suspects: dict[int, set[str]] = {}
+    for place, suspect in found:
+        suspects.setdefault(place, set()).add(suspect)
+    all_suspect = len(found) == limit
+    to_look_at = (set(suspects) | log_lines.rejected_files(connection, kind)) if logs else set()
+    broken = Broken()
+    unplaced = 0
+    for place, log in enumerate(logs, start=1):
+        days = lines[place - 1]
+        if all_suspect or place in to_look_at:
+            chosen = None if all_suspect else suspects.get(place, set())
+            by_day, homeless = log_lines.broken_lines(log.path, kind, folder.zone, chosen)
+            unplaced += homeless.lines
+            days.update({when: one.lines for when, one in by_day.items()})
+            if (one := by_day.get(window.first_day)) is not None:
+                broken.lines += one.lines
+                broken.samples += one.samples
+        counted[log.file] = dict(days)
+        if days[window.first_day]:
+            day.held[log.file.identity] = day.held.get(log.file.identity, 0) + days[window.first_day]
+    day.line_counts[f"{kind}_read"] = sum(counted[log.file].get(window.first_day, 0) for log in logs)
+    day.line_counts[f"{kind}_broken"] = broken.lines
+    day.line_counts[f"{kind}_unplaced"] = unplaced
+    if kind is Kind.ACCESS:
+        day.broken_samples = broken.samples[: log_lines.SAMPLES]
+
+
+def _figures(connection: DuckDBPyConnection, window: Window, traffic: Traffic, day: DayOfTraffic) -> None:
+    excluded, hours = connection.execute(_STATEMENTS["hours"]).fetchall()[0]
+    day.has_lines = bool(hours)
+    day.missing_hours = sorted(set(range(day.hours)) - set(hours or []))
+    largest = {"largest": traffic.largest_number_of_endpoints}
+    connection.execute(_STATEMENTS["kept_endpoints"], largest)
+    connection.execute(_STATEMENTS["requests"])
+    starts = [window.start + timedelta(hours=hour) for hour in range(day.hours)]
+    requests = connection.execute(_STATEMENTS["hourly_traffic"]).fetchall()
+    latencies = connection.execute(_STATEMENTS["hourly_latency"]).fetchall()
+    errors = connection.execute(_STATEMENTS["daily_error"], largest).fetchall()
+    buckets: Counter[int] = Counter()
+    for *_, bucket, count in latencies:
+        buckets[bucket] += count
+    day.line_counts["access_excluded"] = excluded
+    counts = day.line_counts
+    total = [sum((row[column] for row in requests), start=0) for column in (3, 4, 5)]
+    day.tables = {
+        "daily_traffic": TableRows(
+            (
+                "requests", "errors", "client_errors", "response_seconds_sum", "response_p95_seconds",
+                "response_p99_seconds", "bytes_sent", "lines_read", "lines_broken", "lines_excluded",
+            ),
+            [(
+                *total, sum((row[6] for row in requests), start=Decimal(0)), _rounded(latency.quantile(buckets, 0.95)),
+                _rounded(latency.quantile(buckets, 0.99)), sum(row[7] for row in requests), counts["access_read"],
+                counts["access_broken"], excluded,
+            )],
+        ),
+        "hourly_traffic": TableRows(
+            (
+                "hour_start", "method", "endpoint", "requests", "errors", "client_errors", "response_seconds_sum",
+                "bytes_sent",
+            ),
+            [(starts[hour], *rest) for hour, *rest in requests],
+        ),
+        "hourly_latency": TableRows(
+            ("hour_start", "method", "endpoint", "bucket", "requests"),
+            [(starts[hour], *rest) for hour, *rest in latencies],
+        ),
+        "daily_error": TableRows(("source", "kind", "endpoint", "errors"), errors),
+    }  # fmt: skip
+
+
+def _rounded(seconds: Decimal | None) -> Decimal | None:
+    return None if seconds is None else seconds.quantize(Decimal("0.000001"))

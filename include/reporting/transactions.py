@@ -1,0 +1,71 @@
+"""The subject transactions: what happened to escrow transactions in one day, and the fees charged in it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from include.outcome import Completeness
+from include.platform import source
+from include.reporting.extent import Extent, extent
+from include.warehouse import metrics
+from include.warehouse.metrics import TableRows
+from include.warehouse.statements import statements
+from include.window import Window
+
+OUTCOMES = ("created", "completed", "disputed", "cancelled", "failed")
+"""What can happen to a transaction; each has its row, also when it happened to none."""
+
+_STATEMENTS = statements(__file__)
+
+
+def compute(window: Window, run_id: str) -> bool:
+    """Compute the transactions and the revenue of one day and write them; tell whether they changed.
+
+    Raises ConfigurationError when the source contract or the warehouse is not as it must be, SourceUnavailable when
+    one of them cannot be reached.
+    """
+    found = extent(window, now := datetime.now(UTC))
+    tables: dict[str, TableRows] = {}
+    detail: dict[str, Any] = {}
+    if found.state is not Completeness.MISSING:
+        tables, detail, found = _read(window, now)
+    return metrics.replace_day(
+        window.first_day,
+        "transactions",
+        tables,
+        state=found.state,
+        completeness=found.completeness,
+        reason=found.reason,
+        detail=detail,
+        run_id=run_id,
+    )
+
+
+def _read(window: Window, now: datetime) -> tuple[dict[str, TableRows], dict[str, Any], Extent]:
+    bounds = {"start": window.start, "end": window.end}
+    with source.snapshot("transactions", "fees") as connection:
+        events = {row[0]: row[1:] for row in connection.execute(_STATEMENTS["transactions"], bounds)}
+        revenue = connection.execute(_STATEMENTS["revenue"], bounds).fetchall()
+    tables = {
+        "daily_transactions": TableRows(
+            ("outcome", "transactions", "value_usd"), [(outcome, *events[outcome][:2]) for outcome in OUTCOMES]
+        ),
+        "daily_revenue": TableRows(("kind", "fees", "amount_usd"), [tuple(row[:3]) for row in revenue]),
+    }
+    detail = {
+        "transactions_without_amount": sum(row[2] for row in events.values()),
+        "fees_without_amount": sum(row[3] for row in revenue),
+    }
+    return tables, detail, _judge(window, now, tables, detail)
+
+
+def _judge(window: Window, now: datetime, tables: dict[str, TableRows], detail: dict[str, int]) -> Extent:
+    """An amount that the source does not know is counted as an event but its value is not in the sums."""
+    events = sum(row[1] for table in tables.values() for row in table.rows)
+    left_out = sum(detail.values())
+    why = (
+        f"the source gives no amount for {detail['transactions_without_amount']} events of transactions and "
+        f"{detail['fees_without_amount']} fees, so the values leave them out"
+    )
+    return extent(window, now, counted=events - left_out, left_out=left_out, why=why)

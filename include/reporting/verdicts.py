@@ -1,0 +1,148 @@
+"""The rules that judge a daily report against the guide's thresholds (config: targets, alerts).
+
+- uptime below targets.uptime: warning; when one day's downtime is more than the whole downtime that the target allows
+  in 30 days (0.1 % of 30 days, 43.2 minutes): critical;
+- no time of an uptime known, or more than 1 % of the day unknown: unknown, for downtime may hide in it;
+- error rate above targets.error_rate: warning; above alerts.error_rate: critical;
+- average response time above targets.response_seconds: warning;
+- 95th percentile above alerts.response_seconds: warning (the guide's own good day has 2.8 s, above the target);
+- a P0 or P1 incident open in the day: critical;
+- a support ticket whose response target passed unanswered: warning;
+- a subject that is missing, or of which less than 99 % was there: unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from include.outcome import Completeness, Outcome, worst
+from include.reporting import formats
+from include.reporting.figures import ENOUGH, Figure, Subject
+from include.reporting.formats import Number
+from include.settings import Settings
+
+BUDGET_DAYS = 30
+"""Days whose allowed downtime makes a single day critical (the error budget of a month)."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The thresholds of the configuration as exact numbers."""
+
+    uptime: Decimal
+    error_rate: Decimal
+    error_rate_critical: Decimal
+    response_seconds: Decimal
+    response_p95_seconds: Decimal
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """Read them from the configuration."""
+        return cls(
+            Decimal(str(settings.targets.uptime)),
+            Decimal(str(settings.targets.error_rate)),
+            Decimal(str(settings.alerts.error_rate)),
+            Decimal(str(settings.targets.response_seconds)),
+            Decimal(str(settings.alerts.response_seconds)),
+        )
+
+
+Judgement = tuple[Outcome, str]
+_OK: Judgement = (Outcome.OK, "")
+
+
+def judge(figure: Figure, limits: Limits, day_seconds: Decimal) -> Figure:
+    """Return the figure with its outcome; one without a threshold stays ``not_applicable``."""
+    if figure.value is None or figure.name not in _RULES:
+        return figure
+    return figure.judged(*_RULES[figure.name](figure, figure.value, limits, day_seconds))
+
+
+def _uptime(figure: Figure, value: Number, limits: Limits, _: Decimal) -> Judgement:
+    if 1 - value > BUDGET_DAYS * (1 - limits.uptime):
+        return Outcome.CRITICAL, (
+            f"{figure.label} {figure.text}: down longer than the target of {formats.limit(limits.uptime)} allows"
+            f" in {BUDGET_DAYS} days"
+        )
+    if value < limits.uptime:
+        return Outcome.WARNING, f"{figure.label} {figure.text} is below the target of {formats.limit(limits.uptime)}"
+    return _OK
+
+
+def _unknown_time(figure: Figure, value: Number, _: Limits, day_seconds: Decimal) -> Judgement:
+    if value > (1 - ENOUGH) * day_seconds:
+        return Outcome.UNKNOWN, f"the state of the platform is not known for {figure.text}"
+    return _OK
+
+
+def _error_rate(figure: Figure, value: Number, limits: Limits, _: Decimal) -> Judgement:
+    if value > limits.error_rate_critical:
+        critical = formats.limit(limits.error_rate_critical)
+        return Outcome.CRITICAL, f"{figure.label} {figure.text} is above the alert limit of {critical}"
+    if value > limits.error_rate:
+        target = formats.limit(limits.error_rate)
+        return Outcome.WARNING, f"{figure.label} {figure.text} is above the target of {target}"
+    return _OK
+
+
+def _response_average(figure: Figure, value: Number, limits: Limits, _: Decimal) -> Judgement:
+    if value > limits.response_seconds:
+        target = formats.seconds(limits.response_seconds)
+        return Outcome.WARNING, f"{figure.label} {figure.text} is above the target of {target}"
+    return _OK
+
+
+def _response_p95(figure: Figure, value: Number, limits: Limits, _: Decimal) -> Judgement:
+    if value > limits.response_p95_seconds:
+        most = formats.seconds(limits.response_p95_seconds)
+        return Outcome.WARNING, f"{figure.label} {figure.text} is above the alert limit of {most}"
+    return _OK
+
+
+def _breached(figure: Figure, value: Number, _: Limits, __: Decimal) -> Judgement:
+    if value > 0:
+        tickets = "support ticket was" if value == 1 else "support tickets were"
+        return Outcome.WARNING, f"{figure.text} {tickets} not answered within the target"
+    return _OK
+
+
+_RULES: dict[str, Callable[[Figure, Number, Limits, Decimal], Judgement]] = {
+    "uptime_overall": _uptime,
+    "uptime_frontend": _uptime,
+    "uptime_api": _uptime,
+    "uptime_database": _uptime,
+    "unknown_seconds": _unknown_time,
+    "error_rate": _error_rate,
+    "response_average_seconds": _response_average,
+    "response_p95_seconds": _response_p95,
+    "tickets_breached": _breached,
+}
+
+
+def judge_subject(subject: Subject) -> Judgement:
+    """Judge whether a subject's figures can be relied on."""
+    if subject.is_enough:
+        return _OK
+    share = f" ({formats.percent(subject.completeness)})" if subject.state is Completeness.PARTIAL else ""
+    because = f": {subject.reason}" if subject.reason else ""
+    return Outcome.UNKNOWN, f"the figures of {subject.subject} are {subject.state}{share}{because}"
+
+
+def verdict(judgements: Sequence[Judgement]) -> tuple[Outcome, str]:
+    """Return the worst outcome and the one sentence that says why, from judgements in order of importance.
+
+    ``not_applicable`` does not count. Without any judgement the verdict is unknown.
+    """
+    counted = [(outcome, reason) for outcome, reason in judgements if outcome is not Outcome.NOT_APPLICABLE]
+    result = worst([outcome for outcome, _ in counted])
+    if result is Outcome.OK:
+        return result, "All figures are within their targets."
+    reasons = list(dict.fromkeys(reason for outcome, reason in counted if outcome is not Outcome.OK))
+    if not reasons:
+        return result, "Nothing could be judged."
+    first = next(reason for outcome, reason in counted if outcome is result)
+    more = len(reasons) - 1
+    others = f" ({more} more below)" if more else ""
+    return result, f"{first[0].upper()}{first[1:].rstrip('.')}{others}."

@@ -1,0 +1,173 @@
+"""Writes ``ops.maintenance_action``: one row per maintenance act, from its plan to its proof.
+
+The row is written before and after the change, each time at once, so that a killed task leaves the truth behind.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
+from include.warehouse import session
+from include.warehouse.statements import statements
+
+KINDS = ("analyze", "vacuum", "prune", "rotate_logs", "delete_logs", "cache_statistics")
+"""Every kind of act, as the comment of the column ``kind`` lists them."""
+
+_STATEMENTS = statements(__file__)
+
+
+@dataclass(frozen=True)
+class Action:
+    """One maintenance act; ``planned_at`` is an aware datetime of the warehouse's clock."""
+
+    maintenance_action_id: int
+    kind: str
+    resource: str
+    run_id: str
+    dry_run: bool
+    state: str
+    plan: dict[str, Any]
+    applied: dict[str, Any] | None
+    proof: dict[str, Any] | None
+    reason: str
+    planned_at: datetime
+
+    @property
+    def done(self) -> bool:
+        """Whether the act is proven already and must not be repeated."""
+        return self.state == "proven"
+
+    def summary(self) -> dict[str, Any]:
+        """The act as small JSON-able facts."""
+        facts = {
+            "action": self.maintenance_action_id,
+            "kind": self.kind,
+            "resource": self.resource,
+            "state": self.state,
+        }
+        return facts | ({"reason": self.reason} if self.reason else {})
+
+
+def key_of(run_id: str, kind: str, resource: str) -> str:
+    """Return the idempotency key: the same run acts once on the same resource in the same way."""
+    return f"{run_id}|{kind}|{resource}"
+
+
+def plan(kind: str, resource: str, run_id: str, *, dry_run: bool, plan: dict[str, Any]) -> Action:
+    """Record what will change and how much; a repeated task continues its own row.
+
+    An act that is proven already is returned as it is (``done``). Raises ConfigurationError or SourceUnavailable.
+    """
+    if kind not in KINDS:
+        raise ConfigurationError(f"'{kind}' is not a kind of maintenance; use one of {', '.join(KINDS)}")
+    values = {
+        "key": key_of(run_id, kind, resource),
+        "kind": kind,
+        "resource": resource,
+        "run_id": run_id,
+        "dry_run": dry_run,
+        "plan": _json(plan),
+    }
+    found = _execute("plan", values)
+    assert found is not None
+    return found
+
+
+def applying(action: Action) -> Action:
+    """Record that the change begins. Raises MaintenanceFailed on a dry run: it must stop after its plan."""
+    if action.dry_run:
+        raise MaintenanceFailed(f"{action.kind} of {action.resource} is a dry run and must not change anything")
+    _change("applying", action, {})
+    return replace(action, state="applying")
+
+
+def prove(action: Action, proof: dict[str, Any], applied: dict[str, Any], reason: str = "") -> Action:
+    """Record what was done and the measurements that prove it; ``reason`` tells what a reader should know of it."""
+    _change("prove", action, {"proof": _json(proof), "applied": _json(applied), "reason": reason})
+    return replace(action, state="proven", proof=proof, applied=applied, reason=reason)
+
+
+def nothing_to_do(action: Action, reason: str) -> Action:
+    """Record that nothing was to do, and why."""
+    _change("nothing_to_do", action, {"reason": reason})
+    return replace(action, state="nothing_to_do", reason=reason)
+
+
+def fail(action: Action, reason: str, proof: dict[str, Any] | None = None) -> Action:
+    """Record that the act failed or could not be checked, and why."""
+    _change("fail", action, {"reason": reason, "proof": _json(proof) if proof is not None else None})
+    return replace(action, state="failed", reason=reason, proof=proof)
+
+
+@contextmanager
+def failures_recorded(action: Action) -> Iterator[None]:
+    """Record whatever is raised within as the act's failure, and let it pass on."""
+    try:
+        yield
+    except Exception as error:
+        known = isinstance(error, (ConfigurationError, MaintenanceFailed, SourceUnavailable))
+        # Messages of other errors may quote rows or addresses: the log has them, the warehouse does not.
+        reason = str(error) if known else f"{type(error).__name__}; the task's log has its details"
+        with suppress(SourceUnavailable):  # without the warehouse the error itself is still raised
+            fail(action, reason)
+        raise
+
+
+def find(kind: str, resource: str, run_id: str) -> Action | None:
+    """Return the row of a run's act, or None."""
+    return _execute("find", {"key": key_of(run_id, kind, resource)})
+
+
+def last_proven(kind: str, resource: str) -> Action | None:
+    """Return the newest proven act of a kind on a resource, or None."""
+    return _execute("last_proven", {"kind": kind, "resource": resource})
+
+
+def begun(kind: str, resource: str, limit: int = 20) -> list[Action]:
+    """Return the newest acts on a resource that began to change it, whatever became of them."""
+    with session.transaction() as connection:
+        found = connection.execute(_STATEMENTS["begun"], {"kind": kind, "resource": resource, "limit": limit})
+        return [Action(*row) for row in found]
+
+
+def left_by(run_id: str) -> list[Action]:
+    """Return the acts that an earlier attempt of a run began and did not prove, the oldest first."""
+    with session.transaction() as connection:
+        return [Action(*row) for row in connection.execute(_STATEMENTS["left_by"], {"run_id": run_id})]
+
+
+def _change(statement: str, action: Action, values: dict[str, Any]) -> None:
+    with session.transaction() as connection:
+        changed = connection.execute(_STATEMENTS[statement], {"id": action.maintenance_action_id} | values).rowcount
+    if changed != 1:
+        raise MaintenanceFailed(
+            f"{action.kind} of {action.resource}: its row {action.maintenance_action_id} of ops.maintenance_action "
+            f"is not in a state that can become '{statement}'; another task works on the same run"
+        )
+
+
+def _execute(statement: str, values: dict[str, Any]) -> Action | None:
+    with session.transaction() as connection:
+        row = connection.execute(_STATEMENTS[statement], values).fetchone()
+    return Action(*row) if row else None
+
+
+def _json(value: dict[str, Any]) -> Any:
+    from psycopg.types.json import Jsonb
+
+    return Jsonb(value, dumps=lambda content: json.dumps(content, default=_plain, ensure_ascii=False))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else str(value)
+    raise TypeError(f"{type(value).__name__} is not a fact that fits in JSON")

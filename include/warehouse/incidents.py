@@ -1,0 +1,120 @@
+"""Writes ``ops.incident`` and its links, numbers and timeline. The statements stand in incidents.sql.
+
+Each function is one transaction of its own, unless the caller has one open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from include.warehouse.statements import statements
+
+if TYPE_CHECKING:
+    import psycopg
+
+_STATEMENTS = statements(__file__)
+_LOCK_SEED = 7_041_777  # any constant: keeps these locks apart from other users of advisory locks
+_OPEN = "state IN ('detected', 'acknowledged', 'mitigated')"
+
+
+@dataclass(frozen=True)
+class Incident:
+    """An open incident; times are aware datetimes in UTC, ``occurrences`` counts its signals."""
+
+    incident_id: str
+    incident_class: str
+    state: str
+    title: str
+    affected: str
+    detected_at: datetime
+    last_seen_at: datetime
+    occurrences: int
+    acknowledged_at: datetime | None
+
+
+def pending_fingerprints(connection: psycopg.Connection[Any]) -> list[str]:
+    """Return what the signals without an incident are about, the longest waiting first."""
+    with connection.transaction():
+        return [fingerprint for (fingerprint,) in connection.execute(_STATEMENTS["pending"])]
+
+
+def take_signals(connection: psycopg.Connection[Any], fingerprint: str, actor: str) -> str | None:
+    """Make the waiting signals of one fingerprint part of its open incident, in one transaction.
+
+    Without an open incident a new one is opened and numbered. Returns the incident's id, or None when nothing waits
+    or another handler has these signals in hand. The claim is an advisory lock on the fingerprint and not a row lock:
+    locking rows takes the privilege to change them, which no role has on ``ops.signal``.
+    """
+    names = {"fingerprint": fingerprint, "actor": actor}
+    with connection.transaction():
+        claimed = connection.execute(
+            "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, %s))", (fingerprint, _LOCK_SEED)
+        ).fetchone()
+        if not (claimed and claimed[0]) or not _waiting(connection, fingerprint):
+            return None
+        incident_id = _open_incident(connection, fingerprint)
+        if incident_id is None:
+            incident_id = _create(connection, names)
+        if _waiting(connection, fingerprint):
+            connection.execute(_STATEMENTS["attach"], names | {"incident_id": incident_id})
+    return incident_id
+
+
+def _waiting(connection: psycopg.Connection[Any], fingerprint: str) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM ops.signal s WHERE s.fingerprint = %s"
+        " AND NOT EXISTS (SELECT FROM ops.incident_signal i WHERE i.signal_id = s.signal_id) LIMIT 1",
+        (fingerprint,),
+    )
+    return found.fetchone() is not None
+
+
+def _open_incident(connection: psycopg.Connection[Any], fingerprint: str) -> str | None:
+    found = connection.execute(
+        f"SELECT incident_id FROM ops.incident WHERE fingerprint = %s AND {_OPEN} FOR UPDATE",  # noqa: S608 - a constant
+        (fingerprint,),
+    ).fetchone()
+    return str(found[0]) if found else None
+
+
+def _create(connection: psycopg.Connection[Any], names: dict[str, str]) -> str:
+    """Open an incident, or find the one that somebody else opened in this very moment."""
+    import psycopg
+
+    while True:
+        with connection.transaction() as attempt:
+            if row := connection.execute(_STATEMENTS["create"], names).fetchone():
+                return str(row[0])
+            raise psycopg.Rollback(attempt)  # gives the number back
+        if (other := _open_incident(connection, names["fingerprint"])) is not None:
+            return other
+
+
+@contextmanager
+def locked(connection: psycopg.Connection[Any], incident_id: str) -> Iterator[str | None]:
+    """Hold an incident's row for one transaction; gives its state, or None when there is no such incident."""
+    with connection.transaction():
+        found = connection.execute(
+            "SELECT state FROM ops.incident WHERE incident_id = %s FOR UPDATE", (incident_id,)
+        ).fetchone()
+        yield str(found[0]) if found else None
+
+
+def change_state(
+    connection: psycopg.Connection[Any], incident_id: str, *, before: str, state: str, actor: str, message: str
+) -> None:
+    """Move an incident whose row is locked from ``before`` to ``state`` and add that to its timeline."""
+    connection.execute(
+        _STATEMENTS["change_state"],
+        {"incident_id": incident_id, "before": before, "state": state, "actor": actor, "message": message},
+    )
+
+
+def open_incidents(connection: psycopg.Connection[Any]) -> list[Incident]:
+    """Return the open incidents, the worst first, then the oldest."""
+    with connection.transaction():
+        return [Incident(*row) for row in connection.execute(_STATEMENTS["open"])]

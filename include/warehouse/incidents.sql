@@ -1,0 +1,112 @@
+-- Statements of incidents.py, each under its name. An incident is open in the states detected, acknowledged and
+-- mitigated; the list is repeated word for word so that the partial unique index applies.
+
+-- statement: pending
+-- What signals that belong to no incident yet are about, the longest waiting first.
+SELECT s.fingerprint
+FROM ops.signal s
+WHERE NOT EXISTS (SELECT FROM ops.incident_signal i WHERE i.signal_id = s.signal_id)
+GROUP BY s.fingerprint
+ORDER BY min(s.signal_id);
+
+-- statement: create
+-- Opens an incident for the earliest waiting signal, with its number, its link and its first timeline entry.
+-- Gives no row when another incident of the fingerprint is open; the number must then be given back (roll back).
+WITH first AS (
+    SELECT s.*
+    FROM ops.signal s
+    WHERE s.fingerprint = %(fingerprint)s
+      AND NOT EXISTS (SELECT FROM ops.incident_signal i WHERE i.signal_id = s.signal_id)
+    ORDER BY s.occurred_at, s.signal_id
+    LIMIT 1
+), number AS (
+    INSERT INTO ops.incident_counter AS counter (year, last)
+    SELECT date_part('year', first.occurred_at AT TIME ZONE 'UTC')::integer, 1 FROM first
+    ON CONFLICT (year) DO UPDATE SET last = counter.last + 1
+    RETURNING year, last
+), opened AS (
+    INSERT INTO ops.incident (incident_id, fingerprint, class, state, title, affected, detected_at, last_seen_at)
+    SELECT 'INC-' || lpad(number.year::text, 4, '0')
+               || '-' || lpad(number.last::text, greatest(3, length(number.last::text)), '0'),
+           first.fingerprint, first.class, 'detected', first.title,
+           coalesce(first.detail ->> 'affected', 'DAG ' || (first.detail ->> 'dag_id'), first.fingerprint),
+           first.occurred_at, first.occurred_at
+    FROM first, number
+    ON CONFLICT (fingerprint) WHERE state IN ('detected', 'acknowledged', 'mitigated') DO NOTHING
+    RETURNING incident_id
+), linked AS (
+    INSERT INTO ops.incident_signal (signal_id, incident_id)
+    SELECT first.signal_id, opened.incident_id FROM first, opened
+), told AS (
+    INSERT INTO ops.incident_timeline (incident_id, entry, at, actor, kind, message, detail)
+    SELECT opened.incident_id, 1, first.occurred_at, %(actor)s, 'detected', first.title,
+           first.detail || jsonb_build_object('signal_id', first.signal_id, 'class', first.class)
+    FROM first, opened
+)
+SELECT incident_id FROM opened;
+
+-- statement: attach
+-- Adds the waiting signals of the incident's fingerprint to it. The caller holds the lock of the incident's row.
+WITH waiting AS (
+    SELECT s.*
+    FROM ops.signal s
+    WHERE s.fingerprint = %(fingerprint)s
+      AND NOT EXISTS (SELECT FROM ops.incident_signal i WHERE i.signal_id = s.signal_id)
+), linked AS (
+    INSERT INTO ops.incident_signal (signal_id, incident_id)
+    SELECT signal_id, %(incident_id)s FROM waiting
+), seen AS (
+    SELECT count(*) AS times, min(occurred_at) AS earliest, max(occurred_at) AS latest
+    FROM waiting
+), last AS (
+    SELECT title, detail, signal_id FROM waiting ORDER BY occurred_at DESC, signal_id DESC LIMIT 1
+), worst AS (
+    SELECT class, title, occurred_at, signal_id FROM waiting ORDER BY class, occurred_at, signal_id LIMIT 1
+), before AS (
+    SELECT class, (SELECT coalesce(max(entry), 0) FROM ops.incident_timeline WHERE incident_id = %(incident_id)s) AS entry
+    FROM ops.incident
+    WHERE incident_id = %(incident_id)s
+), changed AS (
+    UPDATE ops.incident
+    SET occurrences = occurrences + seen.times,
+        detected_at = least(detected_at, seen.earliest),
+        last_seen_at = greatest(last_seen_at, seen.latest),
+        class = least(incident.class, worst.class)
+    FROM seen, worst
+    WHERE incident_id = %(incident_id)s
+), told AS (
+    INSERT INTO ops.incident_timeline (incident_id, entry, at, actor, kind, message, detail)
+    SELECT %(incident_id)s, before.entry + 1, seen.latest, %(actor)s, 'seen_again',
+           CASE seen.times WHEN 1 THEN 'Seen again: ' ELSE 'Seen ' || seen.times || ' more times, last: ' END || last.title,
+           last.detail || jsonb_build_object('signal_id', last.signal_id, 'signals', seen.times, 'earliest', seen.earliest)
+    FROM before, seen, last
+    UNION ALL
+    SELECT %(incident_id)s, before.entry + 2, worst.occurred_at, %(actor)s, 'class_raised',
+           'Raised from ' || before.class || ' to ' || worst.class || ': ' || worst.title,
+           jsonb_build_object('from', before.class, 'to', worst.class, 'signal_id', worst.signal_id)
+    FROM before, worst
+    WHERE worst.class < before.class
+)
+SELECT times FROM seen;
+
+-- statement: change_state
+-- Moves an incident to a state and says so in its timeline. The caller holds the lock of the incident's row.
+WITH changed AS (
+    UPDATE ops.incident
+    SET state = %(state)s,
+        acknowledged_at = CASE WHEN %(state)s = 'acknowledged' THEN now() ELSE acknowledged_at END,
+        resolved_at = CASE WHEN %(state)s = 'resolved' THEN now() ELSE resolved_at END
+    WHERE incident_id = %(incident_id)s
+)
+INSERT INTO ops.incident_timeline (incident_id, entry, at, actor, kind, message, detail)
+SELECT %(incident_id)s, coalesce(max(entry), 0) + 1, now(), %(actor)s, %(state)s, %(message)s,
+       jsonb_build_object('from', %(before)s::text)
+FROM ops.incident_timeline
+WHERE incident_id = %(incident_id)s;
+
+-- statement: open
+-- What people work on now, the worst first.
+SELECT incident_id, class, state, title, affected, detected_at, last_seen_at, occurrences, acknowledged_at
+FROM ops.incident
+WHERE state IN ('detected', 'acknowledged', 'mitigated')
+ORDER BY class, detected_at, incident_id;

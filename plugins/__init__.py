@@ -1,0 +1,1 @@
+"""Airflow plugins of the collection; Airflow itself loads the files that .airflowignore leaves over."""

@@ -1,0 +1,254 @@
+"""What needs a person now, the worst first, each with since when and what to do next. Plain functions over rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from include.outcome import Outcome, worst
+from plugins.operations_board.presentation import (
+    KIND_NAMES,
+    Clock,
+    capital,
+    component_name,
+    day_name,
+    facts,
+    share,
+    span,
+    value_text,
+    words,
+)
+from plugins.operations_board.warehouse import Row
+
+RESPONSE = {
+    "P0": timedelta(minutes=15),
+    "P1": timedelta(hours=1),
+    "P2": timedelta(hours=4),
+    "P3": timedelta(hours=24),
+}
+"""Time to the response by class (guide, "Incident Classification")."""
+
+LONG_APPLYING = timedelta(hours=1)
+"""The execution timeout of a maintenance task: an act that still applies after it was killed or hangs."""
+
+LONG_WAITING = timedelta(minutes=10)
+"""The incident watch takes signals up every minute; one that waits longer means that the watch does not run."""
+
+_ORDER = (Outcome.CRITICAL, Outcome.WARNING, Outcome.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that needs a person. ``since`` is aware or None when unknown; ``link`` is within the board."""
+
+    outcome: Outcome
+    title: str
+    since: datetime | None
+    next_step: str
+    link: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The one word at the top of the board."""
+
+    outcome: Outcome
+    sentence: str
+    since: datetime | None
+
+
+def verdict(items: Sequence[Item]) -> Verdict:
+    """Sum the items up: the worst outcome, how many there are of it, and since when the oldest of them is known."""
+    if not items:
+        return Verdict(Outcome.OK, "Nothing needs attention", None)
+    outcome = worst([item.outcome for item in items])
+    same = [item for item in items if item.outcome is outcome]
+    sentence = {
+        Outcome.CRITICAL: f"{_things(len(same))} wrong",
+        Outcome.WARNING: f"{_things(len(same))} to look at",
+        Outcome.UNKNOWN: f"{_things(len(same))} not known",
+    }[outcome]
+    return Verdict(outcome, sentence, min((item.since for item in same if item.since), default=None))
+
+
+def _things(count: int) -> str:
+    return "1 thing is" if count == 1 else f"{count} things are"
+
+
+def ordered(items: Sequence[Item]) -> list[Item]:
+    """Sort the worst first and, among equals, the oldest first; those without a time come last."""
+    return sorted(
+        items,
+        key=lambda item: (_ORDER.index(item.outcome), item.since is None, item.since.timestamp() if item.since else 0),
+    )
+
+
+def of_incidents(incidents: Sequence[Row], clock: Clock) -> list[Item]:
+    """One item per open incident; P0 and P1 are critical."""
+    return [
+        Item(
+            Outcome.CRITICAL if row["class"] in ("P0", "P1") else Outcome.WARNING,
+            f"{row['incident_id']} {row['title']}",
+            row["detected_at"],
+            response(row, clock),
+            f"incidents/{row['incident_id']}",
+            row["class"],
+        )
+        for row in incidents
+    ]
+
+
+def response(incident: Row, clock: Clock) -> str:
+    """Say what an open incident waits for, against the guide's response times."""
+    affected = f"Affected: {incident['affected']}."
+    if incident["state"] == "mitigated":
+        return f"Mitigated; find the cause and resolve it. {affected}"
+    if incident["state"] == "acknowledged":
+        return f"Somebody took it {clock.ago(incident['acknowledged_at'])}. {affected}"
+    due = incident["detected_at"] + RESPONSE[incident["class"]]
+    if clock.now > due:
+        return f"Nobody took it; the response is overdue by {span(clock.now - due)}. {affected}"
+    return f"Nobody took it yet; respond by {clock.moment(due)} (in {span(due - clock.now)}). {affected}"
+
+
+def of_components(components: Sequence[Row], clock: Clock, holds: timedelta) -> list[Item]:
+    """One item for all components that are not known, one for each that is not ok."""
+    items, silent = [], [row for row in components if is_silent(row, clock, holds)]
+    if silent:
+        seen = [row["observed_at"] for row in silent if row["observed_at"]]
+        names = (
+            "any component"
+            if len(silent) == len(components)
+            else " and ".join(component_name(row["component"]) for row in silent)
+        )
+        items.append(
+            Item(
+                Outcome.UNKNOWN,
+                f"Nobody watches {names}" if len(silent) == len(components) else f"The state of {names} is not known",
+                min(seen, default=None),
+                "Look at the newest runs of the DAG platform_watch: is it paused, failing, or is the scheduler down?",
+            )
+        )
+    for row in components:
+        if row in silent or row["outcome"] in ("ok", "not_applicable"):
+            continue
+        outcome = Outcome(row["outcome"])
+        said, step = _COMPONENT[outcome]
+        probe = latest_probe(row)
+        step += f"; the latest probe: {probe}." if probe else "."
+        items.append(Item(outcome, f"{component_name(row['component'])} {said}", since(row), step))
+    return items
+
+
+_COMPONENT = {
+    Outcome.CRITICAL: ("is down", "Check that it runs and can be reached"),
+    Outcome.WARNING: ("is not well", "Watch it closely"),
+    Outcome.UNKNOWN: ("could not be checked", "Find out why the probe itself failed"),
+}
+
+
+def latest_probe(component: Row) -> str:
+    """Write what the latest probe of a component saw, for example "3.412 seconds, status: 200"."""
+    value = component["value"]
+    seen = [] if value is None else [f"{value_text(value)} {component['unit'] or ''}".strip()]
+    seen += [f"{name.lower()}: {text}" for name, text in facts(component["evidence"])[:3]]
+    return ", ".join(seen)
+
+
+def is_silent(component: Row, clock: Clock, holds: timedelta) -> bool:
+    """Whether the latest observation of a component is too old to say anything about now."""
+    return component["observed_at"] is None or clock.now - component["observed_at"] > holds
+
+
+def since(component: Row) -> datetime | None:
+    """When the present outcome of a component began, as far back as it was looked for."""
+    found: datetime | None = component["changed_at"] or component["seen_since"]
+    return found
+
+
+def of_reports(reports: Sequence[Row], expected_day: date) -> list[Item]:
+    """Items for reports whose verdict is not ok and for reports that should be there and are not."""
+    known = {row["kind"]: row for row in reports}
+    late = [kind for kind in KIND_NAMES if kind not in known or known[kind]["period_key"] < expected_day.isoformat()]
+    items = [_late(late, known, expected_day)] if late else []
+    for kind, row in known.items():
+        if kind not in late and row["verdict"] != "ok":
+            items.append(
+                Item(
+                    Outcome(row["verdict"]),
+                    f"{KIND_NAMES.get(kind, kind)} of {day_name(row['period_key'])}: {row['headline']}",
+                    None,  # the day stands in the title; when in the day it began, the report knows
+                    "Read the report; it lists every figure that is out of its limits.",
+                    f"reports/{kind}/{row['period_key']}",
+                )
+            )
+    return items
+
+
+def _late(kinds: Sequence[str], known: dict[str, Row], expected_day: date) -> Item:
+    newest = max((known[kind]["period_key"] for kind in kinds if kind in known), default=None)
+    names = " and ".join(KIND_NAMES[kind] for kind in kinds)
+    return Item(
+        Outcome.UNKNOWN,
+        f"{names} of {day_name(expected_day)}: no report; "
+        + (f"the newest is of {day_name(newest)}" if newest else "there is none of any day"),
+        max((known[kind]["window_end"] for kind in kinds if kind in known), default=None),
+        "Look at the newest runs of the DAGs daily_metrics and daily_reports.",
+        f"reports?month={expected_day:%Y-%m}",
+    )
+
+
+def of_subjects(rows: Sequence[Row], expected_day: date) -> list[Item]:
+    """One item for the subjects of the newest finished day that are not complete."""
+    open_rows = [row for row in rows if row["day"] == expected_day and row["state"] != "complete"]
+    if not open_rows:
+        return []
+    said = ", ".join(
+        f"{row['subject']} {'partial at ' + share(row['completeness']) if row['state'] == 'partial' else 'missing'}"
+        for row in open_rows
+    )
+    reason = next((row["reason"] for row in open_rows if row["reason"]), "")
+    return [
+        Item(
+            Outcome.UNKNOWN,
+            f"Metrics of {day_name(expected_day)} are not complete: {said}",
+            None,
+            f"{capital(reason).rstrip('.')}. Run daily_metrics for the day again once its source is back."
+            if reason
+            else "Run the DAG daily_metrics for the day; it may be run again at any time.",
+        )
+    ]
+
+
+def of_actions(actions: Sequence[Row], clock: Clock) -> list[Item]:
+    """Items for maintenance acts whose latest attempt failed or never ended."""
+    items = []
+    for row in actions:
+        link = f"maintenance/{row['maintenance_action_id']}"
+        name = f"{words(row['kind'])} of {row['resource']}"
+        began = row["applied_at"] or row["planned_at"]
+        if row["state"] == "failed":
+            reason = capital(row["reason"]).rstrip(".")
+            step = f"{reason}. See what was planned and done, then clear its task to try again."
+            items.append(Item(Outcome.WARNING, f"{name} failed", row["finished_at"] or began, step, link))
+        elif row["state"] == "applying" and clock.now - began > LONG_APPLYING:
+            step = "Its task was killed or hangs. Look at the run, then clear its task; it continues its own action."
+            items.append(Item(Outcome.UNKNOWN, f"{name} began and never ended", began, step, link))
+    return items
+
+
+def of_signals(waiting: Row | None, clock: Clock) -> list[Item]:
+    """An item when signals wait longer than the incident watch should let them."""
+    if waiting is None or not waiting["signals"] or clock.now - waiting["oldest_received_at"] <= LONG_WAITING:
+        return []
+    many = waiting["signals"]
+    return [
+        Item(
+            Outcome.CRITICAL,
+            f"{many} {'signal has' if many == 1 else 'signals have'} not become an incident",
+            waiting["oldest_received_at"],
+            "Look at the DAG incident_watch, or run python -m include.incidents handle.",
+        )
+    ]

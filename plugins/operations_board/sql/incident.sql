@@ -1,0 +1,5 @@
+-- One incident.
+SELECT incident_id, fingerprint, class, state, title, affected, detected_at, last_seen_at, occurrences,
+       acknowledged_at, resolved_at, state IN ('detected', 'acknowledged', 'mitigated') AS is_open
+FROM ops.incident
+WHERE incident_id = %(incident_id)s

@@ -1,0 +1,268 @@
+"""The pages of the board: each reads the warehouse once and renders a template."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response
+
+from include.outcome import ConfigurationError
+from include.settings import Settings, settings
+from include.window import day_window, last_finished_day, parse_day
+from plugins.operations_board import archive, attention, pages
+from plugins.operations_board.presentation import KIND_NAMES, Clock, day_name, key_figures
+from plugins.operations_board.warehouse import Reader, Row, WarehouseAway, read
+
+router = APIRouter()
+
+SUBJECTS = ("uptime", "traffic", "users", "transactions", "support")
+"""Subjects of the daily metrics, as ops.daily_subject names them."""
+
+PAGE_ROWS = 50
+DAYS_OF_COMPLETENESS = 7
+DAYS_OF_ACTIONS = 7
+LOOK_BACK = timedelta(days=2)
+"""How far back the board looks for the moment at which a component became what it is."""
+METRICS_TAKE = timedelta(hours=1)
+"""How long after its wait for late lines a day's metrics and reports may take before they are late."""
+MOST_SIGNALS = 20
+
+Kind = Literal["daily_system_health", "daily_user_activity"]
+Number = Annotated[int, Query(ge=1, le=10_000)]
+
+
+class Problem(Exception):
+    """A page that there is not: one sentence, what to do instead, and the HTTP status."""
+
+    def __init__(self, sentence: str, *, title: str = "Not found", remedy: str, status: int = 404) -> None:
+        super().__init__(sentence)
+        self.title, self.remedy, self.status = title, remedy, status
+
+
+def _configuration() -> Settings:
+    try:
+        return settings()
+    except ConfigurationError as error:
+        sentence = f"The board cannot read its configuration: {error}."
+        raise WarehouseAway(sentence, "Correct the configuration and restart the API server.") from error
+
+
+def _clock(request: Request) -> Clock:
+    return Clock(request.app.state.now(), ZoneInfo(_configuration().platform.timezone))
+
+
+def _expected_day(now: datetime) -> date:
+    """The last day whose metrics and reports are due."""
+    configured = _configuration()
+    zone = configured.platform.timezone
+    finished = last_finished_day(now, zone)
+    late = timedelta(minutes=configured.traffic.late_lines_minutes) + METRICS_TAKE
+    return finished if now >= day_window(finished, zone).end + late else finished - timedelta(days=1)
+
+
+# ------------------------------------------------------------------------------------------------------ overview
+@router.get("/")
+def overview(request: Request, refresh: Annotated[int | None, Query(ge=15, le=3600)] = None) -> Response:
+    """Show what needs a person now and the latest of everything; ``refresh`` loads it anew after so many seconds."""
+    clock = _clock(request)
+    configured = _configuration()
+    expected = _expected_day(clock.now)
+    holds = timedelta(seconds=configured.watch.observation_holds_seconds)
+    with read() as reader:
+        reports = _in_order(reader.rows("latest_reports"))
+        incidents = reader.rows("open_incidents")
+        waiting = reader.row("waiting_signals")
+        actions = reader.rows("latest_actions", since=clock.now - timedelta(days=DAYS_OF_ACTIONS))
+        components = reader.rows("components", components=configured.platform.components, look_back=LOOK_BACK)
+        subjects = _completeness(reader, expected)
+        freshness = reader.row("freshness")
+    items = attention.ordered(
+        attention.of_incidents(incidents, clock)
+        + attention.of_components(components, clock, holds)
+        + attention.of_signals(waiting, clock)
+        + attention.of_reports(reports, expected)
+        + attention.of_subjects(subjects, expected)
+        + attention.of_actions(actions, clock)
+    )
+    return pages.page(
+        request, "overview.html", clock, section="overview", refresh=refresh,
+        verdict=attention.verdict(items), items=items, reports=reports, incidents=incidents, actions=actions,
+        components=[_shown(row, clock, holds) for row in components],
+        subjects=_by_subject(subjects), freshness=freshness, expected=expected, key_figures=key_figures,
+        days_of_actions=DAYS_OF_ACTIONS,
+    )  # fmt: skip
+
+
+def _in_order(reports: list[Row]) -> list[Row]:
+    return sorted(reports, key=lambda row: list(KIND_NAMES).index(row["kind"]) if row["kind"] in KIND_NAMES else 99)
+
+
+def _completeness(reader: Reader, last_day: date) -> list[Row]:
+    first_day = last_day - timedelta(days=DAYS_OF_COMPLETENESS - 1)
+    return reader.rows("completeness", first_day=first_day, last_day=last_day, subjects=list(SUBJECTS))
+
+
+def _by_subject(rows: list[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["subject"], []).append(row | {"state": row["state"] or "missing"})
+    return found
+
+
+def _shown(component: Row, clock: Clock, holds: timedelta) -> Row:
+    """A component with the word for its present state and since when it has been so."""
+    if attention.is_silent(component, clock, holds):
+        return component | {"state": "unknown", "since": component["observed_at"], "silent": True}
+    state = {"ok": "up", "warning": "slow", "critical": "down"}.get(component["outcome"], component["outcome"])
+    return component | {"state": state, "since": attention.since(component), "silent": False}
+
+
+# ------------------------------------------------------------------------------------------------------- reports
+@router.get("/reports")
+def reports_archive(
+    request: Request, month: Annotated[str | None, Query(max_length=7)] = None, kind: Kind | Literal["all"] = "all"
+) -> Response:
+    """Show a month of days, newest first, each with its reports or the word that says why there is none."""
+    clock = _clock(request)
+    zone = _configuration().platform.timezone
+    kinds = list(KIND_NAMES) if kind == "all" else [kind]
+    finished = last_finished_day(clock.now, zone)
+    asked = archive.parse_month(month) if month else finished.replace(day=1)
+    if asked is None:
+        raise Problem(
+            f"'{month}' is not a month.",
+            title="Not understood",
+            remedy="Write it as YYYY-MM, for example 2026-10.",
+            status=422,
+        )
+    with read() as reader:
+        bounds = reader.row("archive_bounds", kinds=kinds) or {"first_key": None, "last_key": None}
+        rows = reader.rows(
+            "archive_month", kinds=kinds, first_key=asked.isoformat(), last_key=archive.last_day(asked).isoformat()
+        )
+    days = archive.days_of_month(
+        asked, rows, kinds, first_key=bounds["first_key"], finished=finished, expected=_expected_day(clock.now)
+    )
+    earliest = bounds["first_key"] or finished.isoformat()
+    return pages.page(
+        request, "archive.html", clock, section="archive", month=asked, kind=kind, kinds=kinds, days=days,
+        previous=archive.preceding(asked) if earliest < asked.isoformat() else None,
+        next=archive.following(asked) if archive.following(asked) <= finished else None,
+        missing=sum(entry.state == "missing" for day in days for entry in day.entries),
+    )  # fmt: skip
+
+
+def _no_report(kind: Kind, day: date) -> Problem:
+    return Problem(
+        f"There is no {KIND_NAMES[kind]} report of {day_name(day)}.",
+        title="Report missing",
+        remedy="If the day is over, look at the DAGs daily_metrics and daily_reports of that day and run them again.",
+    )
+
+
+def _day(text: str) -> date:
+    try:
+        return parse_day(text)
+    except ConfigurationError as error:
+        sentence = f"{str(error).partition(';')[0]}."
+        raise Problem(sentence, title="Not understood", remedy="Write it as YYYY-MM-DD.", status=422) from None
+
+
+@router.get("/reports/{kind}/{day}")
+def report(request: Request, kind: Kind, day: str) -> Response:
+    """Show one report with its charts in a frame of its own."""
+    wanted = _day(day)
+    with read() as reader:
+        found = reader.row("report", kind=kind, period_key=wanted.isoformat())
+    if found is None:
+        raise _no_report(kind, wanted)
+    return pages.page(request, "report.html", _clock(request), section="archive", report=found, kind=kind)
+
+
+@router.get("/reports/{kind}/{day}/document")
+def report_document(kind: Kind, day: str) -> Response:
+    """Return the rendered report itself."""
+    return pages.document(_document("report_html", kind, _day(day)))
+
+
+@router.get("/reports/{kind}/{day}/markdown")
+def report_markdown(kind: Kind, day: str) -> Response:
+    """Return the report as Markdown, to paste into a ticket or a chat."""
+    return pages.plain_text(_document("report_markdown", kind, _day(day)))
+
+
+def _document(query: str, kind: Kind, day: date) -> str:
+    with read() as reader:
+        found = reader.row(query, kind=kind, period_key=day.isoformat())
+    if found is None:
+        raise _no_report(kind, day)
+    return str(found["document"])
+
+
+# ----------------------------------------------------------------------------------------------------- incidents
+@router.get("/incidents")
+def incidents(request: Request, state: Literal["all", "open", "closed"] = "all", page: Number = 1) -> Response:
+    """List incidents, open ones first."""
+    with read() as reader:
+        rows = reader.rows("incidents", state=state, limit=PAGE_ROWS, offset=(page - 1) * PAGE_ROWS)
+    return pages.page(
+        request, "incidents.html", _clock(request), section="incidents", rows=rows, state=state, **_paging(rows, page)
+    )
+
+
+@router.get("/incidents/{incident_id}")
+def incident(request: Request, incident_id: Annotated[str, Path(max_length=40)]) -> Response:
+    """Show one incident with its timeline and what its signals said."""
+    clock = _clock(request)
+    with read() as reader:
+        found = reader.row("incident", incident_id=incident_id) if "\x00" not in incident_id else None
+        if found is None:
+            raise Problem(f"There is no incident {incident_id}.", remedy="See the list of all incidents.")
+        timeline = reader.rows("incident_timeline", incident_id=incident_id)
+        signals = reader.rows("incident_signals", incident_id=incident_id, limit=MOST_SIGNALS)
+    return pages.page(
+        request, "incident.html", clock, section="incidents", incident=found, timeline=timeline, signals=signals,
+        next_step=attention.response(found, clock) if found["is_open"] else "",
+    )  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------------------- maintenance
+@router.get("/maintenance")
+def maintenance(
+    request: Request,
+    state: Literal["all", "planned", "applying", "proven", "nothing_to_do", "failed"] = "all",
+    page: Number = 1,
+) -> Response:
+    """List maintenance actions, the newest first."""
+    with read() as reader:
+        rows = reader.rows("actions", state=state, limit=PAGE_ROWS, offset=(page - 1) * PAGE_ROWS)
+    return pages.page(
+        request, "maintenance.html", _clock(request), section="maintenance", rows=rows, state=state,
+        states=("all", "failed", "applying", "proven", "nothing_to_do", "planned"), **_paging(rows, page),
+    )  # fmt: skip
+
+
+@router.get("/maintenance/{action_id}")
+def action(request: Request, action_id: Annotated[int, Path(ge=1, le=2**63 - 1)]) -> Response:
+    """Show one maintenance action: what was planned, what was done, and the proof."""
+    with read() as reader:
+        found = reader.row("action", action_id=action_id)
+    if found is None:
+        raise Problem(f"There is no maintenance action {action_id}.", remedy="See the list of all actions.")
+    return pages.page(request, "action.html", _clock(request), section="maintenance", action=found)
+
+
+def _paging(rows: list[Row], page: int) -> dict[str, Any]:
+    if not rows and page > 1:
+        raise Problem(f"The list has no page {page}.", remedy="Go back to its first page.")
+    total = rows[0]["total"] if rows else 0
+    return {"page": page, "pages": max(1, -(-total // PAGE_ROWS)), "total": total}
+
+
+@router.get("/{anything:path}")
+def nothing() -> Response:
+    """Answer every other address, so that it needs a login like the rest."""
+    raise Problem("The board has no such page.", remedy="Go back to the overview.")

@@ -1,0 +1,60 @@
+"""Runs every check and test: ``python -m tests [pytest arguments]`` (make test).
+
+Style, types and tests, one after the other; each is shown with its time, the end says what failed and where to look.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOGS = ROOT / ".local" / "test-logs"
+
+
+def _check(name: str, command: list[str]) -> bool:
+    """Run one check quietly; show its output only when it fails."""
+    started = time.monotonic()
+    print(f"  {name} …", end="", flush=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    print(f" {'ok' if done.returncode == 0 else 'failed'}, {time.monotonic() - started:.1f} s", flush=True)
+    if done.returncode != 0:
+        print(done.stdout + done.stderr, flush=True)
+    return done.returncode == 0
+
+
+def main() -> int:
+    """Run the checks and the tests; returns the exit status."""
+    python = sys.executable
+    arguments = sys.argv[1:]
+    os.environ["PYTHONPATH"] = str(ROOT)
+    LOGS.mkdir(parents=True, exist_ok=True)
+    passed = True
+    if not arguments:
+        passed &= _check("style", [python, "-m", "ruff", "check", "."])
+        passed &= _check("format", [python, "-m", "ruff", "format", "--check", "."])
+        passed &= _check("types", [python, "-m", "mypy", "."])
+    workers = [] if any(argument.startswith("-n") for argument in arguments) else ["-n", "2", "--dist", "loadfile"]
+    print(f"  tests (a copy of what they print goes to {LOGS.relative_to(ROOT)}/pytest.log) …", flush=True)
+    with (LOGS / "pytest.log").open("wb") as log:
+        tests = subprocess.Popen(
+            [python, "-m", "pytest", *workers, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert tests.stdout is not None
+        while chunk := tests.stdout.read1():
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.flush()
+            log.write(chunk)
+    failed_tests = tests.wait() != 0
+    if not passed:
+        print("  A check before the tests failed: scroll up to its output.")
+    if failed_tests:
+        print(f"  Tests failed: see {LOGS.relative_to(ROOT)}/pytest.log")
+    return int(failed_tests or not passed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

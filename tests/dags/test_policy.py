@@ -1,0 +1,109 @@
+"""Rules that every DAG keeps: named after its file, documented, tagged, bounded, with callbacks and known pools."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.catalogue import DAG_FILES, ROOT, dags, shape
+
+POOLS = {"default_pool", *json.loads((ROOT / "config" / "pools.json").read_text())}
+SECTIONS = ("Purpose", "Schedule", "Reads", "Writes", "Parameters", "On failure", "Safe to re-run")
+ALL = sorted(path.stem for path in DAG_FILES)
+
+
+def test_every_file_is_one_dag_of_its_name() -> None:
+    assert ALL, "the DAG folder is empty"
+    assert sorted(dags()) == ALL
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_documentation_reads_like_the_guide(name: str) -> None:
+    documentation = dags()[name].doc_md or ""
+    missing = [section for section in SECTIONS if f"**{section}**" not in documentation]
+    assert not missing, f"{name} does not say: {missing}"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_tags_are_from_the_fixed_set(name: str) -> None:
+    from include.dagkit import Cadence, Chapter, Tier
+
+    tags = dict(tag.split(":", 1) for tag in dags()[name].tags)
+    assert set(tags) == {"chapter", "cadence", "tier"}
+    Chapter(tags["chapter"]), Cadence(tags["cadence"]), Tier(tags["tier"])
+    assert tags["cadence"] == next(path for path in DAG_FILES if path.stem == name).parent.name
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_failures_are_seen_and_work_is_bounded(name: str) -> None:
+    from include import dagkit
+
+    dag = dags()[name]
+    assert dag.on_failure_callback == [dagkit.run_failed]
+    assert dag.deadline, "a run that hangs must be noticed"
+    assert dag.max_active_runs >= 1
+    assert dag.catchup is False
+    assert dag.is_paused_upon_creation is False, "a run on a paused DAG waits for ever"
+    for task in dag.tasks:
+        assert task.on_failure_callback == [dagkit.task_failed], task.task_id
+        assert task.execution_timeout, f"{task.task_id} may run for ever"
+        assert task.retries is not None
+        assert task.owner == "operations"
+        assert task.pool in POOLS, f"{task.task_id} uses the pool {task.pool}, which config/pools.json does not make"
+        assert task.doc_md or task.python_callable.__doc__, f"{task.task_id} does not say what it does"
+
+
+@pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
+def test_a_dag_file_is_a_page(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 120
+
+
+_WATCHED_IMPORT = """
+import sys
+import airflow.sdk, airflow.providers.standard.operators.python, airflow.providers.standard.sensors.python
+from include.settings import settings
+
+settings()
+quiet = (sys.prefix, sys.base_prefix, "/dev/null", "/usr/share/zoneinfo")
+seen = []
+
+def watch(event, arguments):
+    if event == "socket.connect":
+        seen.append(str(arguments[1]))
+    elif event == "open" and isinstance(arguments[0], str):
+        if not arguments[0].startswith(quiet) and not arguments[0].endswith((".py", ".pyc")):
+            seen.append(arguments[0])
+
+sys.addaudithook(watch)
+from tests.catalogue import dags
+
+dags()
+print({"seen": seen, "heavy": sorted({"duckdb", "web3", "pandas", "matplotlib", "psycopg"} & set(sys.modules))})
+"""
+
+
+def test_importing_the_dags_does_no_io() -> None:
+    """No socket is opened and no file but Python's own is read once the configuration is known."""
+    done = subprocess.run([sys.executable, "-c", _WATCHED_IMPORT], cwd=ROOT, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = ast.literal_eval(done.stdout.strip().splitlines()[-1])
+    assert found == {"seen": [], "heavy": []}
+
+
+def test_shape_is_the_golden_snapshot() -> None:
+    """A change of any DAG's shape is deliberate: write the snapshot again with ``make docs``."""
+    golden = json.loads((ROOT / "tests" / "dags" / "shape.json").read_text())
+    assert {name: shape(dag) for name, dag in dags().items()} == golden
+
+
+def test_parsing_twice_gives_the_same_dag() -> None:
+    """Otherwise Airflow stores a new version at every parse."""
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    first = {name: DagSerialization.serialize_dag(dag) for name, dag in dags().items()}
+    dags.cache_clear()
+    second = {name: DagSerialization.serialize_dag(dag) for name, dag in dags().items()}
+    assert first == second

@@ -1,0 +1,102 @@
+"""Every DAG runs against real servers, without a logical date, as asset, partition and manual runs do."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from demo.databases import Databases
+from tests.catalogue import DAG_FILES, dags
+from tests.conftest import Platform
+
+pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_database")]
+
+DAY = date(2026, 10, 7)
+
+
+def run(name: str, **conf: Any) -> Any:
+    """Run a DAG to its end as an asset-triggered run would: there is no logical date."""
+    return dags()[name].test(logical_date=None, run_after=datetime(2026, 10, 9, tzinfo=UTC), run_conf=conf)
+
+
+@pytest.fixture
+def warehouse_of(platform: Platform, databases: Databases) -> Any:
+    with psycopg.connect(databases.url(platform.warehouse, "warehouse_reader"), autocommit=True) as connection:
+        yield lambda query: connection.execute(query).fetchall()
+
+
+def test_the_list_of_dags_under_test_is_complete() -> None:
+    assert {path.stem for path in DAG_FILES} == {
+        "daily_maintenance", "daily_metrics", "daily_reports", "incident_watch", "monthly_metrics", "platform_watch",
+        "weekly_metrics",
+    }  # fmt: skip
+
+
+def test_daily_metrics_reports_and_rollups(warehouse_of: Any) -> None:
+    for name in ("daily_metrics", "daily_reports", "weekly_metrics", "monthly_metrics"):
+        assert run(name, day=f"{DAY}").state == "success", name
+    assert warehouse_of("SELECT DISTINCT day FROM ops.daily_subject WHERE state = 'complete'") == [(DAY,)]
+    assert warehouse_of("SELECT subject FROM ops.daily_subject ORDER BY 1") == [
+        ("support",), ("traffic",), ("transactions",), ("uptime",), ("users",)
+    ]  # fmt: skip
+    assert warehouse_of("SELECT kind, period_key FROM ops.report ORDER BY 1") == [
+        ("daily_system_health", f"{DAY}"),
+        ("daily_user_activity", f"{DAY}"),
+    ]
+    assert warehouse_of("SELECT grain, period_key, days_held, days_expected, is_final FROM ops.rollup ORDER BY 1") == [
+        ("month", "2026-10", 1, 31, False),
+        ("week", "2026-W41", 1, 7, False),
+    ]
+
+
+def test_a_run_without_a_day_is_about_the_last_finished_one(warehouse_of: Any) -> None:
+    assert run("daily_metrics").state == "success"
+    assert warehouse_of("SELECT DISTINCT day FROM ops.daily_subject") == [(date(2026, 10, 8),)]
+
+
+def test_a_wrong_day_is_refused_at_once(platform: Platform) -> None:
+    assert run("daily_metrics", day="yesterday").state == "failed"
+
+
+def test_maintenance_plans_only_in_a_dry_run(warehouse_of: Any) -> None:
+    assert run("daily_maintenance", dry_run=True).state == "success"
+    states = {state for (state,) in warehouse_of("SELECT DISTINCT state FROM ops.maintenance_action WHERE dry_run")}
+    assert states <= {"planned", "nothing_to_do", "proven"}
+    assert warehouse_of("SELECT count(*) FROM ops.archive") == [(0,)]
+
+
+def test_maintenance_acts_and_proves(warehouse_of: Any, platform: Platform, databases: Databases) -> None:
+    with psycopg.connect(databases.url(platform.escrow, "escrow_owner"), autocommit=True) as escrow:
+        count = "SELECT count(*) FROM audit_logs WHERE created_at < now() - interval '90 days'"
+        before = escrow.execute(count).fetchone()
+        assert before is not None and before[0] > 0, "the platform has rows to prune"
+        assert run("daily_maintenance").state == "success"
+        assert escrow.execute(count).fetchone() == (0,)
+    assert warehouse_of("SELECT sum(row_count) FROM ops.archive WHERE state = 'deleted'") == [before]
+    assert warehouse_of("SELECT count(*) FROM ops.maintenance_action WHERE state IN ('failed', 'applying')") == [(0,)]
+
+
+def test_the_watches_run(warehouse_of: Any, platform: Platform) -> None:
+    assert run("platform_watch").state == "success"
+    assert run("incident_watch").state == "success"
+    seen = dict(
+        warehouse_of("SELECT resource, outcome FROM ops.observation WHERE observed_at > now() - interval '1 minute'")
+    )
+    assert seen["database"] == "ok"
+    assert seen["cache"] == "ok"
+    assert seen["chain"] == "ok"
+    assert seen["frontend"] == "unknown", "no address is connected in this test: that is not ok and not down"
+
+
+def test_a_failing_task_becomes_an_incident(warehouse_of: Any, platform: Platform, databases: Databases) -> None:
+    with psycopg.connect(databases.url(platform.escrow, "escrow_owner"), autocommit=True) as escrow:
+        escrow.execute("DROP VIEW operations.users CASCADE")
+    assert run("daily_metrics", day=f"{DAY}").state == "failed"
+    assert run("incident_watch").state == "success"
+    [(incident, klass, state, title)] = warehouse_of("SELECT incident_id, class, state, title FROM ops.incident")
+    assert incident.endswith("-001")
+    assert (klass, state) == ("P2", "detected")
+    assert "daily_metrics" in title
+    assert warehouse_of("SELECT count(*) FROM ops.daily_users") == [(0,)], "nothing is half-written"
+    assert any("operations.users" in str(detail) for (detail,) in warehouse_of("SELECT detail FROM ops.signal"))

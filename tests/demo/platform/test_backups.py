@@ -1,0 +1,60 @@
+"""A backup is whole or absent, and restores to the same rows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from demo.databases import Databases
+from demo.platform import backups
+from demo.servers import postgres_binaries
+
+DAY = date(2026, 10, 3)
+
+
+def test_a_backup_restores(new_escrow: Callable[[], str], databases: Databases, tmp_path: Path) -> None:
+    name = new_escrow()
+    url = databases.url(name, "escrow_owner")
+    with psycopg.connect(url) as owner:
+        owner.execute(
+            "INSERT INTO users (email, full_name, registered_at) SELECT n, n, now() FROM generate_series(1, 50) n"
+        )
+    file = backups.take(url, tmp_path / "backups", DAY)
+    assert file == tmp_path / "backups" / "escrow-20261003.dump"
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    copy = f"{name}_copy"
+    databases.create(copy, "escrow_owner")
+    try:
+        target = databases.url(copy, "escrow_owner")
+        command = [
+            str(postgres_binaries() / "pg_restore"),
+            "--no-owner",
+            "--no-acl",
+            "--exit-on-error",
+            "-d",
+            target,
+            file,
+        ]
+        subprocess.run(command, check=True, env=os.environ)
+        with psycopg.connect(target) as restored:
+            assert restored.execute("SELECT count(*) FROM operations.users").fetchone() == (50,)
+    finally:
+        databases.drop(copy)
+    assert backups.take(url, tmp_path / "backups", DAY) == file
+
+
+def test_a_failed_backup_leaves_nothing(new_escrow: Callable[[], str], databases: Databases, tmp_path: Path) -> None:
+    good = backups.take(databases.url(new_escrow(), "escrow_owner"), tmp_path, DAY)
+    before = good.read_bytes()
+    password = databases.passwords["escrow_owner"]
+    with pytest.raises(backups.BackupError, match="pg_dump of no_such_database failed") as caught:
+        backups.take(databases.url("no_such_database", "escrow_owner"), tmp_path, DAY)
+    assert password not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == [good.name]
+    assert good.read_bytes() == before

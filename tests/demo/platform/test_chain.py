@@ -1,0 +1,153 @@
+"""The escrow contract on a real node, and the history's transactions on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from demo.databases import Databases
+from demo.platform import escrow, history
+from demo.platform.escrow import Call, ChainError, Escrow, Rpc
+from demo.processes import Processes
+from demo.servers import Chain
+
+FIRST, DAYS = date(2026, 10, 5), 4
+
+
+@pytest.fixture
+def rpc(servers: dict[str, int | str]) -> Iterator[Rpc]:
+    with Rpc(f"http://127.0.0.1:{servers['chain']}") as found:
+        yield found
+
+
+def test_the_artefact_is_of_the_committed_source() -> None:
+    artefact = json.loads(escrow.ARTEFACT.read_text())
+    source = escrow.ARTEFACT.with_name("Escrow.sol").read_bytes()
+    assert artefact["source_sha256"] == hashlib.sha256(source).hexdigest()
+    assert artefact["compiler"] == "0.8.37"
+
+
+def test_selectors_are_those_of_the_abi() -> None:
+    from eth_utils.crypto import keccak
+
+    artefact = json.loads(escrow.ARTEFACT.read_text())
+    for signature, selector in artefact["selectors"].items():
+        assert keccak(text=signature)[:4].hex() == selector
+
+
+def balance(rpc: Rpc, account: str) -> int:
+    return int(rpc.call("eth_getBalance", account, "latest"), 16)
+
+
+def test_money_moves_as_agreed(rpc: Rpc) -> None:
+    contract = Escrow.deploy(rpc)
+    seller = contract.seller(2)
+    before = balance(rpc, seller)
+    assert contract.send(contract.deposit(1, 1, 2, 500))[1]
+    assert balance(rpc, contract.address) == 500 * escrow.WEI_PER_CENT
+    assert not contract.send(Call(contract.arbiter, contract.release(1, 1).data))[1]  # only the buyer, before a dispute
+    assert contract.send(contract.release(1, 1))[1]
+    assert balance(rpc, contract.address) == 0
+    assert balance(rpc, seller) - before == 500 * escrow.WEI_PER_CENT
+    assert not contract.send(contract.release(1, 1))[1]  # not twice
+    assert not contract.send(contract.deposit(1, 1, 2, 500))[1]  # the number is used up
+
+
+def test_disputes_are_settled_by_the_arbiter(rpc: Rpc) -> None:
+    contract = Escrow.deploy(rpc)
+    for number in (1, 2):
+        assert contract.send(contract.deposit(number, 1, 2, 900))[1]
+        assert not contract.send(contract.refund(number))[1]  # not disputed yet
+        assert contract.send(contract.dispute(number, 1))[1]
+        assert not contract.send(contract.dispute(number, 1))[1]
+        assert not contract.send(contract.release(number, 1))[1]  # no longer the buyer's to decide
+    assert not contract.send(Call(contract.buyer(1), contract.refund(1).data))[1]
+    assert contract.send(contract.refund(1))[1]
+    assert contract.send(contract.release(2, 1, disputed=True))[1]
+    assert balance(rpc, contract.address) == 0
+
+
+def test_a_payment_of_nothing_fails(rpc: Rpc) -> None:
+    contract = Escrow.deploy(rpc)
+    transaction_hash, succeeded = contract.send(contract.deposit(1, 1, 2, 0))
+    assert not succeeded
+    assert rpc.call("eth_getTransactionReceipt", transaction_hash)["status"] == "0x0"
+
+
+def test_a_chain_that_is_away_or_refuses_is_said_so() -> None:
+    with Rpc("http://127.0.0.1:9") as nowhere, pytest.raises(ChainError, match="does not answer"):
+        nowhere.call("eth_chainId")
+
+
+def test_a_refusal_names_the_method(rpc: Rpc) -> None:
+    with pytest.raises(ChainError, match="eth_noSuchMethod"):
+        rpc.call("eth_noSuchMethod")
+
+
+@pytest.fixture
+def old_chain(tmp_path: Path) -> Iterator[Chain]:
+    processes = Processes(tmp_path / "processes.json")
+    genesis = datetime(FIRST.year, FIRST.month, FIRST.day, tzinfo=UTC) - timedelta(days=1)
+    yield Chain(processes, tmp_path / "chain", genesis=genesis).start()
+    processes.stop_all()
+
+
+def test_hashes_of_the_history_have_receipts(
+    old_chain: Chain, new_escrow: Callable[[], str], databases: Databases, tmp_path: Path
+) -> None:
+    url = databases.url(new_escrow(), "escrow_owner")
+    history.generate(url, None, tmp_path / "logs", first_day=FIRST, days=DAYS, chain_url=old_chain.url)
+    with psycopg.connect(url, options="-c timezone=UTC") as connection, Rpc(old_chain.url) as rpc:
+        rows = connection.execute(
+            """SELECT chain_transaction_hash, funded_at, failed_at FROM transactions
+               WHERE created_at >= %s AND (funded_at IS NOT NULL OR failed_at IS NOT NULL)""",
+            (FIRST,),
+        ).fetchall()
+        assert len(rows) > 80 * DAYS
+        assert any(failed for _, _, failed in rows)
+        receipts = rpc.batch([("eth_getTransactionReceipt", [row[0]]) for row in rows])
+        for (_, funded, _), receipt in zip(rows, receipts, strict=True):
+            assert receipt["status"] == ("0x1" if funded else "0x0")
+        # The block bears the time that the database gives the deposit.
+        blocks = rpc.batch([("eth_getBlockByNumber", [receipt["blockNumber"], False]) for receipt in receipts[:50]])
+        for (_, funded, failed), block in zip(rows, blocks, strict=False):
+            assert datetime.fromtimestamp(int(block["timestamp"], 16), UTC) == (funded or failed)
+        without = connection.execute(
+            "SELECT count(chain_transaction_hash) FROM transactions WHERE funded_at IS NULL AND failed_at IS NULL"
+        ).fetchone()
+        assert without == (0,)
+        held = connection.execute(
+            """SELECT sum(amount_usd * 100)::bigint FROM transactions WHERE chain_transaction_hash IS NOT NULL
+               AND failed_at IS NULL AND completed_at IS NULL AND refunded_at IS NULL"""
+        ).fetchone()
+        address = connection.execute("SELECT address FROM escrow_contracts").fetchone()
+        assert held
+        assert address
+        assert balance(rpc, address[0]) == held[0] * escrow.WEI_PER_CENT
+        # Afterwards the chain is back in the present and mines at once.
+        contract = Escrow(rpc, address[0])
+        assert contract.send(contract.deposit(10**9, 1, 2, 100))[1]
+        newest = rpc.call("eth_getBlockByNumber", "latest", False)
+        assert abs(int(newest["timestamp"], 16) - datetime.now(UTC).timestamp()) < 60
+
+
+def test_on_a_chain_that_is_ahead_the_hashes_are_real_too(
+    servers: dict[str, int | str], new_escrow: Callable[[], str], databases: Databases, tmp_path: Path
+) -> None:
+    url = databases.url(new_escrow(), "escrow_owner")
+    chain_url = f"http://127.0.0.1:{servers['chain']}"
+    history.generate(url, None, tmp_path, first_day=FIRST, days=1, chain_url=chain_url)
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT chain_transaction_hash FROM transactions WHERE failed_at IS NULL AND chain_transaction_hash IS NOT NULL"
+        ).fetchall()
+    assert len(rows) > 50
+    with Rpc(chain_url) as rpc:
+        receipts = rpc.batch([("eth_getTransactionReceipt", list(row)) for row in rows])
+    assert {receipt["status"] for receipt in receipts} == {"0x1"}

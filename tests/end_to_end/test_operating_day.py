@@ -1,0 +1,246 @@
+"""The collection under a real scheduler: schedule, asset cascade, backfill, manual runs, a killed task, a failure.
+
+One Airflow serves all tests of this file; they run in order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+
+from demo.airflow import Airflow, dag_names
+from demo.databases import Databases
+from demo.processes import Processes
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
+
+FIRST = date(2026, 10, 5)  # a Monday
+DAYS = [FIRST + timedelta(days=n) for n in range(14)]
+METRIC_TABLES = (
+    "daily_subject daily_uptime daily_traffic hourly_traffic hourly_latency daily_error daily_users daily_user_sketch "
+    "daily_transactions daily_revenue daily_support daily_feedback rollup rollup_uptime rollup_traffic rollup_users"
+).split()
+
+
+class World:
+    """A platform, its warehouse and the Airflow that operates it."""
+
+    def __init__(self, airflow: Airflow, warehouse_url: str, escrow_url: str) -> None:
+        self.airflow, self.warehouse_url, self.escrow_url = airflow, warehouse_url, escrow_url
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.warehouse_url) as connection:
+            return connection.execute(query).fetchall()  # type: ignore[arg-type]
+
+    def runs(self, dag_id: str, **wanted: str) -> list[dict[str, Any]]:
+        return [run for run in self.airflow.runs(dag_id) if all(run[key] == value for key, value in wanted.items())]
+
+    def finished(self, run: dict[str, Any], *, seconds: float = 120) -> str:
+        path = f"/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}"
+        until(lambda: self.airflow.call("GET", path)["state"] in ("success", "failed"), seconds)
+        return str(self.airflow.call("GET", path)["state"])
+
+    def fingerprint(self, days: tuple[date, ...] | list[date]) -> str:
+        """A hash over every metric row of some days and their periods."""
+        digest = hashlib.sha256()
+        for table in METRIC_TABLES:
+            key = "period_start" if table.startswith("rollup") else "day"
+            first = f"'{min(days) - timedelta(days=40)}'" if key == "period_start" else f"'{min(days)}'"
+            for row in self.rows(
+                f"SELECT t::text FROM ops.{table} t WHERE {key} BETWEEN {first} AND '{max(days)}' ORDER BY t::text"
+            ):
+                digest.update(str(row).encode())
+        return digest.hexdigest()
+
+
+def until(condition: Callable[[], Any], seconds: float) -> Any:
+    """Wait for a condition. Fails when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.5)
+    pytest.fail(f"not within {seconds:.0f} s")
+
+
+@pytest.fixture(scope="module")
+def world(databases: Databases, warehouse_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    import json
+
+    from demo.platform import database, history
+
+    folder = tmp_path_factory.mktemp("end-to-end")
+    for name, owner in (("e2e_airflow", "airflow"), ("e2e_escrow", "escrow_owner")):
+        databases.create(name, owner)
+    databases.create("e2e_warehouse", "warehouse_owner", template=warehouse_template)
+    connections = databases.connections(warehouse="e2e_warehouse", escrow="e2e_escrow")
+    for name in ("platform_logs", "backups", "archive", "reports"):
+        (folder / name).mkdir()
+        extra = {"conn_type": "fs", "extra": {"path": str(folder / name)}}
+        connections[f"AIRFLOW_CONN_{name.upper()}"] = json.dumps(extra)
+    escrow = databases.url("e2e_escrow", "escrow_owner")
+    database.install(escrow)
+    writer = databases.url("e2e_warehouse", "warehouse_writer")
+    history.generate(escrow, writer, folder / "platform_logs", first_day=DAYS[0], days=len(DAYS))
+    processes = Processes(folder / "processes.json")
+    airflow = Airflow(
+        processes,
+        folder / "airflow",
+        database_url=databases.url("e2e_airflow", "airflow"),
+        connections=connections,
+        preferred_port=None,
+        parallelism=4,
+        settings={
+            "OPERATIONS__RUNS__RETRY_DELAY_SECONDS": "1",
+            "OPERATIONS__INCIDENTS__SPOOL": str(folder / "spool" / "signals.jsonl"),
+        },
+    )
+    try:
+        airflow.prepare()
+        airflow.start()
+        airflow.wait_for_dags(dag_names())
+        yield World(airflow, databases.url("e2e_warehouse", "warehouse_reader"), escrow)
+    finally:
+        airflow.stop()
+        processes.stop_all()
+        left = [child for child in psutil.process_iter(["cmdline"]) if _belongs_to(child, folder)]
+        assert left == [], "something was left running"
+    for name in ("e2e_airflow", "e2e_escrow", "e2e_warehouse"):
+        databases.drop(name)
+
+
+def _belongs_to(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return process.environ().get("AIRFLOW_HOME") == str(folder / "airflow")
+    except (psutil.Error, OSError):
+        return False
+
+
+def test_schedules_start_runs(world: World) -> None:
+    until(lambda: world.runs("platform_watch", state="success", run_type="scheduled"), 120)
+    [run] = until(lambda: world.runs("daily_metrics", run_type="scheduled"), 60)
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    assert run["partition_key"] == f"{yesterday}"
+    assert world.finished(run) == "success"
+    states = dict(world.rows(f"SELECT subject, state FROM ops.daily_subject WHERE day = '{yesterday}'"))
+    assert states["traffic"] == "missing", "no log of that day: its figures are absent, the run says so and succeeds"
+    assert world.rows(f"SELECT * FROM ops.daily_traffic WHERE day = '{yesterday}'") == []
+
+
+def test_a_backfill_of_14_days_cascades_into_reports_and_two_weeks(world: World) -> None:
+    world.airflow.backfill("daily_metrics", DAYS[0], DAYS[-1], max_active_runs=8)
+    keys = {f"{day}" for day in DAYS}
+
+    def done(dag_id: str) -> set[str]:
+        return {run["partition_key"] for run in world.runs(dag_id, state="success")} & keys
+
+    until(lambda: done("daily_metrics") == keys, 240)
+    until(lambda: done("daily_reports") == keys, 120)
+    final = "SELECT period_key FROM ops.rollup WHERE grain = 'week' AND days_held = 7 AND is_final ORDER BY 1"
+    until(lambda: world.rows(final) == [("2026-W41",), ("2026-W42",)], 120)
+    weeks = {run["partition_key"] for run in world.runs("weekly_metrics", state="success")}
+    assert {key for key in weeks if key.startswith("2026-10")} == {"2026-10-05 (W41)", "2026-10-12 (W42)"}
+    assert world.rows("SELECT days_held FROM ops.rollup WHERE grain = 'month' AND period_key = '2026-10'") == [(14,)]
+    assert world.rows(f"SELECT count(*) FROM ops.report WHERE period_key BETWEEN '{DAYS[0]}' AND '{DAYS[-1]}'") == [
+        (28,)
+    ]
+    until(lambda: not [run for run in world.airflow.runs() if run["state"] in ("queued", "running")
+                       and run["run_type"] != "scheduled"], 60)  # fmt: skip
+    assert not world.runs("~", state="failed")
+
+
+def test_a_day_run_again_gives_identical_rows(world: World) -> None:
+    before = world.fingerprint(DAYS)
+    for start in ({"conf": {"day": f"{DAYS[3]}"}}, {"partition_key": f"{DAYS[3]}"}):
+        assert world.finished(world.airflow.trigger("daily_metrics", **start)) == "success"
+    writes = world.rows(
+        f"SELECT subject, count(*), count(*) FILTER (WHERE changed) FROM ops.metric_write WHERE day = '{DAYS[3]}' GROUP BY 1"
+    )
+    assert {(number, changed) for _, number, changed in writes} == {(3, 1)}, "written three times, changed once"
+    assert world.fingerprint(DAYS) == before
+
+
+def test_a_corrected_day_refreshes_its_week_and_month_and_report(world: World) -> None:
+    with psycopg.connect(world.escrow_url) as escrow:
+        escrow.execute(
+            "INSERT INTO users (registered_at, verified_at) SELECT %s, NULL FROM generate_series(1, 5)",
+            (datetime(2026, 10, 6, 12, tzinfo=UTC),),
+        )
+    week = "SELECT new_users FROM ops.rollup_users WHERE grain = 'week' AND period_start = '2026-10-05'"
+    report = "SELECT input_hash FROM ops.report WHERE kind = 'daily_user_activity' AND period_key = '2026-10-06'"
+    before, old_report = world.rows(week)[0][0], world.rows(report)
+    assert world.finished(world.airflow.trigger("daily_metrics", conf={"day": "2026-10-06"})) == "success"
+    until(lambda: world.rows(week) == [(before + 5,)], 90)
+    until(lambda: world.rows(report) != old_report, 90)
+
+
+def test_maintenance_by_hand_with_parameters(world: World) -> None:
+    assert world.finished(world.airflow.trigger("daily_maintenance", conf={"dry_run": True})) == "success"
+    assert world.rows("SELECT DISTINCT dry_run FROM ops.maintenance_action WHERE kind <> 'cache_statistics'") == [
+        (True,)
+    ]
+
+
+def _task_process(airflow: Airflow, application: str) -> psutil.Process:
+    """The process that runs the task which waits in the platform's database."""
+    scheduler = psutil.Process(airflow.children["scheduler"].popen.pid)
+    for worker in scheduler.children():
+        for runner in worker.children():
+            if any(
+                connection.raddr and connection.raddr.port == int(application)
+                for connection in runner.net_connections()
+            ):
+                return runner
+    raise LookupError
+
+
+def test_a_killed_task_is_tried_again_and_nothing_is_half_written(world: World) -> None:
+    before = world.fingerprint(DAYS)
+    port = world.escrow_url.rsplit(":", 1)[1].split("/")[0]
+    with psycopg.connect(world.escrow_url) as lock:
+        lock.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        run = world.airflow.trigger("daily_metrics", conf={"day": f"{DAYS[5]}"})
+
+        def waiting() -> bool:
+            return bool(
+                lock.execute(
+                    "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'operations_reader'"
+                ).fetchone()
+            )
+
+        until(waiting, 90)
+        _task_process(world.airflow, port).kill()
+        until(
+            lambda: [task for task in world.airflow.tasks("daily_metrics", run["dag_run_id"])
+                     if task["task_id"] == "users" and task["try_number"] >= 1 and task["state"] != "running"], 60
+        )  # fmt: skip
+    assert world.finished(run, seconds=150) == "success"
+    [task] = [t for t in world.airflow.tasks("daily_metrics", run["dag_run_id"]) if t["task_id"] == "users"]
+    assert task["try_number"] == 2
+    assert world.fingerprint(DAYS) == before
+
+
+def test_a_failure_becomes_one_incident(world: World) -> None:
+    with psycopg.connect(world.escrow_url, autocommit=True) as escrow:
+        escrow.execute("ALTER VIEW operations.feedback RENAME TO feedback_gone")
+        try:
+            run = world.airflow.trigger("daily_metrics", conf={"day": f"{DAYS[6]}"})
+            assert world.finished(run) == "failed"
+            [task] = [t for t in world.airflow.tasks("daily_metrics", run["dag_run_id"]) if t["task_id"] == "support"]
+            assert task["try_number"] == 1, "a missing view is not tried again"
+        finally:
+            escrow.execute("ALTER VIEW operations.feedback_gone RENAME TO feedback")
+    until(lambda: world.rows("SELECT 1 FROM ops.incident"), 150)
+    [(incident, klass, fingerprint)] = world.rows("SELECT incident_id, class, fingerprint FROM ops.incident")
+    assert (klass, fingerprint) == ("P2", "airflow:daily_metrics")
+    assert incident == f"INC-{datetime.now(UTC).year}-001"
+    until(lambda: {kind for (kind,) in world.rows("SELECT kind FROM ops.signal")} == {"task_failed", "dag_failed"}, 90)
+    assert any("operations.feedback" in str(detail) for (detail,) in world.rows("SELECT detail FROM ops.signal"))

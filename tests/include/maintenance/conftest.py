@@ -1,0 +1,40 @@
+"""A platform database of the test's own, with an audit log that the maintenance role may prune."""
+
+import uuid
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from demo.databases import Databases
+
+AUDIT_LOGS = """
+CREATE TABLE public.audit_logs (
+    audit_log_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created_at   timestamptz NOT NULL,
+    actor        text,
+    action       text NOT NULL,
+    detail       jsonb
+);
+CREATE INDEX ON public.audit_logs (created_at);
+GRANT USAGE ON SCHEMA public TO operations_maintainer;
+GRANT SELECT, DELETE ON public.audit_logs TO operations_maintainer;
+ALTER TABLE public.audit_logs SET (autovacuum_enabled = off);
+"""
+
+
+@pytest.fixture
+def platform(
+    databases: Databases, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> Iterator[psycopg.Connection]:
+    """Yield an autocommit connection as the owner of the platform's schema; the maintenance connections lead to it."""
+    name = f"escrow_{uuid.uuid4().hex[:12]}"
+    databases.create(name, "escrow_owner")
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB", databases.url(name, "operations_reader"))
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", databases.url(name, "operations_maintainer"))
+    environment.setenv("AIRFLOW_CONN_PLATFORM_OWNER", databases.url(name, "escrow_owner"))
+    with psycopg.connect(databases.url(name, "escrow_owner"), autocommit=True) as owner:
+        owner.execute("SET timezone = 'UTC'")
+        owner.execute(AUDIT_LOGS)
+        yield owner
+    databases.drop(name)

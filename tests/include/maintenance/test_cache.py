@@ -1,0 +1,133 @@
+"""The cache's figures are differences of the server's own counters, and the sweep's effect is measured."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from demo.processes import Processes, free_port
+from demo.servers import Redis
+from include import connections
+from include.maintenance import cache
+from include.outcome import ConfigurationError, SourceUnavailable
+
+
+@pytest.fixture
+def server(
+    warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[redis.Redis]:
+    """A Redis of the test's own: its counters are the test's."""
+    folder = tmp_path_factory.mktemp("redis")
+    processes = Processes(folder / "processes.json")
+    started = Redis(processes, folder).start()
+    environment.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://127.0.0.1:{started.port}/0")
+    yield connections.redis()
+    processes.stop_all()
+
+
+def _proof(warehouse: psycopg.Connection, run_id: str) -> Any:
+    row = warehouse.execute(
+        "SELECT proof FROM ops.maintenance_action WHERE run_id = %s AND state = 'proven'", (run_id,)
+    ).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def test_hits_and_misses_are_those_since_the_last_act(server: redis.Redis, warehouse: psycopg.Connection) -> None:
+    server.set("a", "1")
+    for key in ("a", "a", "a", "b"):
+        server.get(key)
+    assert cache.statistics("r1")["hit_rate"] == 0.75
+    assert _proof(warehouse, "r1")["since_last"]["since"].startswith("the server's start")
+    assert cache.statistics("r2")["hit_rate"] is None, "absent without requests, not zero"
+    server.get("a")
+    server.get("b")
+    assert cache.statistics("r3")["hit_rate"] == 0.5
+    found = _proof(warehouse, "r3")["since_last"]
+    assert (found["hits"], found["misses"], found["since"]) == (1, 1, "the last recorded act")
+    server.config_resetstat()
+    server.get("a")
+    assert cache.statistics("r4")["hit_rate"] == 1, "counters that began anew are counted from zero"
+
+
+def test_repeating_measures_nothing_anew(server: redis.Redis, warehouse: psycopg.Connection) -> None:
+    server.set("a", "1")
+    first = cache.statistics("r1")
+    server.get("a")
+    assert cache.statistics("r1") == first
+    assert warehouse.execute("SELECT count(*) FROM ops.maintenance_action").fetchone() == (1,)
+
+
+def test_keys_by_prefix_and_expiry(server: redis.Redis, warehouse: psycopg.Connection) -> None:
+    with server.pipeline() as pipeline:
+        for n in range(1300):
+            pipeline.set(f"session:{n}", "x", ex=600)
+        for n in range(40):
+            pipeline.set(f"rate:{n}", "x")
+        pipeline.set("session:forever", "x")
+        pipeline.set("lonely", "x")
+        pipeline.execute()
+    cache.statistics("r1")
+    keys = _proof(warehouse, "r1")["keys"]
+    assert keys["by_prefix"] == {
+        "(none)": {"with_expiry": 0, "without_expiry": 1},
+        "rate": {"with_expiry": 0, "without_expiry": 40},
+        "session": {"with_expiry": 1300, "without_expiry": 1},
+    }
+    assert (keys["with_expiry"], keys["without_expiry"], keys["complete"]) == (1300, 42, True)
+    assert keys["calls"] >= 3, "500 keys a call"
+    assert _proof(warehouse, "r1")["after"]["fragmentation_ratio"] is None
+
+
+def test_prefixes_are_bounded(server: redis.Redis, warehouse: psycopg.Connection) -> None:
+    with server.pipeline() as pipeline:
+        for n in range(150):
+            pipeline.set(f"p{n}:x", "x")
+        pipeline.execute()
+    cache.statistics("r1")
+    prefixes = _proof(warehouse, "r1")["keys"]["by_prefix"]
+    assert len(prefixes) == 101
+    assert prefixes["(other)"]["without_expiry"] == 50
+
+
+def test_expired_keys_are_swept(server: redis.Redis, warehouse: psycopg.Connection) -> None:
+    server.config_set("hz", 1)  # its own sweep comes once a second
+    with server.pipeline() as pipeline:
+        for n in range(2000):
+            pipeline.set(f"session:{n}", "x", px=1)
+        pipeline.set("kept", "x")
+        pipeline.execute()
+    time.sleep(0.05)
+    cache.statistics("r1")
+    proof = _proof(warehouse, "r1")
+    assert proof["after"]["keys"] == 1
+    assert proof["keys"]["visited"] == 1
+    assert proof["sweep"]["expired_keys"] == proof["sweep"]["keys_released"] == proof["before"]["keys"] - 1
+
+
+def test_dry_run_sweeps_nothing(server: redis.Redis, warehouse: psycopg.Connection) -> None:
+    server.set("a", "1")
+    assert cache.statistics("r1", dry_run=True)["state"] == "planned"
+    assert warehouse.execute("SELECT proof FROM ops.maintenance_action").fetchall() == [(None,)]
+
+
+def test_an_unreachable_cache_is_a_failure(warehouse: psycopg.Connection, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://:secret@127.0.0.1:{free_port()}/0")
+    with pytest.raises(SourceUnavailable, match="platform_redis cannot be reached"):
+        cache.statistics("r1")
+    [(state, reason)] = warehouse.execute("SELECT state, reason FROM ops.maintenance_action").fetchall()
+    assert state == "failed"
+    assert "secret" not in reason
+
+
+def test_a_wrong_password_is_for_a_person(server: redis.Redis, environment: pytest.MonkeyPatch) -> None:
+    server.config_set("requirepass", "right")
+    with pytest.raises(ConfigurationError, match="platform_redis refused"):
+        cache.statistics("r1")
+    port = server.connection_pool.connection_kwargs["port"]
+    environment.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://:wrong@127.0.0.1:{port}/0")
+    with pytest.raises(ConfigurationError, match="platform_redis refused"):
+        cache.statistics("r1")

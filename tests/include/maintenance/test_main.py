@@ -1,0 +1,63 @@
+"""The command does the whole day, and says by its exit status when an act failed."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from demo.processes import free_port
+from include.maintenance.__main__ import main
+
+
+def _states(warehouse: psycopg.Connection) -> dict[str, str]:
+    return dict(warehouse.execute("SELECT kind || ' ' || resource, state FROM ops.maintenance_action").fetchall())
+
+
+def test_a_day_and_its_dry_run(
+    platform: psycopg.Connection, warehouse: psycopg.Connection, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    platform.execute(
+        "INSERT INTO public.audit_logs (created_at, action) SELECT now() - n * interval '1 day', 'x'"
+        " FROM generate_series(1, 200) AS n; "
+    )
+    platform.execute("SELECT pg_stat_force_next_flush()")
+    (tmp_path / "platform_logs" / "access.log").write_text("one\n")
+    assert main(["daily", "--dry-run", "--run-id", "r1"]) == 0
+    assert _states(warehouse) == {
+        "prune public.audit_logs": "planned",
+        "analyze public.audit_logs": "planned",
+        "rotate_logs access.log": "planned",
+        "rotate_logs application.log": "nothing_to_do",
+        "rotate_logs error.log": "nothing_to_do",
+        "cache_statistics platform_redis": "planned",
+    }
+    assert platform.execute("SELECT count(*) FROM public.audit_logs").fetchone() == (200,)
+    assert main(["daily", "--run-id", "r1"]) == 0
+    found = _states(warehouse)
+    assert {kind for kind, state in found.items() if state == "proven"} == {
+        "prune public.audit_logs",
+        "vacuum public.audit_logs",
+        "rotate_logs access.log",
+        "cache_statistics platform_redis",
+    }
+    assert platform.execute("SELECT count(*) FROM public.audit_logs").fetchone() == (89,), "90 days ago has passed"
+    capsys.readouterr()
+    [(archive,)] = warehouse.execute("SELECT archive_id FROM ops.archive").fetchall()
+    assert main(["restore", archive, "platform_owner", "public.restored"]) == 0
+    assert '"rows": 111' in capsys.readouterr().out
+
+
+def test_a_failure_is_said_and_the_rest_is_done(
+    platform: psycopg.Connection,
+    warehouse: psycopg.Connection,
+    environment: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    platform.execute("DROP TABLE public.audit_logs")
+    environment.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://127.0.0.1:{free_port()}/0")
+    assert main(["daily", "--run-id", "r1"]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert "no table public.audit_logs" in said[0]
+    assert "platform_redis cannot be reached" in said[1]
+    assert _states(warehouse)["vacuum all tables"] == "nothing_to_do"

@@ -1,0 +1,224 @@
+"""The check of the source contract finds every kind of problem, and what it proposes mends them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from demo.databases import Databases
+from demo.platform import database
+from include.outcome import ConfigurationError
+from include.platform import __main__ as command
+from include.platform import contract
+from include.platform.contract import Kind
+
+
+@pytest.fixture
+def escrow(databases: Databases, environment: pytest.MonkeyPatch) -> Iterator[psycopg.Connection]:
+    """The platform's own schema in a database of the test's; yields its owner. platform_db leads to it."""
+    name = f"escrow_{uuid.uuid4().hex[:12]}"
+    databases.create(name, "escrow_owner")
+    database.install(databases.url(name, "escrow_owner"))
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB", databases.url(name, "operations_reader"))
+    with psycopg.connect(databases.url(name, "escrow_owner"), autocommit=True) as owner:
+        yield owner
+    databases.drop(name)
+
+
+@pytest.fixture
+def reader(escrow: psycopg.Connection, databases: Databases) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(databases.url(escrow.info.dbname, "operations_reader"), autocommit=True) as connection:
+        yield connection
+
+
+def only(found: list[contract.Problem]) -> contract.Problem:
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_the_whole_contract_is_read() -> None:
+    views = contract.contract()
+    assert list(views) == [
+        "users", "sessions", "page_views", "transactions", "fees", "support_tickets", "feedback",
+        "authentication_events", "audit_logs",
+    ]  # fmt: skip
+    assert [column.name for column in views["users"]] == ["user_id", "registered_at", "verified_at"]
+    assert sum(map(len, views.values())) == 39
+    assert contract.CONTRACT.read_text().count("NULL::") == 39
+    types = {column.name: column.accepted for column in views["feedback"]}
+    assert types["feedback_id"] == ("bigint", "integer", "uuid", "text", "character varying")
+    assert types["given_at"] == ("timestamp with time zone",)
+    assert types["rating"] == ("integer", "smallint", "bigint")
+
+
+def test_the_demo_platform_meets_it(reader: psycopg.Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    assert contract.problems(reader) == []
+    contract.require(reader)
+    contract.require(reader, "users", "fees")
+    assert command.check() == 0
+    assert "9 views" in capsys.readouterr().out
+
+
+def test_the_contract_file_itself_is_valid_sql(databases: Databases) -> None:
+    name = f"escrow_{uuid.uuid4().hex[:12]}"
+    databases.create(name, "escrow_owner")
+    with psycopg.connect(databases.url(name, "escrow_owner"), autocommit=True) as owner:
+        owner.execute(contract.CONTRACT.read_bytes())
+        assert contract.problems(owner) == []
+    databases.drop(name)
+
+
+def test_missing_view(escrow: psycopg.Connection, reader: psycopg.Connection) -> None:
+    escrow.execute("DROP VIEW operations.fees")
+    problem = only(contract.problems(reader))
+    assert (problem.view, problem.column, problem.kind) == ("fees", "", Kind.MISSING_VIEW)
+    assert "<expression>::numeric AS amount_usd FROM <your table>" in problem.fix
+    with pytest.raises(ConfigurationError, match=r"operations\.fees: the view does not exist.*CREATE VIEW"):
+        contract.require(reader, "users", "fees")
+    contract.require(reader, "users", "sessions")
+
+
+def test_missing_column(escrow: psycopg.Connection, reader: psycopg.Connection) -> None:
+    escrow.execute("DROP VIEW operations.users")
+    escrow.execute("CREATE VIEW operations.users AS SELECT user_id, registered_at FROM public.users")
+    escrow.execute("GRANT SELECT ON operations.users TO operations_reader")
+    problem = only(contract.problems(reader))
+    assert (problem.view, problem.column, problem.kind) == ("users", "verified_at", Kind.MISSING_COLUMN)
+    with pytest.raises(ConfigurationError, match=r"operations\.users, column verified_at: the column does not exist"):
+        contract.require(reader, "users")
+    escrow.execute(problem.fix.replace("<expression>", "NULL").encode())
+    assert contract.problems(reader) == []
+
+
+def test_wrong_types_are_all_named_and_mended_at_once(escrow: psycopg.Connection, reader: psycopg.Connection) -> None:
+    escrow.execute("DROP VIEW operations.feedback")
+    escrow.execute(
+        "CREATE VIEW operations.feedback AS SELECT feedback_id, given_at::timestamp AS given_at, rating::text AS rating "
+        "FROM public.feedback"
+    )
+    escrow.execute("GRANT SELECT ON operations.feedback TO operations_reader")
+    found = contract.problems(reader)
+    assert [(one.column, one.kind) for one in found] == [
+        ("given_at", Kind.WRONG_TYPE),
+        ("rating", Kind.WRONG_TYPE),
+    ]
+    assert found[0].detail == "the type is timestamp without time zone; it should be timestamp with time zone"
+    assert contract.table(found).count("DROP VIEW") == 1
+    escrow.execute("INSERT INTO users (email, full_name, registered_at) VALUES ('a@b.example', 'A', now())")
+    escrow.execute("INSERT INTO feedback (user_id, given_at, rating) VALUES (1, '2026-10-03 12:00+00', 4)")
+    escrow.execute(found[0].fix.encode())
+    assert contract.problems(reader) == []
+    assert reader.execute("SELECT rating, given_at = '2026-10-03 12:00+00' FROM operations.feedback").fetchone() == (
+        4,
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("expression", "accepted"),
+    [
+        ("gen_random_uuid()", True),
+        ("'a'::text", True),
+        ("'a'::varchar(9)", True),
+        ("1::integer", True),
+        ("1::smallint", False),
+        ("1::numeric", False),
+    ],
+)
+def test_identifiers_may_be_of_several_types(
+    escrow: psycopg.Connection, reader: psycopg.Connection, expression: str, accepted: bool
+) -> None:
+    escrow.execute("DROP VIEW operations.sessions")
+    escrow.execute(
+        f"CREATE VIEW operations.sessions AS SELECT {expression} AS session_id, 1 AS user_id, now() AS started_at".encode()
+    )
+    escrow.execute("GRANT SELECT ON operations.sessions TO operations_reader")
+    assert (contract.problems(reader) == []) is accepted
+
+
+def test_a_table_and_a_domain_serve_too(escrow: psycopg.Connection, reader: psycopg.Connection) -> None:
+    escrow.execute("CREATE DOMAIN operations.money_amount AS numeric(14, 2)")
+    escrow.execute("DROP VIEW operations.fees")
+    escrow.execute(
+        "CREATE TABLE operations.fees (fee_id uuid, kind varchar, charged_at timestamptz, amount_usd operations.money_amount)"
+    )
+    escrow.execute("GRANT SELECT ON operations.fees TO operations_reader")
+    assert contract.problems(reader) == []
+    escrow.execute("ALTER TABLE operations.fees ALTER charged_at TYPE timestamp")
+    problem = only(contract.problems(reader))
+    assert problem.fix == "ALTER TABLE operations.fees ALTER COLUMN charged_at TYPE timestamptz;"
+    escrow.execute(problem.fix.encode())
+    assert contract.problems(reader) == []
+
+
+def test_missing_privileges(escrow: psycopg.Connection, reader: psycopg.Connection) -> None:
+    escrow.execute("REVOKE SELECT ON operations.users FROM operations_reader")
+    problem = only(contract.problems(reader))
+    assert (problem.view, problem.kind) == ("users", Kind.MISSING_PRIVILEGE)
+    assert problem.fix == 'GRANT SELECT ON operations.users TO "operations_reader";'
+    escrow.execute("GRANT SELECT (user_id, registered_at, verified_at) ON operations.users TO operations_reader")
+    assert contract.problems(reader) == []
+    escrow.execute("REVOKE USAGE ON SCHEMA operations FROM operations_reader")
+    found = contract.problems(reader)
+    assert {one.kind for one in found} == {Kind.MISSING_PRIVILEGE}
+    assert len(found) == 9
+    for one in found:
+        escrow.execute(one.fix.encode())
+    assert contract.problems(reader) == []
+
+
+def test_a_view_that_may_not_read_its_own_table(escrow: psycopg.Connection, reader: psycopg.Connection) -> None:
+    escrow.execute("ALTER VIEW operations.fees SET (security_invoker = true)")
+    problem = only(contract.problems(reader))
+    assert (problem.view, problem.kind) == ("fees", Kind.MISSING_PRIVILEGE)
+    assert "table fees" in problem.detail
+    with pytest.raises(ConfigurationError, match="security_invoker"):
+        contract.require(reader, "fees")
+
+
+def test_an_open_transaction_survives(escrow: psycopg.Connection, databases: Databases) -> None:
+    escrow.execute("ALTER VIEW operations.fees SET (security_invoker = true)")
+    with psycopg.connect(databases.url(escrow.info.dbname, "operations_reader")) as connection:
+        connection.execute("SET LOCAL application_name = 'kept'")
+        assert len(contract.problems(connection)) == 1
+        assert connection.execute("SHOW application_name").fetchone() == ("kept",)
+
+
+def test_the_table_for_people(escrow: psycopg.Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    escrow.execute("DROP VIEW operations.fees")
+    escrow.execute("REVOKE SELECT ON operations.users FROM operations_reader")
+    assert command.check() == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["view", "column", "problem", "fix"]
+    assert lines[2].startswith("operations.users")
+    assert "missing privilege" in lines[2]
+    assert "GRANT SELECT" in lines[2]
+    assert "missing view" in lines[3]
+    assert "2 problem(s)" in lines[-1]
+
+
+def test_without_a_connection(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    environment.delenv("AIRFLOW_CONN_PLATFORM_DB", raising=False)
+    environment.setattr("sys.modules", {})
+    assert command.check() == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "platform_db" in said.err
+    assert "AIRFLOW_CONN_PLATFORM_DB" in said.err
+
+
+def test_a_view_that_the_contract_does_not_have(reader: psycopg.Connection) -> None:
+    with pytest.raises(ConfigurationError, match="no view invoices"):
+        contract.require(reader, "invoices")
+
+
+def test_the_documentation_names_every_view_and_column() -> None:
+    text = (contract.CONTRACT.parents[2] / "docs" / "source-contract.md").read_text(encoding="utf-8")
+    for view, columns in contract.contract().items():
+        section = text.split(f"### operations.{view}\n")[1].split("\n### ")[0]
+        for column in columns:
+            assert f"| `{column.name}` | {column.type} |" in section

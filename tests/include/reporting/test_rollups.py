@@ -1,0 +1,290 @@
+"""Weeks and months from days: by hand, with days that are missing, corrected or late, and against a recount."""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pytest
+
+from include.outcome import Completeness
+from include.reporting import rollups
+from include.reporting.distinct import REGISTERS
+from include.warehouse import metrics
+from include.warehouse.metrics import SUBJECT_TABLES, TableRows
+from include.window import day_window, month_window, week_window
+from tests.include.reporting.md5_sketch import by_md5
+
+MONDAY = date(2026, 9, 7)
+WEEK = week_window(MONDAY, "UTC")
+HOUR = datetime(2026, 9, 7, tzinfo=UTC)
+ROLLUPS = ("uptime", "traffic", "error", "users", "transactions", "revenue", "support", "feedback")
+
+
+def rows_of_day(day: date, subject: str, factor: int, viewers: range, seconds: list[float]) -> dict[str, TableRows]:
+    """Figures that are multiples of ``factor``; users as a sketch of ``viewers``; a histogram of ``seconds``."""
+    seconds = seconds * factor
+    if subject == "uptime":
+        columns = ("component", "up_seconds", "down_seconds", "maintenance_seconds", "unknown_seconds", "outages")
+        return {"daily_uptime": TableRows(columns, [("overall", 86400 - 10 * factor, 10 * factor, 0, 0, factor)])}
+    if subject == "traffic":
+        buckets: dict[int, int] = {}
+        for value in seconds:
+            bucket = math.ceil(math.log(value) / math.log(1.01 / 0.99))
+            buckets[bucket] = buckets.get(bucket, 0) + 1
+        figures = (len(seconds), factor, 2 * factor, Decimal(str(round(sum(seconds), 6))), 100 * factor, 5, factor, 0)
+        return {
+            "daily_traffic": TableRows(
+                ("requests", "errors", "client_errors", "response_seconds_sum", "bytes_sent", "lines_read",
+                 "lines_broken", "lines_excluded"), [figures]),
+            "hourly_latency": TableRows(
+                ("hour_start", "method", "endpoint", "bucket", "requests"),
+                [(HOUR, "GET", "/", bucket, count) for bucket, count in buckets.items()]),
+            "daily_error": TableRows(("source", "kind", "endpoint", "errors"), [("access", "500", "/", factor)]),
+        }  # fmt: skip
+    if subject == "users":
+        columns = ("active_users", "sessions", "page_views", "new_users", "verified_users", "pending_verification")
+        return {
+            "daily_users": TableRows(columns, [(len(viewers), factor, 2 * factor, 3 * factor, 2 * factor, factor)]),
+            "daily_user_sketch": TableRows(("registers",), [(by_md5(map(str, viewers)),)]),
+        }
+    if subject == "transactions":
+        return {
+            "daily_transactions": TableRows(
+                ("outcome", "transactions", "value_usd"), [("created", factor, Decimal(factor) / 100)]),
+            "daily_revenue": TableRows(("kind", "fees", "amount_usd"), [("escrow", factor, Decimal(factor) / 10)]),
+        }  # fmt: skip
+    return {
+        "daily_support": TableRows(
+            ("priority", "created", "resolved", "first_responses", "response_seconds_sum", "within_target", "breached",
+             "target_seconds"), [("high", factor, factor, factor, 60 * factor, factor, 0, 7200)]),
+        "daily_feedback": TableRows(
+            ("ratings", "rating_sum", "rating_1", "rating_2", "rating_3", "rating_4", "rating_5"),
+            [(2 * factor, 6 * factor, factor, 0, 0, 0, factor)]),
+    }  # fmt: skip
+
+
+def write_day(
+    day: date,
+    factor: int = 1,
+    *,
+    subjects: tuple[str, ...] = tuple(SUBJECT_TABLES),
+    viewers: range = range(10),
+    seconds: tuple[float, ...] = (0.1,) * 4,
+    missing: bool = False,
+) -> None:
+    for subject in subjects:
+        metrics.replace_day(
+            day,
+            subject,
+            {} if missing else rows_of_day(day, subject, factor, viewers, list(seconds)),
+            state=Completeness.MISSING if missing else Completeness.COMPLETE,
+            completeness=Decimal(0 if missing else 1),
+            reason="no source" if missing else "",
+            detail={},
+            run_id="test",
+        )
+
+
+def period(warehouse: psycopg.Connection[Any], grain: str = "week") -> tuple[Any, ...] | None:
+    return warehouse.execute(
+        "SELECT period_start, period_key, days_expected, days_held, is_final FROM ops.rollup WHERE grain = %s", (grain,)
+    ).fetchone()
+
+
+def one(warehouse: psycopg.Connection[Any], table: str, columns: str) -> tuple[Any, ...] | None:
+    return warehouse.execute(f"SELECT {columns} FROM ops.rollup_{table}").fetchone()
+
+
+def everything(warehouse: psycopg.Connection[Any]) -> list[Any]:
+    return [
+        sorted(warehouse.execute(f"SELECT t::text FROM ops.{name} t").fetchall())
+        for name in ("rollup", *(f"rollup_{table}" for table in ROLLUPS))
+    ]
+
+
+def test_a_whole_week_is_the_sum_of_its_days(warehouse: psycopg.Connection[Any]) -> None:
+    for number in range(-1, 8):  # a day more on either side, which must not count
+        viewers = range(1000 * number, 1000 * number + 3000)  # each day shares two thirds with the next
+        write_day(MONDAY + timedelta(days=number), number + 1 if 0 <= number < 7 else 1000, viewers=viewers)
+    assert rollups.compute(WEEK, "test") == ["2026-W37"]
+    assert period(warehouse) == (MONDAY, "2026-W37", 7, 7, True)
+    total = 1 + 2 + 3 + 4 + 5 + 6 + 7  # 28
+    held = "days_expected, days_held, is_final, "
+    whole = (7, 7, True)
+    assert one(warehouse, "uptime", held + "component, up_seconds, down_seconds, unknown_seconds, outages, uptime") == (
+        *whole, "overall", 7 * 86400 - 10 * total, 10 * total, 0, total, Decimal("0.99953704"),  # 1 - 280 / 604800
+    )  # fmt: skip
+    assert one(warehouse, "traffic", held + "requests, errors, client_errors, response_seconds_sum, bytes_sent,"
+               " lines_broken, error_rate") == (
+        *whole, 4 * total, total, 2 * total, Decimal("11.2"), 100 * total, total, Decimal("0.25"))  # fmt: skip
+    assert one(warehouse, "error", held + "source, kind, endpoint, errors") == (*whole, "access", "500", "/", total)
+    assert one(warehouse, "transactions", held + "outcome, transactions, value_usd") == (
+        *whole, "created", total, Decimal("0.28"))  # fmt: skip
+    assert one(warehouse, "revenue", held + "kind, fees, amount_usd") == (*whole, "escrow", total, Decimal("2.8"))
+    assert one(warehouse, "support", held + "priority, created, resolved, first_responses, response_seconds_sum,"
+               " within_target, breached") == (*whole, "high", total, total, total, 60 * total, total, 0)  # fmt: skip
+    assert one(warehouse, "feedback", held + "ratings, rating_sum, rating_1, rating_5, rating_average") == (
+        *whole, 2 * total, 6 * total, total, total, 3)  # fmt: skip
+    assert one(warehouse, "users", held + "sessions, page_views, new_users, verified_users, pending_verification") == (
+        *whole, total, 2 * total, 3 * total, 2 * total, total)  # fmt: skip
+
+
+def test_distinct_users_are_no_sum_of_days(warehouse: psycopg.Connection[Any]) -> None:
+    for number in range(7):
+        write_day(MONDAY + timedelta(days=number), viewers=range(1000 * number, 1000 * number + 3000))
+    rollups.compute(WEEK, "test")
+    found = one(warehouse, "users", "active_users, active_users_relative_error")
+    assert found is not None
+    assert abs(found[0] - 9000) < 4 * 0.008125 * 9000  # 0 to 8999, and not 21,000
+    assert found[1] == Decimal("0.00813")
+    assert round(1.04 / math.sqrt(REGISTERS), 5) == float(found[1])
+
+
+def test_percentiles_are_those_of_all_requests_together(warehouse: psycopg.Connection[Any]) -> None:
+    dice = random.Random(2)
+    every: list[float] = []
+    for number in range(7):
+        seconds = [dice.lognormvariate(number - 3, 0.5) for _ in range(200 * (number + 1))]
+        every += seconds
+        write_day(MONDAY + timedelta(days=number), seconds=tuple(seconds))
+    rollups.compute(WEEK, "test")
+    every.sort()
+    found = one(warehouse, "traffic", "response_p95_seconds, response_p99_seconds, requests")
+    assert found is not None
+    assert found[2] == len(every)
+    for value, q in ((found[0], 0.95), (found[1], 0.99)):
+        exact = every[math.floor(q * (len(every) - 1))]
+        assert abs(float(value) - exact) <= 0.0101 * exact
+
+
+def test_an_unchanged_period_is_not_written_again(warehouse: psycopg.Connection[Any]) -> None:
+    for number in range(7):
+        write_day(MONDAY + timedelta(days=number))
+    assert rollups.compute(WEEK, "first") == ["2026-W37"]
+    before = everything(warehouse)
+    written_by = "SELECT xmin::text FROM ops.rollup"
+    transaction = warehouse.execute(written_by).fetchall()
+    write_day(MONDAY)  # the same content
+    assert rollups.compute(WEEK, "second") == []
+    assert everything(warehouse) == before
+    assert warehouse.execute(written_by).fetchall() == transaction
+
+
+def test_a_period_without_a_day_writes_nothing(warehouse: psycopg.Connection[Any]) -> None:
+    write_day(MONDAY - timedelta(days=1))
+    write_day(MONDAY + timedelta(days=7))
+    assert rollups.compute(WEEK, "test") == []
+    write_day(MONDAY, missing=True)
+    assert rollups.compute(WEEK, "test") == []
+    assert period(warehouse) is None
+
+
+def test_missing_days_and_subjects_are_counted_per_subject(warehouse: psycopg.Connection[Any]) -> None:
+    write_day(MONDAY)
+    write_day(MONDAY + timedelta(days=1), subjects=("users", "support"))
+    write_day(MONDAY + timedelta(days=2), subjects=("users",), missing=True)
+    rollups.compute(WEEK, "test")
+    assert period(warehouse) == (MONDAY, "2026-W37", 7, 1, False)  # one day is held with all its subjects
+    for table, days in (("users", 2), ("support", 2), ("feedback", 2), ("traffic", 1), ("error", 1), ("uptime", 1)):
+        assert one(warehouse, table, "days_expected, days_held, is_final") == (7, days, False), table
+
+
+def test_a_subject_can_be_final_before_its_period(warehouse: psycopg.Connection[Any]) -> None:
+    for number in range(7):
+        write_day(MONDAY + timedelta(days=number), subjects=("users",))
+    rollups.compute(WEEK, "test")
+    assert period(warehouse) == (MONDAY, "2026-W37", 7, 0, False)
+    assert one(warehouse, "users", "days_held, is_final") == (7, True)
+    assert one(warehouse, "traffic", "days_held") is None  # absent, not zero
+
+
+def test_more_days_and_corrected_days_refresh_the_period(warehouse: psycopg.Connection[Any]) -> None:
+    for number in range(6):
+        write_day(MONDAY + timedelta(days=number))
+    rollups.compute(WEEK, "test")
+    assert period(warehouse) == (MONDAY, "2026-W37", 7, 6, False)
+    write_day(MONDAY + timedelta(days=6))
+    assert rollups.compute(WEEK, "test") == ["2026-W37"]
+    assert period(warehouse) == (MONDAY, "2026-W37", 7, 7, True)
+    write_day(MONDAY, 100)
+    assert rollups.compute(WEEK, "test") == ["2026-W37"]
+    assert one(warehouse, "transactions", "transactions") == (106,)
+
+
+def test_other_periods_that_went_stale_are_refreshed_too(warehouse: psycopg.Connection[Any]) -> None:
+    earlier, later = MONDAY - timedelta(days=21), MONDAY + timedelta(days=7)
+    for day in (earlier, MONDAY, later):
+        write_day(day)
+        rollups.compute(week_window(day, "UTC"), "test")
+    rollups.compute(month_window(MONDAY, "UTC"), "test")
+    write_day(earlier, 50, subjects=("traffic",))  # late lines changed an earlier day
+    write_day(MONDAY + timedelta(days=1))
+    write_day(MONDAY - timedelta(days=7))  # a week that was never rolled up: its own run is about it
+    assert rollups.compute(WEEK, "test") == ["2026-W37", "2026-W34"]
+    errors = warehouse.execute("SELECT period_start, errors FROM ops.rollup_error WHERE grain = 'week'").fetchall()
+    assert dict(errors) == {earlier: 50, MONDAY: 2, later: 1}
+    assert rollups.compute(WEEK, "test") == []
+    assert rollups.compute(month_window(MONDAY, "UTC"), "test") == ["2026-09"]
+
+
+def test_the_present_week_is_not_final_though_all_its_days_are_held(warehouse: psycopg.Connection[Any]) -> None:
+    today = datetime.now(UTC).date()
+    week = week_window(today, "UTC")
+    for day in week.days:
+        write_day(day)
+    rollups.compute(week, "test")
+    found = period(warehouse)
+    assert found is not None
+    assert found[2:] == (7, 7, False)
+    # Once it is over the same days are final: what was stored is stale though no day has changed.
+    warehouse.execute("UPDATE ops.rollup SET is_final = true")
+    assert rollups.compute(week, "test") == [week.key]
+
+
+@pytest.mark.parametrize(
+    ("day", "key", "start", "days"),
+    [
+        (date(2026, 2, 28), "2026-02", date(2026, 2, 1), 28),
+        (date(2024, 2, 10), "2024-02", date(2024, 2, 1), 29),
+        (date(2026, 3, 29), "2026-03", date(2026, 3, 1), 31),  # with a change of clocks in it
+    ],
+)
+def test_months_have_their_own_length(
+    warehouse: psycopg.Connection[Any], day: date, key: str, start: date, days: int
+) -> None:
+    for number in range(-1, days + 1):
+        write_day(start + timedelta(days=number), subjects=("transactions",))
+    window = month_window(day, "Europe/Berlin")
+    assert rollups.compute(window, "test") == [key]
+    assert period(warehouse, "month") == (start, key, days, 0, False)
+    assert one(warehouse, "transactions", "days_held, is_final, transactions") == (days, True, days)
+
+
+def test_a_week_across_new_year(warehouse: psycopg.Connection[Any]) -> None:
+    write_day(date(2026, 1, 1))
+    assert rollups.compute(week_window(date(2026, 1, 1), "UTC"), "test") == ["2026-W01"]
+    found = period(warehouse)
+    assert found is not None
+    assert found[0] == date(2025, 12, 29)
+
+
+def test_runs_at_the_same_time_write_the_period_once(warehouse: psycopg.Connection[Any]) -> None:
+    write_day(MONDAY)
+    written: list[list[str]] = []
+    threads = [threading.Thread(target=lambda: written.append(rollups.compute(WEEK, "test"))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(written) == [[], [], [], [], [], ["2026-W37"]]
+
+
+def test_a_day_is_no_rollup() -> None:
+    with pytest.raises(ValueError, match="a week or a month"):
+        rollups.compute(day_window(MONDAY, "UTC"), "test")

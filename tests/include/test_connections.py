@@ -1,0 +1,138 @@
+"""Connections are read from the environment as Airflow reads them, and their failures name the remedy."""
+
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from demo.databases import Databases
+from include import connections
+from include.connections import details, folder, postgres, postgres_url, redis, web_url
+from include.outcome import ConfigurationError, SourceUnavailable
+from include.settings import ROOT
+
+TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x00"), min_size=1, max_size=12)
+
+
+@pytest.fixture(autouse=True)
+def no_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in connections.CONNECTIONS:
+        monkeypatch.delenv(f"AIRFLOW_CONN_{name.upper()}", raising=False)
+    monkeypatch.delitem(sys.modules, "airflow", raising=False)  # as without Airflow
+
+
+def test_a_uri_and_json_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://ops:p%40ss%2F@db:6432/warehouse?sslmode=require")
+    from_uri = details("warehouse")
+    facts = {"conn_type": "postgresql", "host": "db", "port": 6432, "login": "ops", "password": "p@ss/"}
+    facts |= {"schema": "warehouse", "extra": {"sslmode": "require"}}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(facts))
+    assert details("warehouse") == from_uri
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(facts | {"extra": '{"sslmode": "require"}'}))
+    assert details("warehouse") == from_uri
+    assert "p@ss/" not in repr(from_uri)
+    assert postgres_url("warehouse") == "postgresql://ops:p%40ss%2F@db:6432/warehouse?sslmode=require"
+
+
+@given(TEXT, TEXT, TEXT)
+def test_any_login_and_password_survive(login: str, password: str, schema: str) -> None:
+    facts = {"conn_type": "postgres", "host": "db", "login": login, "password": password, "schema": "warehouse"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(facts))
+        read = psycopg.conninfo.conninfo_to_dict(postgres_url("warehouse"))
+    assert (read["user"], read["password"]) == (login, password)
+
+
+@pytest.mark.parametrize("value", ["nonsense", "{", '{"host": "x"}', "[]", "postgresql://h:port/x"])
+def test_an_unreadable_connection_names_its_variable_and_not_its_value(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", value)
+    with pytest.raises(ConfigurationError, match="^AIRFLOW_CONN_WAREHOUSE is neither") as caught:
+        details("warehouse")
+    assert value not in str(caught.value) or len(value) < 3
+
+
+def test_an_undefined_connection_says_what_it_is_and_where_to_set_it() -> None:
+    with pytest.raises(ConfigurationError, match=r"archived to\) is not defined; set AIRFLOW_CONN_ARCHIVE"):
+        details("archive")
+    with pytest.raises(ConfigurationError, match="connection elsewhere"):
+        details("elsewhere")
+
+
+def test_postgres_speaks_utc_and_bounds_statements(monkeypatch: pytest.MonkeyPatch, databases: Databases) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", databases.postgres.url("postgres"))
+    with postgres("warehouse", statement_timeout=timedelta(milliseconds=150)) as connection:
+        assert connection.execute("SHOW timezone").fetchone() == ("UTC",)
+        assert connection.execute("SHOW statement_timeout").fetchone() == ("150ms",)
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            connection.execute("SELECT pg_sleep(5)")
+
+
+def test_refused_and_unreachable_are_told_apart(monkeypatch: pytest.MonkeyPatch, databases: Databases) -> None:
+    there = databases.postgres.url("postgres", password="hunter2")
+    for wrong in (there, databases.postgres.url("nowhere")):
+        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", wrong)
+        with pytest.raises(ConfigurationError, match="refused the connection") as refused:
+            postgres("warehouse")
+        assert "hunter2" not in str(refused.value)
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://ops:hunter2@127.0.0.1:1/warehouse")
+    with pytest.raises(SourceUnavailable, match=r"warehouse \(127\.0\.0\.1:1/warehouse\) cannot be reached") as away:
+        postgres("warehouse")
+    assert "hunter2" not in str(away.value)
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "mysql://ops@127.0.0.1/warehouse")
+    with pytest.raises(ConfigurationError, match="is of type mysql; it must be postgres"):
+        postgres("warehouse")
+
+
+def test_redis_answers(monkeypatch: pytest.MonkeyPatch, servers: dict[str, int | str]) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://127.0.0.1:{servers['redis']}/3")
+    client = redis()
+    assert client.ping()
+    assert client.connection_pool.connection_kwargs["db"] == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "url"),
+    [
+        ("https://escrow.example.org", "https://escrow.example.org"),
+        ("http://escrow.example.org:8000/app/", "http://escrow.example.org:8000/app"),
+        ('{"conn_type": "http", "host": "escrow.example.org", "schema": "https"}', "https://escrow.example.org"),
+    ],
+)
+def test_web_addresses(monkeypatch: pytest.MonkeyPatch, value: str, url: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_WEB", value)
+    assert web_url("platform_web") == url
+
+
+def test_a_web_address_without_a_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_WEB", '{"conn_type": "http"}')
+    with pytest.raises(ConfigurationError, match="platform_web names no host"):
+        web_url("platform_web")
+
+
+def test_folders_are_local_or_object_storage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def given(extra: dict[str, object]) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_REPORTS", json.dumps({"conn_type": "fs", "extra": extra}))
+
+    given({"path": str(tmp_path)})
+    files, path = folder("reports")
+    files.pipe_file(f"{path}/new/report.md", b"x")
+    assert (tmp_path / "new" / "report.md").read_bytes() == b"x"
+    given({"path": "var/reports"})
+    assert folder("reports")[1] == str(ROOT / "var" / "reports")
+    given({"url": "memory://bucket/prefix"})
+    files, path = folder("reports")
+    files.pipe_file(f"{path}/report.md", b"y")
+    assert files.cat_file(f"{path}/report.md") == b"y"
+    given({"url": "unheard-of://bucket"})
+    with pytest.raises(ConfigurationError, match="reports cannot open unheard-of://bucket"):
+        folder("reports")
+    given({})
+    with pytest.raises(ConfigurationError, match="reports needs an extra of"):
+        folder("reports")

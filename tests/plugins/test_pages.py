@@ -1,0 +1,459 @@
+"""What the pages say, against rows whose meaning was worked out by hand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from urllib.parse import urljoin, urlsplit
+
+import psycopg
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from demo.processes import free_port
+from plugins.operations_board import warehouse as board_warehouse
+from tests.plugins import rows
+from tests.plugins.conftest import NOW, hosted
+
+pytestmark = pytest.mark.airflow
+
+HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+def text_of(html: str) -> str:
+    """The words of a page, without markup, style and double blanks."""
+    body = re.sub(r"<style>.*?</style>", "", html, flags=re.S)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body)).replace("&#39;", "'").replace("&gt;", ">")
+
+
+def links_of(html: str) -> set[str]:
+    return {link.replace("&amp;", "&") for link in re.findall(r'(?:href|src)="([^"]*)"', html)}
+
+
+# ------------------------------------------------------------------------------------------------------ overview
+def test_the_overview_says_what_is_wrong_since_when_and_what_to_do(browser: TestClient, morning: date) -> None:
+    said = text_of(browser.get("").text)
+    assert morning == date(2026, 10, 3)
+    # The P1 was detected 47 minutes before 03:12; its response is due an hour after that (guide).
+    assert "critical 1 thing is wrong for 47 min since Sun 4 Oct, 02:25 UTC" in said
+    assert "INC-2026-005 platform_watch: task probe_components failed" in said
+    assert "respond by Sun 4 Oct, 03:25 UTC (in 13 min). Affected: platform_watch." in said
+    assert "Prune of public.audit_logs failed" in said
+    assert "1,871 of 1,902 rows; nothing was deleted. See what was planned and done" in said
+    assert "API is not well" in said
+    assert "the latest probe: 3.412 seconds, status: 200, attempts: 2." in said
+    assert "System health of Sat 3 Oct 2026: Error rate 1.34% is above the target of 1%" in said
+
+
+def test_the_overview_shows_the_latest_of_everything(browser: TestClient, morning: date) -> None:
+    page = browser.get("").text
+    said = text_of(page)
+    assert "Overall Uptime 99.41%" in said
+    assert "2.3 hours" in said
+    assert "12 \u00d7" in said
+    assert "INC-2026-003" not in said  # closed
+    assert "Bytes: 3,177,102 → 201" in said
+    assert said.index("✕ failed") < said.index("✓ proven")
+    assert "Newest day with metrics: Sat 3 Oct 2026" in said
+    assert "! partial, 92.3 %" in said
+    assert page.count('class="cell ok"') == 33  # 7 days of 5 subjects, one of them partial and one missing
+    assert page.count('class="cell unknown"') == 1
+    # 25 probes a minute apart, the newest 20 s old, were slow; before that the API was up.
+    assert "API ! slow for 24 min, 3.412 seconds" in said
+    assert "Frontend ✓ up for at least 2 h 59 min" in said
+
+
+def test_a_quiet_morning_is_ok_and_says_so(browser: TestClient, warehouse: psycopg.Connection) -> None:
+    quiet(warehouse)
+    said = text_of(browser.get("").text)
+    assert "ok Nothing needs attention" in said
+    assert "What to do next" not in said
+    assert "No incident is open." in said
+    assert "No maintenance was recorded in the last 7 days." in said
+
+
+def quiet(owner: psycopg.Connection, now: datetime = NOW) -> None:
+    for kind in (rows.HEALTH, rows.ACTIVITY):
+        start = rows.midnight(now) - timedelta(days=1)
+        rows.report(owner, kind, start, kind, "ok", "All figures are within their targets.", rows.ACTIVITY_FIGURES)
+    rows.observations(owner, now, minutes=20)
+    owner.execute("UPDATE ops.observation SET outcome = 'ok'")
+    rows.subjects(owner, now)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("DELETE FROM ops.observation", "unknown 1 thing is not known"),
+        ("UPDATE ops.observation SET observed_at = observed_at - interval '190 seconds'", "Nobody watches any component"),
+        ("DELETE FROM ops.observation WHERE resource = 'chain'", "The state of Chain is not known"),
+        (
+            "UPDATE ops.observation SET outcome = 'critical' WHERE resource = 'database' AND"
+            " observed_at > timestamptz '2026-10-04 03:05Z'",
+            "critical 1 thing is wrong for 6 min since Sun 4 Oct, 03:05 UTC",
+        ),
+        ("UPDATE ops.observation SET outcome = 'unknown' WHERE resource = 'cache'", "Cache could not be checked"),
+        ("DELETE FROM ops.report", "System health and User activity of Sat 3 Oct 2026: no report; there is none"),
+        ("DELETE FROM ops.report WHERE kind = 'daily_user_activity'", "User activity of Sat 3 Oct 2026: no report"),
+        ("UPDATE ops.report SET verdict = 'unknown', headline = 'No uptime.'", "of Sat 3 Oct 2026: No uptime."),
+        ("DELETE FROM ops.daily_subject WHERE subject = 'users' AND day = '2026-10-03'", "not complete: users missing"),
+        (
+            "UPDATE ops.daily_subject SET state = 'missing', reason = 'platform_db was away' WHERE day = '2026-10-03'",
+            "Platform_db was away. Run daily_metrics for the day again",
+        ),
+        (
+            "INSERT INTO ops.signal (idempotency_key, kind, occurred_at, received_at, fingerprint, class, title)"
+            " VALUES ('k', 'task_failed', '2026-10-04 02:00Z', '2026-10-04 03:01Z', 'f', 'P1', 't')",
+            "critical 1 thing is wrong for 11 min since Sun 4 Oct, 03:01 UTC",
+        ),
+        (
+            "INSERT INTO ops.maintenance_action (idempotency_key, kind, resource, run_id, dry_run, state, plan,"
+            " planned_at, applied_at) VALUES ('k', 'vacuum', 't', 'r', false, 'applying', '{}',"
+            " '2026-10-04 02:00Z', '2026-10-04 02:01Z')",
+            "Vacuum of t began and never ended",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_not_known_or_not_well_is_never_ok(
+    browser: TestClient, warehouse: psycopg.Connection, change: str, expected: str
+) -> None:
+    quiet(warehouse)
+    warehouse.execute(change.encode())
+    said = text_of(browser.get("").text)
+    assert expected in said
+    assert "Nothing needs attention" not in said
+
+
+def test_an_empty_warehouse_is_unknown(browser: TestClient, warehouse: psycopg.Connection) -> None:
+    said = text_of(browser.get("").text)
+    assert "unknown 3 things are not known" in said  # the watch, the reports and the metrics
+    assert "Never seen" in said
+    assert "No report has been written yet." in said
+    assert "Newest day with metrics: none" in said
+    assert text_of(browser.get("incidents").text).count("There has been no incident.") == 1
+    assert text_of(browser.get("maintenance").text).count("No maintenance was recorded yet.") == 1
+    assert "before the first report" in text_of(browser.get("reports?month=2026-10").text)
+
+
+def test_yesterday_is_not_late_shortly_after_midnight(
+    token: Callable[[str | None], str], application: FastAPI, warehouse: psycopg.Connection
+) -> None:
+    from plugins.operations_board.application import create_application
+
+    soon = datetime(2026, 10, 5, 0, 40, tzinfo=UTC)  # due at 01:10: ten minutes for late lines and an hour
+    quiet(warehouse)
+    warehouse.execute("UPDATE ops.observation SET observed_at = observed_at + (%s - %s)", (soon, NOW))
+    cookies = {"_token": token("viewer")}
+    for at, expected in (
+        (soon, "Nothing needs attention"),
+        (soon.replace(hour=1, minute=11), "of Sun 4 Oct 2026: no report"),
+    ):
+        client = TestClient(hosted(create_application(partial(datetime.fromtimestamp, at.timestamp(), UTC))), base_url="http://127.0.0.1/operations-board/",
+                            cookies=cookies)  # fmt: skip
+        assert expected in text_of(client.get("").text)
+        archive = text_of(client.get("reports?month=2026-10").text)
+        assert ("not due yet" in archive) == (at == soon)
+
+
+def test_an_overdue_response_says_by_how_much(browser: TestClient, warehouse: psycopg.Connection) -> None:
+    quiet(warehouse)
+    rows.incident(
+        warehouse, "INC-2026-001", "P0", "detected", "Platform down", "platform", NOW - timedelta(minutes=40), 1
+    )
+    said = text_of(browser.get("").text)
+    assert "overdue by 25 min" in said  # P0: within 15 minutes (guide)
+
+
+def test_the_page_reloads_itself_only_when_asked(browser: TestClient, morning: date) -> None:
+    assert "http-equiv" not in browser.get("").text
+    assert '<meta http-equiv="refresh" content="60">' in browser.get("?refresh=60").text
+
+
+# ------------------------------------------------------------------------------------------------------- archive
+def test_the_archive_shows_each_day_and_what_is_missing(browser: TestClient, morning: date) -> None:
+    said = text_of(browser.get("reports?month=2026-09").text)
+    # Reports reach back 34 days to 31 August; 11 days back is 23 September, 10 days back the 24th.
+    assert "3 reports are missing in this month." in said
+    assert "23 Sep, Wed missing System health missing User activity" in said
+    assert "24 Sep, Thu ok System health" in said
+    assert "28 Sep, Mon critical System health" in said
+    assert "19 Sep, Sat ok System health , Sat 19 Sep 2026" in said
+    august = text_of(browser.get("reports?month=2026-08").text)
+    assert august.count("before the first report") == 30
+    assert "ok System health , Mon 31 Aug 2026" in august
+
+
+def test_the_archive_filters_by_kind(browser: TestClient, morning: date) -> None:
+    page = browser.get("reports?month=2026-09&kind=daily_user_activity").text
+    assert "2 reports are missing in this month." in page
+    assert "reports/daily_user_activity/2026-09-19" in page
+    assert "reports/daily_system_health/2026-09" not in page
+
+
+def test_the_archive_opens_with_the_month_of_the_last_finished_day(browser: TestClient, morning: date) -> None:
+    page = browser.get("reports").text
+    assert "Reports of October 2026" in page
+    assert "month=2026-09&amp;kind=all" in page
+    assert "month=2026-11" not in page
+    assert "month=2026-07" not in browser.get("reports?month=2026-08").text
+
+
+def test_a_report_opens_with_its_neighbours_and_its_document(browser: TestClient, morning: date) -> None:
+    page = browser.get("reports/daily_user_activity/2026-09-25")
+    assert "reports/daily_user_activity/2026-09-22" in page.text  # the 23rd and 24th are missing
+    assert "reports/daily_user_activity/2026-09-26" in page.text
+    frame = browser.get("reports/daily_user_activity/2026-09-25/document")
+    assert frame.text == rows.document("Daily User Activity Report - 2026-09-25", "Activity is as on other days.")
+    assert frame.headers["content-security-policy"].endswith("; sandbox")
+    assert "script" not in frame.headers["content-security-policy"]
+    markdown = browser.get("reports/daily_user_activity/2026-09-25/markdown")
+    assert markdown.headers["content-type"] == "text/plain; charset=utf-8"
+    assert markdown.text.startswith("## Daily User Activity Report - 2026-09-25")
+
+
+# ----------------------------------------------------------------------------------------------- details and lists
+def test_an_incident_shows_its_timeline(browser: TestClient, morning: date) -> None:
+    said = text_of(browser.get("incidents/INC-2026-003").text)
+    assert (
+        said.index("Detected: daily_metrics") < said.index("Taken by the engineer") < said.index("The source is back")
+    )
+    assert "SourceUnavailable: platform_db" in said
+    assert "Resolved Fri 25 Sep, 04:47 UTC" in said
+
+
+def test_an_action_shows_plan_applied_and_proof(browser: TestClient, warehouse: psycopg.Connection) -> None:
+    done = rows.action(
+        warehouse, "prune", "public.audit_logs", "run", NOW - timedelta(hours=1), "proven",
+        {"rows_older": 1893, "cut_off": "2026-07-05", "limits": {"keep_days": 90}},
+        proof={"rows_before": 170411, "rows_after": 168518, "before": {"size_bytes": 8192},
+               "after": {"size_bytes": 4096}, "archives": ["a.parquet", "b.parquet"], "verified": True},
+        applied={"rows_deleted": 1893},
+    )  # fmt: skip
+    said = text_of(browser.get(f"maintenance/{done}").text)
+    assert "Rows 170,411 168,518" in said
+    assert "Size bytes 8,192 4,096" in said
+    assert "Archives a.parquet, b.parquet" in said
+    assert "Verified yes" in said
+    assert "Limits / Keep days 90" in said
+    assert "Rows deleted 1,893" in said
+    assert "Took 12 s" in said
+
+
+def test_lists_are_paged_and_filtered(browser: TestClient, warehouse: psycopg.Connection) -> None:
+    for number in range(1, 56):
+        at = NOW - timedelta(days=60 - number)
+        state = "detected" if number in (3, 7) else "closed"
+        rows.incident(warehouse, f"INC-2026-{number:03}", "P2", state, f"title {number}", "x", at, 1)
+        rows.action(warehouse, "vacuum", f"t{number}", "r", at, "failed" if number == 9 else "planned", {}, reason="r")
+    first, second = (text_of(browser.get(f"incidents?page={page}").text) for page in (1, 2))
+    assert "55 incidents" in first
+    assert "Page 1 of 2" in first
+    assert first.index("INC-2026-007") < first.index("INC-2026-003") < first.index("INC-2026-055")  # open ones first
+    assert "INC-2026-001" in second
+    assert "INC-2026-001" not in first
+    assert "2 incidents" in text_of(browser.get("incidents?state=open").text)
+    assert "53 incidents" in text_of(browser.get("incidents?state=closed").text)
+    assert "1 action " in text_of(browser.get("maintenance?state=failed").text)
+    assert browser.get("incidents?page=3").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "sentence"),
+    [
+        ("incidents/INC-2026-999", 404, "There is no incident INC-2026-999."),
+        ("incidents/%00", 404, "There is no incident"),
+        ("incidents/<script>alert(1)</script>", 404, "The board has no such page."),
+        ("incidents/<b>x", 404, "There is no incident &lt;b&gt;x."),
+        ("incidents/" + "x" * 41, 422, "a value that it cannot have"),
+        ("maintenance/999999", 404, "There is no maintenance action 999999."),
+        ("maintenance/99999999999999999999", 422, "a value that it cannot have"),
+        ("maintenance/0", 422, "a value that it cannot have"),
+        ("reports/daily_system_health/2026-09-23", 404, "There is no System health report of Wed 23 Sep 2026."),
+        ("reports/daily_system_health/2026-09-23/document", 404, "There is no System health report"),
+        ("reports/daily_system_health/2026-09-23/markdown", 404, "There is no System health report"),
+        ("reports/daily_system_health/2026-02-30", 422, "is not a day of the calendar."),
+        ("reports/daily_system_health/1790000000", 422, "is not a day."),
+        ("reports/weekly/2026-09-23", 422, "gives &#39;kind&#39; a value that it cannot have"),
+        ("reports?month=2026-13", 422, "is not a month"),
+        ("reports?month=0000-01", 422, "is not a month"),
+        ("reports?kind=x", 422, "a value that it cannot have"),
+        ("incidents?page=0", 422, "a value that it cannot have"),
+        ("incidents?state=x", 422, "a value that it cannot have"),
+        ("maintenance?page=99999999999", 422, "a value that it cannot have"),
+        ("?refresh=1", 422, "a value that it cannot have"),
+        ("no/such/page", 404, "The board has no such page."),
+    ],
+)
+def test_bad_input_gets_one_sentence(browser: TestClient, morning: date, path: str, status: int, sentence: str) -> None:
+    answer = browser.get(path)
+    assert (answer.status_code, sentence in answer.text) == (status, True), answer.text
+    assert "<script>" not in answer.text
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+@pytest.mark.parametrize("month", ["0001-01", "9999-12"])
+def test_the_first_and_the_last_month_of_the_calendar_are_shown(browser: TestClient, morning: date, month: str) -> None:
+    assert browser.get(f"reports?month={month}").status_code == 200
+
+
+def test_markup_in_the_warehouse_stays_text(browser: TestClient, warehouse: psycopg.Connection) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    rows.incident(warehouse, "INC-2026-001", "P1", "detected", evil, evil, NOW - timedelta(minutes=5), 2)
+    done = rows.action(warehouse, evil, evil, evil, NOW, "failed", {evil: evil}, reason=evil)
+    rows.report(warehouse, rows.HEALTH, rows.midnight(NOW) - timedelta(days=1), evil, "warning", evil,
+                [rows.figure("error_rate", evil, evil, evil)], missing=(evil,))  # fmt: skip
+    pages = ["", "incidents", "incidents/INC-2026-001", "maintenance", f"maintenance/{done}", "reports"]
+    for path in [*pages, "reports/daily_system_health/2026-10-03"]:
+        answer = browser.get(path)
+        assert answer.status_code == 200
+        assert "<img src=x" not in answer.text, path
+
+
+# ------------------------------------------------------------------------------------- headers, links, base paths
+def test_every_answer_is_locked_down(browser: TestClient, anonymous: TestClient, morning: date) -> None:
+    for client, path in [
+        (browser, ""),
+        (browser, "incidents"),
+        (browser, "no/such"),
+        (browser, "?refresh=x"),
+        (anonymous, ""),
+    ]:
+        answer = client.get(path)
+        policy = answer.headers["content-security-policy"]
+        assert HEADERS.items() <= dict(answer.headers).items()
+        assert "frame-ancestors 'self'" in policy
+        assert "script-src" not in policy
+        assert "unsafe" not in policy
+        assert "style=" not in answer.text  # the policy allows the one style sheet only
+
+
+@pytest.fixture(params=["", "/company/airflow"])
+def based(
+    request: pytest.FixtureRequest, application: FastAPI, token: Callable[[str | None], str]
+) -> Iterator[TestClient]:
+    """A browser that sees Airflow under a base path."""
+    address = f"http://127.0.0.1{request.param}/operations-board/"
+    with TestClient(
+        hosted(application, request.param), base_url=address, cookies={"_token": token("viewer")}
+    ) as client:
+        yield client
+
+
+def test_every_link_leads_to_a_page_under_any_base_path(based: TestClient, morning: date) -> None:
+    start = str(based.base_url)
+    waiting, seen = {start}, set()
+    while waiting:
+        address = waiting.pop()
+        seen.add(address)
+        answer = based.get(address)
+        assert answer.status_code == 200, address
+        if "/document" in address or "/markdown" in address:
+            continue
+        for link in links_of(answer.text):
+            target = urljoin(address, link).partition("#")[0]
+            if link.startswith("data:"):
+                continue
+            assert not link.startswith(("/", "http"))
+            assert target.startswith(start), (address, link)
+            # One report of each verdict is enough; the others differ in their day alone.
+            day = re.search(r"\d{4}-\d{2}-\d{2}", urlsplit(target).path)
+            if target not in seen and (not day or day[0] in ("2026-10-03", "2026-09-28")):
+                waiting.add(target)
+    assert len(seen) > 25
+    assert based.get("no/such/page").text.count('href="../../incidents"') == 1
+
+
+# ----------------------------------------------------------------------------------------------- warehouse is away
+def assert_away(answer: object, *sentences: str) -> None:
+    said = text_of(answer.text)  # type: ignore[attr-defined]
+    assert answer.status_code == 503  # type: ignore[attr-defined]
+    assert answer.headers["retry-after"] == "60"  # type: ignore[attr-defined]
+    assert "unknown The warehouse cannot be read" in said
+    assert "✓" not in said
+    for sentence in sentences:
+        assert sentence in said
+
+
+def test_every_page_says_that_the_warehouse_is_away_and_since_when(
+    browser: TestClient, morning: date, environment: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board_warehouse, "_last_read_at", NOW - timedelta(minutes=7))
+    monkeypatch.setattr(board_warehouse, "_started_at", NOW - timedelta(hours=2))
+    environment.setenv("AIRFLOW_CONN_WAREHOUSE_READER", f"postgresql://r:secret@127.0.0.1:{free_port()}/warehouse")
+    for path in (
+        "",
+        "reports",
+        "incidents",
+        "incidents/INC-2026-005",
+        "maintenance/1",
+        "reports/daily_system_health/2026-10-03",
+    ):
+        assert_away(browser.get(path), "cannot be reached.", "no data for 7 min last read Sun 4 Oct, 03:05 UTC")
+        assert "secret" not in browser.get(path).text
+    monkeypatch.setattr(board_warehouse, "_last_read_at", None)
+    assert_away(browser.get(""), "never read since this API server process started, Sun 4 Oct, 01:12 UTC")
+
+
+def test_a_connection_that_is_not_defined_is_named(
+    browser: TestClient, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    environment.delenv("AIRFLOW_CONN_WAREHOUSE_READER")
+    assert_away(browser.get(""), "The connection warehouse_reader", "is not defined; set AIRFLOW_CONN_WAREHOUSE_READER")
+
+
+def test_a_warehouse_without_its_schema_is_named(browser: TestClient, warehouse: psycopg.Connection) -> None:
+    warehouse.execute("DROP TABLE ops.report CASCADE")
+    assert_away(browser.get("reports"), "is not migrated to the schema", "Run the migration")
+
+
+def test_a_reader_without_grants_is_named(browser: TestClient, warehouse: psycopg.Connection) -> None:
+    warehouse.execute("REVOKE SELECT ON ops.incident FROM warehouse_reader")
+    assert_away(browser.get("incidents"), "may not read the operations warehouse")
+
+
+def test_a_slow_warehouse_is_given_up(
+    browser: TestClient, warehouse: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board_warehouse, "STATEMENT_TIMEOUT", timedelta(seconds=1))
+    with warehouse.transaction():
+        warehouse.execute("LOCK TABLE ops.incident IN ACCESS EXCLUSIVE MODE")
+        assert_away(browser.get("incidents"), "did not answer within 1 seconds")
+    assert browser.get("incidents").status_code == 200
+
+
+def test_a_crowd_of_readers_does_not_take_all_threads(
+    browser: TestClient, warehouse: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board_warehouse, "QUEUE_SECONDS", 0.05)
+    taken = [board_warehouse._readers.acquire(blocking=False) for _ in range(board_warehouse.MOST_READERS)]
+    try:
+        assert all(taken)
+        assert_away(browser.get("incidents"), "answers too slowly for all the pages")
+    finally:
+        for _ in taken:
+            board_warehouse._readers.release()
+    assert browser.get("incidents").status_code == 200
+
+
+def test_the_board_reads_and_cannot_write(warehouse: psycopg.Connection) -> None:
+    with board_warehouse.read() as reader:
+        assert reader._connection.execute("SHOW transaction_read_only").fetchone() == {"transaction_read_only": "on"}
+        assert reader._connection.execute("SHOW statement_timeout").fetchone() == {"statement_timeout": "5s"}
+        assert reader._connection.info.user == "warehouse_reader"
+
+
+def test_a_broken_configuration_is_named(
+    browser: TestClient, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    from include.settings import settings
+
+    environment.setenv("OPERATIONS__PLATFORM__TIMEZONE", "Mars/Olympus")
+    settings.cache_clear()
+    try:
+        assert_away(browser.get(""), "platform.timezone", "restart the API server")
+    finally:
+        environment.delenv("OPERATIONS__PLATFORM__TIMEZONE")
+        settings.cache_clear()

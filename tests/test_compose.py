@@ -1,0 +1,144 @@
+"""docker-compose.yaml is valid and holds what docs/deploy.md promises."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from demo.airflow import COMPONENTS, shared_settings
+from include.connections import CONNECTIONS
+from include.settings import ROOT
+
+FILE = ROOT / "docker-compose.yaml"
+TEXT = FILE.read_text()
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
+AIRFLOW = {name: service for name, service in SERVICES.items() if name not in ("postgres", "redis")}
+LASTING = {name: service for name, service in SERVICES.items() if name != "init"}
+VARIABLES = set(re.findall(r"(?<!\$)\$\{(\w+)", TEXT))
+SECRET = re.compile(r"password|passwd|secret|token|key", re.I)
+
+
+def _validate(path: Path) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).parent / "check-jsonschema"
+    return subprocess.run(
+        [program, "--builtin-schema", "vendor.compose-spec", path], capture_output=True, text=True, check=False
+    )
+
+
+def test_it_follows_the_compose_specification(tmp_path: Path) -> None:
+    done = _validate(FILE)
+    assert done.returncode == 0, done.stdout
+    broken = tmp_path / "docker-compose.yaml"
+    broken.write_text(TEXT.replace("restart: always", "restart: [always]", 1))
+    assert _validate(broken).returncode == 1, "the check can fail"
+
+
+def test_every_component_is_a_service_of_its_own() -> None:
+    assert set(SERVICES) == {
+        *("postgres", "redis", "init", "worker", "incident-handler"),
+        *COMPONENTS,
+    }
+    for name in COMPONENTS:
+        assert SERVICES[name]["command"] == ["airflow", name]
+    assert SERVICES["worker"]["command"] == ["airflow", "celery", "worker"]
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_services_restart_and_are_checked(name: str) -> None:
+    service = SERVICES[name]
+    assert service["restart"] == "always"
+    assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
+    assert {"interval", "timeout", "retries"} <= service["healthcheck"].keys()
+
+
+def test_init_runs_once_and_everything_waits_for_it() -> None:
+    assert SERVICES["init"]["restart"] == "no"
+    for name in AIRFLOW.keys() - {"init"}:
+        assert SERVICES[name]["depends_on"] == {
+            "postgres": {"condition": "service_healthy"},
+            "redis": {"condition": "service_healthy"},
+            "init": {"condition": "service_completed_successfully"},
+        }
+
+
+def test_airflow_settings_have_one_source() -> None:
+    shared = shared_settings()
+    for name, service in AIRFLOW.items():
+        assert service["env_file"] == ["config/airflow.env"], name
+        assert not shared.keys() & service["environment"].keys(), f"{name} sets again what config/airflow.env sets"
+    for key, value in shared.items():
+        assert re.fullmatch(r"AIRFLOW__[A-Z_]+__[A-Z0-9_]+", key)
+        assert not re.search(r"_(PASSWORD|SECRET|KEY|CONN)$", key), f"{key} belongs into the environment"
+        assert "$" not in value
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_secrets_come_from_the_environment_alone(name: str) -> None:
+    for key, value in SERVICES[name].get("environment", {}).items():
+        for userinfo in re.findall(r"://([^@/\s]*)@", re.sub(r"\$\{[^}]*\}", "${}", str(value))):
+            assert userinfo.partition(":")[2] == "${}", f"{key} has a literal password"
+        if SECRET.search(key) and key != "AIRFLOW__CORE__AUTH_MANAGER":
+            assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", str(value)), f"{key} must be required from the environment"
+    assert "env_file" not in SERVICES[name] or SERVICES[name]["env_file"] == ["config/airflow.env"]
+
+
+def test_a_missing_secret_ends_the_start_with_its_name() -> None:
+    for variable in VARIABLES:
+        uses = re.findall(rf"\$\{{{variable}([^}}]*)\}}", TEXT)
+        assert len({use[:2] for use in uses}) == 1, f"{variable} is required in one place and not in another"
+        if SECRET.search(variable) or variable.endswith("_URL"):
+            assert all(use.startswith(":?") for use in uses), variable
+
+
+def test_logins_and_tokens_are_those_of_production() -> None:
+    for service in AIRFLOW.values():
+        given = service["environment"]
+        assert given["AIRFLOW__CORE__AUTH_MANAGER"].endswith("FabAuthManager")
+        assert given["AIRFLOW__CORE__EXECUTOR"] == "CeleryExecutor"
+        assert given["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://api-server:8080/execution/"
+        assert given["AIRFLOW__API_AUTH__JWT_SECRET"].startswith("${AIRFLOW_JWT_SECRET:?")
+    assert "ALL_ADMINS" not in TEXT + json.dumps(shared_settings())
+
+
+def test_only_the_migrations_hold_the_owners_password() -> None:
+    holders = {name for name, service in SERVICES.items() if "WAREHOUSE_OWNER_PASSWORD" in json.dumps(service)}
+    assert holders == {"postgres", "init", "worker"}
+    assert {name for name, service in SERVICES.items() if "${POSTGRES_PASSWORD" in json.dumps(service)} == {"postgres"}
+
+
+def test_every_connection_of_the_collection_is_given() -> None:
+    given = SERVICES["worker"]["environment"]
+    assert {f"AIRFLOW_CONN_{name.upper()}" for name in CONNECTIONS} == {
+        key for key in given if key.startswith("AIRFLOW_CONN_")
+    }
+
+
+def test_every_variable_is_documented_and_no_other() -> None:
+    table = re.findall(r"^\| `([A-Z_]+)` \| .* \| (yes|no: .*) \|$", (ROOT / "docs" / "deploy.md").read_text(), re.M)
+    assert {name for name, _ in table} == VARIABLES
+    for name, needed in table:
+        assert (needed == "yes") == (f"${{{name}:?" in TEXT), name
+
+
+def test_the_image_is_the_airflow_that_is_tested() -> None:
+    required = re.search(r"^apache-airflow==(\S+)", (ROOT / "requirements.txt").read_text(), re.M)
+    assert required
+    base = re.search(r"^FROM apache/airflow:(\S+)-python3\.12$", (ROOT / "Dockerfile").read_text(), re.M)
+    assert base
+    assert base[1] == required[1]
+
+
+def test_what_the_image_copies_exists() -> None:
+    copied = re.findall(r"^COPY --chown=airflow:0 (.+) \S+$", (ROOT / "Dockerfile").read_text(), re.M)
+    names = {name for line in copied for name in line.split()}
+    assert {"requirements.txt", "constraints.txt", "config", "deploy", "include", "plugins", "dags"} == names
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert kept == names
+    assert all((ROOT / name).exists() for name in names)

@@ -1,0 +1,121 @@
+"""The deployment's scripts do on a real cluster what docker-compose.yaml has them do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import yaml
+
+from demo.airflow import shared_settings
+from demo.processes import Processes
+from demo.servers import Postgres
+from include.settings import ROOT
+
+PASSWORDS = {
+    name: f"{name.lower()}-of-the-test"
+    for name in (
+        "AIRFLOW_DATABASE_PASSWORD",
+        "WAREHOUSE_OWNER_PASSWORD",
+        "WAREHOUSE_WRITER_PASSWORD",
+        "WAREHOUSE_READER_PASSWORD",
+        "AIRFLOW_ADMIN_PASSWORD",
+        "AIRFLOW_OPERATOR_PASSWORD",
+        "AIRFLOW_VIEWER_PASSWORD",
+    )
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A cluster of its own, prepared as the Postgres service prepares its one."""
+    folder = tmp_path_factory.mktemp("deploy")
+    processes = Processes(folder / "processes.json")
+    postgres = Postgres(processes, folder / "postgres").start()
+    try:
+        for _ in range(2):
+            _run(postgres, "create_databases.sh", {})
+        yield postgres
+    finally:
+        processes.stop_all()
+
+
+def _run(postgres: Postgres, script: str, more: dict[str, str]) -> str:
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{postgres.binaries}:{os.environ['PATH']}",
+        "HOME": os.environ.get("HOME", "/tmp"),
+        "PGHOST": "127.0.0.1",
+        "PGPORT": str(postgres.port),
+        "PGPASSWORD": postgres.superuser_password,
+    }
+    done = subprocess.run(
+        ["bash", f"deploy/{script}"],
+        cwd=ROOT,
+        env=environment | PASSWORDS | more,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def _as(postgres: Postgres, role: str, database: str) -> psycopg.Connection:
+    variable = "AIRFLOW_DATABASE_PASSWORD" if role == "airflow" else f"{role.upper()}_PASSWORD"
+    return psycopg.connect(postgres.url(database, role, PASSWORDS[variable]), autocommit=True)
+
+
+def test_the_databases_open_to_their_own_roles_only(cluster: Postgres) -> None:
+    for role, database in (
+        ("airflow", "airflow"),
+        ("warehouse_writer", "warehouse"),
+        ("warehouse_reader", "warehouse"),
+    ):
+        with _as(cluster, role, database) as connection:
+            assert connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone() == (
+                False,
+            )
+    for role, database in (("airflow", "warehouse"), ("warehouse_reader", "airflow")):
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            _as(cluster, role, database)
+
+
+@pytest.mark.airflow
+def test_init_migrates_makes_users_with_their_roles_and_pools(cluster: Postgres, tmp_path: Path) -> None:
+    init = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]["init"]
+    assert init["command"] == ["bash", "deploy/init.sh"]
+    fernet_key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+    url = cluster.url("airflow", "airflow", PASSWORDS["AIRFLOW_DATABASE_PASSWORD"])
+    said = _run(
+        cluster,
+        "init.sh",
+        shared_settings()
+        | {
+            "PYTHONPATH": str(ROOT),
+            "AIRFLOW_HOME": str(tmp_path),
+            "AIRFLOW__CORE__AUTH_MANAGER": init["environment"]["AIRFLOW__CORE__AUTH_MANAGER"],
+            "AIRFLOW__CORE__FERNET_KEY": fernet_key,
+            "AIRFLOW__API__SECRET_KEY": "a" * 64,
+            "AIRFLOW__API_AUTH__JWT_SECRET": "b" * 64,
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url.replace("postgresql://", "postgresql+psycopg2://"),
+            "AIRFLOW_CONN_WAREHOUSE_OWNER": cluster.url(
+                "warehouse", "warehouse_owner", PASSWORDS["WAREHOUSE_OWNER_PASSWORD"]
+            ),
+        },
+    )
+    for password in PASSWORDS.values():
+        assert password not in said
+    with _as(cluster, "airflow", "airflow") as connection:
+        users = connection.execute(
+            "SELECT u.username, r.name FROM ab_user u JOIN ab_user_role ur ON ur.user_id = u.id"
+            " JOIN ab_role r ON r.id = ur.role_id ORDER BY 1"
+        ).fetchall()
+        assert users == [("admin", "Admin"), ("operator", "Op"), ("viewer", "Viewer")]
+        assert connection.execute("SELECT slots FROM slot_pool WHERE pool = 'platform_db'").fetchone() == (4,)
+    with _as(cluster, "warehouse_writer", "warehouse") as connection:
+        assert connection.execute("SELECT count(*) FROM ops.signal").fetchone() == (0,)
