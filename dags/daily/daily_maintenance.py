@@ -15,7 +15,7 @@ warehouse.
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Param, task
+from airflow.sdk import Param, get_current_context, task
 
 from include.dagkit import PLATFORM_DB_POOL, Chapter, Tier, every, operations_dag
 from include.settings import settings
@@ -52,7 +52,7 @@ with operations_dag(
         """VACUUM or ANALYZE one table and prove it."""
         from include.maintenance import tables
 
-        context["table_name"] = table["table"]
+        get_current_context()["table_name"] = table["table"]  # type: ignore[typeddict-unknown-key]
         return tables.maintain(table, context["run_id"], context["params"]["dry_run"])
 
     @task(pool=PLATFORM_DB_POOL, max_active_tis_per_dagrun=1, map_index_template="{{ table_name }}")
@@ -60,7 +60,7 @@ with operations_dag(
         """Archive and delete the rows of one table that are older than its retention."""
         from include.maintenance import prune
 
-        context["table_name"] = table
+        get_current_context()["table_name"] = table  # type: ignore[typeddict-unknown-key]
         rule = next(rule for rule in settings().maintenance.prune if rule.table == table)
         return prune.prune(rule, context["run_id"], context["params"]["dry_run"])
 

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from demo.platform.escrow import ChainError, Escrow, Rpc
-from demo.platform.store import Cache, Connection, Pool, Row, Unavailable, without_credentials
+from demo.platform.store import Cache, Connection, Pool, Row, Unavailable, plain, without_credentials
 
 PRICES_SECONDS, LIST_SECONDS = 60, 15
 """How long the cache keeps prices and lists; a single transaction is kept until it changes."""
@@ -127,12 +127,13 @@ class Api:
         """Return today's fees and the average value of a transaction."""
         if (found := self.cache.get("prices")) is None:
             with self.pool.transaction() as connection:
-                found = _one(
+                row = _one(
                     connection,
                     """SELECT 1.5 AS escrow_fee_percent, 25 AS dispute_fee_minimum_usd,
                               round(coalesce(avg(amount_usd), 0), 2)::text AS average_transaction_usd
                        FROM transactions WHERE created_at > now() - interval '7 days'""",
                 )
+            found = plain(row)
             self.cache.put("prices", found, PRICES_SECONDS)
         return dict(found)
 
@@ -141,11 +142,12 @@ class Api:
         key = f"transactions:{page}"
         if (found := self.cache.get(key)) is None:
             with self.pool.transaction() as connection:
-                found = connection.execute(
+                rows = connection.execute(
                     """SELECT transaction_id, amount_usd, created_at, funded_at, completed_at FROM transactions
                        ORDER BY created_at DESC, transaction_id DESC LIMIT 20 OFFSET %s""",
                     ((page - 1) * 20,),
                 ).fetchall()
+            found = plain(rows)
             self.cache.put(key, found, LIST_SECONDS)
         return list(found)
 
@@ -154,9 +156,10 @@ class Api:
         key = f"transaction:{number}"
         if (found := self.cache.get(key)) is None:
             with self.pool.transaction() as connection:
-                found = connection.execute(_TRANSACTION, (number,)).fetchone()
-            if found is None:
+                row = connection.execute(_TRANSACTION, (number,)).fetchone()
+            if row is None:
                 raise Refused(404, f"there is no transaction {number}")
+            found = plain(row)
             self.cache.put(key, found, None)
         return dict(found)
 

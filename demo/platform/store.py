@@ -7,6 +7,7 @@ import queue
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -32,6 +33,11 @@ def without_credentials(url: str) -> str:
     """Return a URL without user, password and parameters."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+
+def plain(value: Any) -> Any:
+    """Return rows as JSON has them (times in ISO 8601, amounts as texts), so that cached and fresh ones are alike."""
+    return json.loads(json.dumps(value, default=lambda one: one.isoformat() if isinstance(one, datetime) else str(one)))
 
 
 class Pool:
@@ -105,7 +111,7 @@ class Cache:
 
     def put(self, key: str, value: Any, seconds: int | None) -> None:
         """Keep a value for ``seconds``; with None until it is replaced or dropped."""
-        text = json.dumps(value, default=str)
+        text = json.dumps(value)
         self._try(lambda client: client.set(key, text, ex=seconds))
 
     def drop(self, *keys: str) -> None:

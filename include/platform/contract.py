@@ -204,7 +204,7 @@ def _privilege_problem(
     if not found.may_use_schema:
         fix = f"GRANT USAGE ON SCHEMA {SCHEMA} TO {role}; GRANT SELECT ON {SCHEMA}.{view} TO {role};"
         return Problem(view, "", Kind.MISSING_PRIVILEGE, f"the role {found.role} may not use the schema", fix)
-    # Rights may be given for single columns, and the view's own rights count too: only reading tells. No row is fetched.
+    # Rights may be given for single columns, and the view's own rights count: only reading tells. No row is fetched.
     names = [column.name for column in columns if column.name in found.types]
     reading = sql.SQL("SELECT {} FROM {} LIMIT 0").format(
         sql.SQL(", ").join(map(sql.Identifier, names)), sql.Identifier(SCHEMA, view)

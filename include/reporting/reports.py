@@ -20,7 +20,7 @@ from include.reporting.report_inputs import Inputs
 from include.reporting.report_parts import Figures
 from include.settings import Settings, settings
 from include.warehouse import reports, session
-from include.window import Grain, Window
+from include.window import Grain, Window, day_window, parse_day
 
 if TYPE_CHECKING:
     import psycopg
@@ -54,7 +54,8 @@ def render_day(window: Window, run_id: str) -> list[str]:
 
     Earlier days within the charts' days are rendered again when their stored report is stale: when the content_hash
     of a subject it uses, or its incidents, differ from those it was rendered from. A history that merely grew does
-    not make a report stale. Reports of this and earlier days that are stored but not in the folder yet (a delivery
+    not make a report stale; only the newest reported day, the one that people look at, is rendered again whenever a
+    day in its history was. Reports of this and earlier days that are stored but not in the folder yet (a delivery
     failed, a run was killed) are written too.
 
     Returns the kinds whose content changed; those of earlier days as ``2026-10-01/daily_system_health``. Repeating it
@@ -68,8 +69,12 @@ def render_day(window: Window, run_id: str) -> list[str]:
     changed = _render(window, configuration)
     for earlier in _stale_days(window, configuration):
         changed += [f"{earlier.key}/{kind}" for kind in _render(earlier, configuration)]
+    if (newest := _newest_day_that_shows(window, configuration)) is not None:
+        changed += [f"{newest.key}/{kind}" for kind in _render(newest, configuration)]
     log.info("run %s: reports of %s: %s changed", run_id, window.key, ", ".join(changed) or "nothing")
     _deliver(window)
+    if newest is not None:
+        _deliver(newest)
     return changed
 
 
@@ -99,6 +104,16 @@ def _stale_days(window: Window, configuration: Settings) -> list[Window]:
             for current in [_own_inputs(kind, subjects.get(each.first_day, {}), incidents.get(each.first_day, ()))]
         )
     ]
+
+
+def _newest_day_that_shows(window: Window, configuration: Settings) -> Window | None:
+    """Return the newest reported day if it is later than ``window`` and has it in its history."""
+    with session.transaction() as connection:
+        stored = reports.latest(connection)
+    if not stored or stored[0].window_end <= window.end:
+        return None
+    newest = day_window(parse_day(stored[0].period_key), window.timezone)
+    return newest if window in report_inputs.earlier_windows(newest, configuration) else None
 
 
 def _one_snapshot(connection: psycopg.Connection[Any]) -> None:

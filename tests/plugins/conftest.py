@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
@@ -15,6 +16,12 @@ from tests.plugins import rows
 
 NOW = datetime(2026, 10, 4, 3, 12, tzinfo=UTC)
 """A Sunday, 3:12 in the morning: when somebody on call looks at the board."""
+
+
+def text_of(html: str) -> str:
+    """The words of a page, without markup, style and double blanks."""
+    body = re.sub(r"<style>.*?</style>", "", html, flags=re.S)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body)).replace("&#39;", "'").replace("&gt;", ">")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable
 from datetime import date
@@ -32,16 +31,8 @@ def test_a_backup_restores(new_escrow: Callable[[], str], databases: Databases, 
     databases.create(copy, "escrow_owner")
     try:
         target = databases.url(copy, "escrow_owner")
-        command = [
-            str(postgres_binaries() / "pg_restore"),
-            "--no-owner",
-            "--no-acl",
-            "--exit-on-error",
-            "-d",
-            target,
-            file,
-        ]
-        subprocess.run(command, check=True, env=os.environ)
+        program = str(postgres_binaries() / "pg_restore")
+        subprocess.run([program, "--no-owner", "--no-acl", "--exit-on-error", "-d", target, str(file)], check=True)
         with psycopg.connect(target) as restored:
             assert restored.execute("SELECT count(*) FROM operations.users").fetchone() == (50,)
     finally:

@@ -145,7 +145,8 @@ def test_on_a_chain_that_is_ahead_the_hashes_are_real_too(
     history.generate(url, None, tmp_path, first_day=FIRST, days=1, chain_url=chain_url)
     with psycopg.connect(url) as connection:
         rows = connection.execute(
-            "SELECT chain_transaction_hash FROM transactions WHERE failed_at IS NULL AND chain_transaction_hash IS NOT NULL"
+            """SELECT chain_transaction_hash FROM transactions
+               WHERE failed_at IS NULL AND chain_transaction_hash IS NOT NULL"""
         ).fetchall()
     assert len(rows) > 50
     with Rpc(chain_url) as rpc:

@@ -93,11 +93,14 @@ def test_a_vacuum_that_was_skipped_is_a_failure(
     # The application's role is neither the owner nor a maintainer.
     dirty.execute("GRANT USAGE ON SCHEMA public TO escrow_app")
     environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", databases.url(name, "escrow_app"))
-    with pytest.raises(ConfigurationError, match=r"skipped the vacuum.*GRANT MAINTAIN ON public.audit_logs"):
+    remedy = (
+        "GRANT MAINTAIN ON public.audit_logs" if dirty.info.server_version >= 170000 else "role that owns the table"
+    )
+    with pytest.raises(ConfigurationError, match=rf"skipped the vacuum.*{remedy}"):
         tables.maintain(BOTH, "r1", dry_run=False)
     [(_, _, state, _, reason, _)] = _actions(warehouse)
     assert state == "failed"
-    assert "GRANT MAINTAIN" in reason
+    assert remedy in reason
 
 
 def test_a_lock_held_by_another_session(dirty: psycopg.Connection, warehouse: psycopg.Connection) -> None:

@@ -96,8 +96,8 @@ def test_missing_column(escrow: psycopg.Connection, reader: psycopg.Connection) 
 def test_wrong_types_are_all_named_and_mended_at_once(escrow: psycopg.Connection, reader: psycopg.Connection) -> None:
     escrow.execute("DROP VIEW operations.feedback")
     escrow.execute(
-        "CREATE VIEW operations.feedback AS SELECT feedback_id, given_at::timestamp AS given_at, rating::text AS rating "
-        "FROM public.feedback"
+        """CREATE VIEW operations.feedback AS
+           SELECT feedback_id, given_at::timestamp AS given_at, rating::text AS rating FROM public.feedback"""
     )
     escrow.execute("GRANT SELECT ON operations.feedback TO operations_reader")
     found = contract.problems(reader)
@@ -133,7 +133,8 @@ def test_identifiers_may_be_of_several_types(
 ) -> None:
     escrow.execute("DROP VIEW operations.sessions")
     escrow.execute(
-        f"CREATE VIEW operations.sessions AS SELECT {expression} AS session_id, 1 AS user_id, now() AS started_at".encode()
+        f"""CREATE VIEW operations.sessions AS
+            SELECT {expression} AS session_id, 1 AS user_id, now() AS started_at""".encode()
     )
     escrow.execute("GRANT SELECT ON operations.sessions TO operations_reader")
     assert (contract.problems(reader) == []) is accepted
@@ -143,7 +144,8 @@ def test_a_table_and_a_domain_serve_too(escrow: psycopg.Connection, reader: psyc
     escrow.execute("CREATE DOMAIN operations.money_amount AS numeric(14, 2)")
     escrow.execute("DROP VIEW operations.fees")
     escrow.execute(
-        "CREATE TABLE operations.fees (fee_id uuid, kind varchar, charged_at timestamptz, amount_usd operations.money_amount)"
+        """CREATE TABLE operations.fees
+           (fee_id uuid, kind varchar, charged_at timestamptz, amount_usd operations.money_amount)"""
     )
     escrow.execute("GRANT SELECT ON operations.fees TO operations_reader")
     assert contract.problems(reader) == []

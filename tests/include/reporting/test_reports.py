@@ -312,6 +312,19 @@ def test_an_earlier_day_whose_own_inputs_changed_is_rendered_again(warehouse: ps
     assert reports.render_day(WINDOW, "run") == []
 
 
+def test_the_newest_day_follows_its_history(warehouse: psycopg.Connection) -> None:
+    """A backfill renders days in any order: the newest one must show what came after it was rendered first."""
+    insert_day(warehouse, DAY)
+    reports.render_day(WINDOW, "run")
+    assert "no comparison yet" in line(one(warehouse, HEALTH), "Active Users")
+    insert_weeks(warehouse, DAY, WEEKS)
+    week_ago = DAY - timedelta(weeks=1)
+    changed = reports.render_day(day_window(week_ago, "UTC"), "run")
+    assert changed == [HEALTH, ACTIVITY, f"{DAY}/{HEALTH}", f"{DAY}/{ACTIVITY}"]
+    assert "same weekday: 1,220" in line(one(warehouse, HEALTH), "Active Users")
+    assert reports.render_day(day_window(week_ago, "UTC"), "run") == []
+
+
 def test_an_earlier_incident_makes_only_the_health_report_stale(warehouse: psycopg.Connection) -> None:
     earlier = DAY - timedelta(days=3)
     for day in (earlier, DAY):

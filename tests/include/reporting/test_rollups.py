@@ -138,6 +138,8 @@ def test_a_whole_week_is_the_sum_of_its_days(warehouse: psycopg.Connection[Any])
 def test_distinct_users_are_no_sum_of_days(warehouse: psycopg.Connection[Any]) -> None:
     for number in range(7):
         write_day(MONDAY + timedelta(days=number), viewers=range(1000 * number, 1000 * number + 3000))
+    for number in (-1, 7):  # other weeks' users
+        write_day(MONDAY + timedelta(days=number), viewers=range(50_000, 60_000))
     rollups.compute(WEEK, "test")
     found = one(warehouse, "users", "active_users, active_users_relative_error")
     assert found is not None
@@ -153,6 +155,8 @@ def test_percentiles_are_those_of_all_requests_together(warehouse: psycopg.Conne
         seconds = [dice.lognormvariate(number - 3, 0.5) for _ in range(200 * (number + 1))]
         every += seconds
         write_day(MONDAY + timedelta(days=number), seconds=tuple(seconds))
+    for number in (-1, 7):  # other weeks' requests
+        write_day(MONDAY + timedelta(days=number), seconds=(900.0,) * 500)
     rollups.compute(WEEK, "test")
     every.sort()
     found = one(warehouse, "traffic", "response_p95_seconds, response_p99_seconds, requests")

@@ -75,7 +75,7 @@ def test_the_edges_of_the_day(warehouse: psycopg.Connection[Any], platform: psyc
         "failed": (1, Decimal("0.50")),
     }
     assert by_kind(warehouse) == {"escrow": (2, Decimal("3.30")), "refund": (1, Decimal("-0.30"))}
-    assert (state().state, state().completeness, state().reason) == (Completeness.COMPLETE, 1, "")
+    assert (state().state, state().completeness, state().reason) == (Completeness.COMPLETE, Decimal(1), "")
 
 
 def test_an_empty_day_has_all_five_outcomes(
@@ -95,7 +95,9 @@ def test_random_events_agree_with_a_recount(
     def moment() -> datetime | None:
         return FIRST + timedelta(seconds=dice.randint(-60_000, 140_000)) if dice.random() < 0.6 else None
 
-    rows = [(n, *(moment() for _ in OUTCOMES), Decimal(dice.randint(1, 10**9)) / 100, None) for n in range(3000)]
+    rows: list[tuple[Any, ...]] = [
+        (n, *(moment() for _ in OUTCOMES), Decimal(dice.randint(1, 10**9)) / 100, None) for n in range(3000)
+    ]
     fees = [(n, dice.choice(["escrow", "dispute", "refund"]), moment(), Decimal(dice.randint(-500, 9999)) / 100)
             for n in range(3000)]  # fmt: skip
     fill(platform, "transactions", list(rows))

@@ -158,7 +158,7 @@ def test_a_day_without_observations_is_missing_and_not_zero(warehouse: psycopg.C
     uptime.compute(WINDOW, "test")
     assert rows_of(warehouse) == {}
     state = state_of()
-    assert (state.state, state.completeness) == (Completeness.MISSING, 0)
+    assert (state.state, state.completeness) == (Completeness.MISSING, Decimal(0))
     assert state.reason == "the watch observed no component in 2026-09-10"
 
 
@@ -169,7 +169,7 @@ def test_a_whole_day_is_complete_and_a_rerun_changes_nothing(warehouse: psycopg.
     before = warehouse.execute("SELECT * FROM ops.daily_uptime ORDER BY component").fetchall()
     assert uptime.compute(WINDOW, "second") is False
     assert warehouse.execute("SELECT * FROM ops.daily_uptime ORDER BY component").fetchall() == before
-    assert (state_of().state, state_of().completeness, state_of().reason) == (Completeness.COMPLETE, 1, "")
+    assert (state_of().state, state_of().completeness, state_of().reason) == (Completeness.COMPLETE, Decimal(1), "")
 
 
 def test_days_of_a_daylight_saving_change_have_their_own_length(warehouse: psycopg.Connection[Any]) -> None:

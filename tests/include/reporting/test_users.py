@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -71,7 +72,7 @@ def test_the_edges_of_the_day(warehouse: psycopg.Connection[Any], platform: psyc
     assert figures(warehouse) == (2, 2, 4, 4, 2, 2)
     assert registers(warehouse) == by_md5(["1", "2"])
     state = metrics.subject_states([DAY])[DAY]["users"]
-    assert (state.state, state.completeness, state.reason) == (Completeness.COMPLETE, 1, "")
+    assert (state.state, state.completeness, state.reason) == (Completeness.COMPLETE, Decimal(1), "")
     assert state.detail == {"page_views_without_user": 1}
 
 

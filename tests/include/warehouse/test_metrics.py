@@ -209,7 +209,7 @@ def test_equal_values_have_one_text(one: Any, same: Any) -> None:
 
 
 def test_different_values_have_different_texts() -> None:
-    values = [
+    values: list[Any] = [
         None, True, False, 0, 1, 10, 100, Decimal("0.1"), "0", "1", "", "null", "true", b"", b"\x01", "01", DAY,
         INSTANT, INSTANT + timedelta(microseconds=1), datetime(2026, 10, 3, tzinfo=UTC), str(DAY), [], [[]], [""], {},
         {"": ""}, ["a", "b"], ["a,b"], ['a","b'], {"a": "b"}, {"a": {"b": 1}}, TableRows(("a",), []),

@@ -1,0 +1,112 @@
+"""The harness tells what it measured and never more than that; the measured code gives the right figures."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as harness
+from benchmarks import access_log_lines, access_logs, dag_import
+from benchmarks.figures import PYTHON, CommandFailedError, Cost, Figure, cost_of, not_measured
+from tests.include.reporting.traffic_recount import recount
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Callable[[], list[Figure]]]:
+    """Quick figures in the place of the real ones; bench.json goes to the test's own folder."""
+
+    def broken() -> list[Figure]:
+        raise RuntimeError("the server\nis away")
+
+    quick: dict[str, Callable[[], list[Figure]]] = {
+        "good": lambda: [Figure("good", "1 s", "30 s", "30.0", "at least 25", True)],
+        "bad": lambda: [Figure("bad", "1 s", "2 s", "2.0", "at least 25", False)],
+        "broken": broken,
+    }
+    monkeypatch.setattr(harness, "FIGURES", quick)
+    monkeypatch.setattr(harness, "ROOT", tmp_path)
+    return quick
+
+
+def test_a_line_per_figure_and_the_same_as_json(
+    figures: dict[str, Callable[[], list[Figure]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert harness.main([]) == 0
+    heading, good, bad, broken = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["figure", "ours", "the", "peer's", "ratio", "goal", "holds", "or", "not"]
+    assert good.split() == ["good", "1", "s", "30", "s", "30.0", "at", "least", "25", "holds"]
+    assert bad.endswith("does not hold")
+    assert broken.endswith("not measured: RuntimeError: the server is away")
+    told = json.loads((tmp_path / ".local" / "bench.json").read_text())
+    assert [(one["name"], one["holds"]) for one in told] == [("good", True), ("bad", False), ("broken", None)]
+
+
+def test_one_figure_by_its_name(
+    figures: dict[str, Callable[[], list[Figure]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert harness.main(["bad"]) == 0
+    assert "good" not in capsys.readouterr().out
+    assert len(json.loads((tmp_path / ".local" / "bench.json").read_text())) == 1
+
+
+def test_unknown_figure_is_told_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert harness.main(["nonsense"]) == 2
+    assert capsys.readouterr().err == (
+        "there is no figure nonsense; there are access_logs, daily_metrics, dag_import, task_overhead\n"
+    )
+
+
+def test_what_is_not_measured_never_holds() -> None:
+    assert not_measured("a", "b", "why").verdict == "not measured: why"
+    assert not_measured("a", "b", "why").holds is None
+
+
+def test_time_and_memory_are_those_of_the_measured_process() -> None:
+    cost = cost_of([sys.executable, "-c", "import time; b = bytearray(150 << 20); time.sleep(0.3)"])
+    assert 0.3 <= cost.seconds < 20
+    assert 150 << 20 <= cost.memory < 400 << 20
+
+
+def test_command_that_fails_is_named_with_its_last_words() -> None:
+    with pytest.raises(CommandFailedError, match=r"ended with 1: ValueError: no such thing"):
+        cost_of([sys.executable, "-c", "raise ValueError('no such thing')"])
+
+
+def test_missing_peer_is_not_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    figure = access_logs._speed("x", "goal", 1000, Cost(1.0, 1), tmp_path / "log", tmp_path / "report")
+    assert figure.verdict == "not measured: goaccess is not installed (apt-get install goaccess)"
+
+
+def test_generated_log_is_repeatable_and_its_aggregation_right(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "access.log"
+    log.parent.mkdir()
+    access_log_lines.write(5000, log)
+    access_log_lines.write(5000, tmp_path / "again.log")
+    assert log.read_bytes() == (tmp_path / "again.log").read_bytes()
+    cost_of([PYTHON, "-m", "benchmarks.aggregate_logs", log.parent, tmp_path / "report.json"])
+    told = json.loads((tmp_path / "report.json").read_text())
+    expected = recount([log], access_log_lines.DAY, "UTC")["daily_traffic"]
+    columns, row = told["daily_traffic"]
+    found = dict(zip(columns, row, strict=True))
+    assert (found["requests"], found["errors"], found["lines_read"], found["lines_broken"]) == (
+        expected[0],
+        expected[1],
+        5000,
+        0,
+    )
+    assert found["response_seconds_sum"] == str(expected[3].quantize(expected[3]) + 0).ljust(
+        len(found["response_seconds_sum"]), "0"
+    )
+
+
+def test_import_time_of_a_dag_file(tmp_path: Path) -> None:
+    (tmp_path / "quick.py").write_text("x = 1\n")
+    (tmp_path / "broken.py").write_text("import nothing_of_that_name\n")
+    quick = dag_import._figure(tmp_path / "quick.py", str(tmp_path))
+    assert quick.holds is not None
+    assert float(quick.ours.split()[0]) < 5
+    broken = dag_import._figure(tmp_path / "broken.py", str(tmp_path))
+    assert broken.verdict == "not measured: ModuleNotFoundError: No module named 'nothing_of_that_name'"

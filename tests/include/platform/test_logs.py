@@ -1,0 +1,343 @@
+"""Which files are looked at and read, what their lines say, and that DuckDB and Python agree on every line."""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import os
+import time
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from zoneinfo import ZoneInfo
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from include.outcome import ConfigurationError, SourceUnavailable
+from include.platform import log_catalogue, log_lines, logs
+from include.platform.compression import compression_of, open_content
+from include.platform.log_lines import Kind, broken_lines, day_of_line, instants, mask
+from include.platform.logs import LogFile, open_folder
+from include.settings import settings
+from include.window import day_window
+
+ZONE = ZoneInfo("UTC")
+DAY = date(2026, 10, 3)
+WINDOW = day_window(DAY, "UTC")
+GOOD = '203.0.113.7 - - [03/Oct/2026:12:00:00 +0000] "GET / HTTP/1.1" 200 512 "-" "Mozilla/5.0" 0.120'
+
+
+@pytest.fixture
+def folder(environment: pytest.MonkeyPatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The log folder; the catalogue is the test's own."""
+    own = tmp_path / "catalogue"
+    own.mkdir()
+    monkeypatch.setattr(log_catalogue, "_folder", lambda: own)
+    return tmp_path / "platform_logs"
+
+
+def line(moment: datetime) -> str:
+    return GOOD.replace("03/Oct/2026:12:00:00", f"{moment:%d/%b/%Y:%H:%M:%S}") + "\n"
+
+
+def day_lines(day: date) -> str:
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    return "".join(line(start + timedelta(minutes=10 * n)) for n in range(144))
+
+
+def looked_at() -> dict[str, LogFile]:
+    with open_folder(settings().traffic, ZONE, WINDOW.start) as found:
+        return {file.name: file for file in found.files}
+
+
+def touch(path: Path, moment: datetime) -> None:
+    os.utime(path, (moment.timestamp(), moment.timestamp()))
+
+
+# ------------------------------------------------------------------------------------------- what may hold a day
+def test_names_are_matched_and_rotation_is_seen_through(folder: Path) -> None:
+    for name in (
+        "access.log", "access.log-20261003", "access.log-20261003.gz", "access.log.1", "access.log.2.gz",
+        "access.log-20261003T1200", "access.log.web1-20261003.zst", "access.log-2026-10-03_1",
+    ):  # fmt: skip
+        (folder / name).write_text(GOOD + "\n")
+    for name in ("other.log", ".access.log.partial", "my-access.log"):
+        (folder / name).write_text(GOOD + "\n")
+    (folder / "access.log.d").mkdir()
+    (folder / "access.log.empty").write_text("")
+    (folder / "access.log.begun").write_text(GOOD[:30])
+    files = looked_at()
+    assert {name: file.log for name, file in files.items()} == {
+        "access.log": "access.log",
+        "access.log-20261003": "access.log",
+        "access.log-20261003.gz": "access.log",
+        "access.log.1": "access.log",
+        "access.log.2.gz": "access.log",
+        "access.log-20261003T1200": "access.log",
+        "access.log.web1-20261003.zst": "access.log.web1",
+        "access.log-2026-10-03_1": "access.log",
+    }
+
+
+def test_plain_file_is_bounded_by_its_first_and_last_lines(folder: Path) -> None:
+    for n in range(-2, 3):
+        (folder / f"access.log.{n + 5}").write_text(day_lines(DAY + timedelta(days=n)))
+    may = {name for name, file in looked_at().items() if file.may_hold(WINDOW)}
+    # The day before and the one after lie within the margin of three hours.
+    assert may == {"access.log.4", "access.log.5", "access.log.6"}
+
+
+def test_file_last_written_before_the_day_cannot_hold_it(folder: Path) -> None:
+    (folder / "access.log.1").write_text("unreadable\n")
+    assert looked_at()["access.log.1"].may_hold(WINDOW)
+    touch(folder / "access.log.1", WINDOW.start - timedelta(hours=4))
+    assert not looked_at()["access.log.1"].may_hold(WINDOW)
+
+
+def test_compressed_file_is_bounded_by_the_next_one_of_its_log(folder: Path) -> None:
+    early, late = DAY - timedelta(days=3), DAY - timedelta(days=2)
+    (folder / "access.log-1.gz").write_bytes(gzip.compress(day_lines(early).encode()))
+    (folder / "access.log.web2-1.gz").write_bytes(gzip.compress(day_lines(early).encode()))
+    (folder / "access.log-2.gz").write_bytes(gzip.compress(day_lines(late).encode()))
+    files = looked_at()
+    assert files["access.log-1.gz"].latest == datetime(2026, 10, 1, tzinfo=UTC)
+    assert not files["access.log-1.gz"].may_hold(WINDOW)
+    assert files["access.log-2.gz"].may_hold(WINDOW), "nothing follows it, and it was written just now"
+    assert files["access.log.web2-1.gz"].may_hold(WINDOW), "another server's log does not follow it"
+
+
+def test_file_read_before_is_known_exactly_until_it_changes(folder: Path) -> None:
+    path = folder / "access.log"
+    path.write_text(day_lines(DAY))
+    with open_folder(settings().traffic, ZONE, WINDOW.start) as found:
+        found.remember(found.files[0], {DAY: 140, DAY - timedelta(days=9): 4})
+    known = looked_at()["access.log"]
+    assert known.days == {DAY: 140, DAY - timedelta(days=9): 4}
+    assert known.may_hold(day_window(DAY - timedelta(days=9), "UTC"))
+    assert not known.may_hold(day_window(DAY - timedelta(days=1), "UTC"))
+    path.rename(folder / "access.log.1")
+    assert looked_at()["access.log.1"].days == known.days
+    with (folder / "access.log.1").open("a") as file:
+        file.write(GOOD + "\n")
+    assert looked_at()["access.log.1"].days is None
+
+
+def test_catalogue_that_cannot_be_trusted_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    log_catalogue.store("access", "UTC", "f", 1, 2, {DAY: 3})
+    assert log_catalogue.load("access", "UTC", "f", 1, 2) == {DAY: 3}
+    assert log_catalogue.load("access", "Europe/Berlin", "f", 1, 2) is None
+    (own,) = tmp_path.iterdir()
+    next(own.iterdir()).write_text("[broken")
+    assert log_catalogue.load("access", "UTC", "f", 1, 2) is None
+    own.chmod(0o777)
+    log_catalogue.store("access", "UTC", "g", 1, 2, {DAY: 3})
+    assert log_catalogue.load("access", "UTC", "g", 1, 2) is None
+    target = tmp_path / "elsewhere"
+    own.rename(target)
+    own.symlink_to(target)
+    assert log_catalogue.load("access", "UTC", "f", 1, 2) is None
+
+
+def test_unreadable_file_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "access.log").write_text(GOOD + "\n")
+    original = Path.open
+
+    def refuse(path: Path, *arguments: object, **options: object) -> object:
+        if path.name == "access.log":
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, *arguments, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", refuse)  # the tests may run as root, whom no permission stops
+    with pytest.raises(ConfigurationError, match="access.log of the connection platform_logs may not be read"):
+        looked_at()
+
+
+def test_folder_that_does_not_come_to_rest(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = iter(range(100))
+    monkeypatch.setattr(logs, "_names", lambda *_: {"access.log": (1, next(calls))})
+    monkeypatch.setattr(logs, "_look_at", lambda *_: None)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with pytest.raises(SourceUnavailable, match="keep changing their names"):
+        looked_at()
+
+
+# -------------------------------------------------------------------------------------------------- reading files
+def read(name: str) -> tuple[bytes, bool, bool]:
+    """Content as it would be read, whether damaged, whether a copy was made."""
+    with open_folder(settings().traffic, ZONE, WINDOW.start) as found:
+        log = found.readable(next(file for file in found.files if file.name == name))
+        return Path(log.path).read_bytes(), log.damaged, str(found.temporary) in log.path
+
+
+def test_file_at_rest_is_read_in_place_and_others_as_copies_of_their_complete_lines(folder: Path) -> None:
+    text = day_lines(DAY).encode()
+    (folder / "access.log").write_bytes(text + b"half a line")
+    assert read("access.log") == (text, False, True)
+    (folder / "access.log").write_bytes(text)
+    assert read("access.log") == (text, False, True), "it was written to a moment ago"
+    touch(folder / "access.log", datetime.now(UTC) - timedelta(minutes=2))
+    assert read("access.log") == (text, False, False)
+
+
+@pytest.mark.parametrize(
+    ("pack", "kind"),
+    [(gzip.compress, "gzip"), (zstandard.compress, "zstd"), (bz2.compress, "bzip2"), (lzma.compress, "xz")],
+)
+def test_compressed_files_whole_in_pieces_and_cut(folder: Path, pack, kind: str) -> None:  # type: ignore[no-untyped-def]
+    text = day_lines(DAY).encode() * 30
+    path = folder / "access.log.packed"  # the name says nothing
+    path.write_bytes(pack(text[:1000]) + pack(text[1000:]))
+    with path.open("rb") as handle:
+        assert compression_of(handle) == kind
+    assert read(path.name) == (text, False, True)
+    whole = pack(os.urandom(400_000).hex().encode())
+    path.write_bytes(pack(text) + whole[: len(whole) // 2])
+    content, damaged, _ = read(path.name)
+    assert damaged
+    assert content.startswith(text[: len(text) - 8192])
+
+
+def test_content_ends_where_the_file_is_broken() -> None:
+    packed = bytearray(gzip.compress(os.urandom(100_000)))
+    packed[60_000:60_010] = b"\xff" * 10
+    with open_content(io.BytesIO(bytes(packed)), "gzip") as content:
+        assert len(content.read(1_000_000)) <= 100_000
+        assert content.damaged
+
+
+def test_file_that_changes_while_it_is_read_is_noticed(folder: Path) -> None:
+    path = folder / "access.log"
+    path.write_text(day_lines(DAY))
+    touch(path, datetime.now(UTC) - timedelta(minutes=2))
+    with open_folder(settings().traffic, ZONE, WINDOW.start) as found:
+        log = found.readable(found.files[0])
+        found.check_unchanged([log])
+        with path.open("a") as file:
+            file.write(GOOD + "\n")
+        with pytest.raises(logs.LogsMoved, match="access.log was written to"):
+            found.check_unchanged([log])
+
+
+def test_renamed_file_goes_on_being_read_and_a_replaced_one_is_noticed(folder: Path) -> None:
+    path = folder / "access.log"
+    path.write_text(day_lines(DAY))
+    touch(path, datetime.now(UTC) - timedelta(minutes=2))
+    with open_folder(settings().traffic, ZONE, WINDOW.start) as found:
+        log = found.readable(found.files[0])
+        path.rename(folder / "access.log.1")
+        path.write_text("another file\n")
+        assert Path(log.path).read_text() == day_lines(DAY)
+        with pytest.raises(logs.LogsMoved, match="access.log was rotated"):
+            found.readable(found.files[0])
+
+
+# ---------------------------------------------------------------------------------------------------------- lines
+def by_duckdb(kind: Kind, text: str, folder: Path) -> list[tuple[str, int | None]]:
+    path = folder / "lines.log"
+    path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
+    with log_lines.database(folder) as connection:
+        log_lines.create_view(connection, kind, [str(path)])
+        found = connection.execute(f"SELECT line, slot FROM {kind}_line").fetchall()
+    return sorted(found, key=str)
+
+
+pieces = st.sampled_from(
+    [
+        GOOD, GOOD[:40], '"', " ", "[", "-", "0.1", "0.1234567", "12345678", "200", "99", "31/Feb/2026", "+0530",
+        "-9999",
+        "03/Oct/2026:24:00:00 +0000", "03/oct/2026:12:00:00 +0000", "\\x22", "GET", "\t", "é", "\x1f",
+        "\uff10", "9" * 19,
+    ]
+)  # fmt: skip
+
+
+edited = st.lists(st.tuples(st.integers(0, len(GOOD)), st.integers(0, 12), pieces), max_size=2)
+
+
+@given(st.lists(edited, min_size=30, max_size=60))
+@hypothesis_settings(max_examples=15, deadline=None)
+def test_both_readers_agree_on_every_access_line(lines: list[list[tuple[int, int, str]]]) -> None:
+    texts = set()
+    for edits in lines:
+        text = GOOD
+        for place, length, piece in edits:
+            text = text[:place] + piece + text[place + length :]
+        texts.add(text)
+    with TemporaryDirectory() as folder:
+        found = dict(by_duckdb(Kind.ACCESS, "\n".join([*texts, ""]), Path(folder)))
+    assert set(found) == texts - {""}
+    for text, slot in found.items():
+        expected = None if slot is None else log_lines.day_of_slot(Kind.ACCESS, slot, ZONE)
+        assert day_of_line(Kind.ACCESS, text, ZONE) == expected, text
+
+
+def test_both_readers_agree_on_application_and_error_lines(tmp_path: Path) -> None:
+    times = [
+        "2026-10-03T12:00:00+00:00", "2026-10-03T12:00:00.123456789Z", "2026-10-03 01:30:00+0200",
+        "2026-10-03T12:00:00", "2026-10-03T12:00:00,5+00:00", "2026-13-03T12:00:00Z", "2026-10-03T25:00:00Z",
+        "", "yesterday",
+    ]  # fmt: skip
+    application = [json.dumps({"time": value, "level": "INFO"}) for value in times]
+    application += ["[1]", "3", "{", '{"time": 5}', '{"no": 1}', ' {"time": "2026-10-03T12:00:00Z"}', "x"]
+    error = [
+        "2026/10/03 12:00:00 [error] 1#1: x", "2026/02/30 12:00:00 [error] x", "2026/10/03 12:00:00 error", " goes on",
+        "2026/10/03 12:00:60 [crit] x",
+    ]  # fmt: skip
+    for kind, texts in ((Kind.APPLICATION, application), (Kind.ERROR, error)):
+        found = by_duckdb(kind, "\n".join(texts) + "\n", tmp_path)
+        for text in texts:
+            slots = [slot for line, slot in found if line == text]
+            day = day_of_line(kind, text, ZONE)
+            expected = None if slots[0] is None else log_lines.day_of_slot(kind, slots[0], ZONE)
+            assert day == expected, text
+    assert day_of_line(Kind.APPLICATION, application[2], ZONE) == date(2026, 10, 2)
+
+
+def test_times_within_a_piece_of_a_log() -> None:
+    assert instants(Kind.ACCESS, GOOD.replace("+0000", "-0330"), ZONE) == [datetime(2026, 10, 3, 15, 30, tzinfo=UTC)]
+    assert instants(Kind.ERROR, "x\n2026/07/01 12:00:00 [error] y", ZoneInfo("Europe/Berlin")) == [
+        datetime(2026, 7, 1, 10, tzinfo=UTC)
+    ]
+    assert instants(Kind.APPLICATION, '{"level": "INFO", "time": "2026-10-03T12:00:00+02:00"}', ZONE) == [
+        datetime(2026, 10, 3, 10, tzinfo=UTC)
+    ]
+    assert instants(Kind.ACCESS, "[31/Feb/2026:00:00:00 +0000] [99/Zzz/2026:00:00:00 +0000]", ZONE) == []
+
+
+def test_broken_lines_of_a_file_without_a_readable_line_have_no_day(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("a\nb\n\n")
+    days, homeless = broken_lines(tmp_path / "x", Kind.ACCESS, ZONE, None)
+    assert (days, homeless.lines, homeless.samples) == ({}, 2, ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("GET /?api_key=abc123&page=2", "GET /?api_key=***&page=2"),
+        ("/reset?TOKEN=x;y=1", "/reset?TOKEN=***;y=1"),
+        ("Authorization: Basic dXNlcjpwYXNz", "Authorization: ***"),
+        ("Bearer eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSM", "Bearer ***"),
+        ("postgresql://user:pw@host/db", "postgresql://user:***@host/db"),
+        ("/x?q=9f86d081884c7d65", "/x?q=***"),
+        ("/x?q=QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "/x?q=***"),
+        ("GET /api/transactions/17 HTTP/1.1", "GET /api/transactions/17 HTTP/1.1"),
+        ("a\x00b\x1b[31m", "a?b?[31m"),
+        ("y" * 500, "y" * 200),
+    ],
+)
+def test_secrets_are_masked(text: str, expected: str) -> None:
+    assert mask(text) == expected
+
+
+def test_many_small_files_are_looked_at_quickly(folder: Path) -> None:
+    for n in range(300):
+        (folder / f"access.log.{n}.gz").write_bytes(gzip.compress(day_lines(DAY - timedelta(days=n)).encode()))
+    started = time.perf_counter()
+    assert len(looked_at()) == 300
+    assert time.perf_counter() - started < 30

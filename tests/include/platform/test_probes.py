@@ -1,0 +1,237 @@
+"""Each probe against the real thing: working, slow, broken, silent, gone, and not to be reached at all."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from demo.databases import Databases
+from demo.processes import Processes, free_port
+from demo.servers import Chain, Postgres, Redis
+from include.outcome import Outcome
+from include.platform import probes
+from include.settings import settings
+from tests.include.platform.web_server import Behaviour, web_server
+
+WEB, CHAIN, CACHE, DATABASE = (f"AIRFLOW_CONN_PLATFORM_{name}" for name in ("WEB", "CHAIN", "REDIS", "DB"))
+LIMIT = 0.6  # seconds
+
+
+@pytest.fixture(autouse=True)
+def _short_limits(environment: pytest.MonkeyPatch) -> Iterator[None]:
+    environment.setenv("OPERATIONS__WATCH__PROBE_TIMEOUT_SECONDS", str(LIMIT))
+    environment.setenv("OPERATIONS__ALERTS__RESPONSE_SECONDS", "0.3")
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+@pytest.fixture
+def web(environment: pytest.MonkeyPatch) -> Iterator[Behaviour]:
+    with web_server() as behaviour:
+        environment.setenv(WEB, behaviour.url)
+        environment.setenv(CHAIN, behaviour.url)
+        yield behaviour
+
+
+@contextmanager
+def silent_port() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+# --------------------------------------------------------------------------------------- frontend and API
+def test_frontend_and_api_that_answer(web: Behaviour, environment: pytest.MonkeyPatch) -> None:
+    for probe in (probes.frontend, probes.api):
+        found = probe()
+        assert found.outcome is Outcome.OK
+        assert found.seconds is not None
+        assert 0 < found.seconds < 0.3
+    assert [request[:2] for request in web.requests] == [("GET", "/"), ("GET", "/health")]
+    assert all(request[2]["User-Agent"] == "gold-escrow-operations" for request in web.requests)
+    environment.setenv(WEB, f"{web.url}/?api_path=/api/status")
+    assert probes.api().evidence == {"path": "/api/status", "status": 200}
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (204, Outcome.OK),
+        (404, Outcome.WARNING),
+        (499, Outcome.WARNING),
+        (500, Outcome.CRITICAL),
+        (503, Outcome.CRITICAL),
+    ],
+)
+def test_statuses(web: Behaviour, status: int, outcome: Outcome) -> None:
+    web.statuses, web.body = [status], b""
+    found = probes.frontend()
+    assert (found.outcome, found.evidence["status"]) == (outcome, status)
+    assert found.seconds is not None
+
+
+def test_a_redirect_is_followed(web: Behaviour) -> None:
+    web.statuses, web.headers = [302, 503], {"Location": "/login"}
+    assert probes.frontend().outcome is Outcome.CRITICAL
+    assert [path for _, path, _ in web.requests] == ["/", "/login"]
+
+
+def test_a_slow_answer_is_a_warning(web: Behaviour) -> None:
+    web.delay = 0.4
+    found = probes.frontend()
+    assert found.outcome is Outcome.WARNING
+    assert found.evidence["reason"] == "it took longer than 0.3 seconds"
+    assert found.seconds is not None
+    assert found.seconds >= 0.4
+
+
+@pytest.mark.parametrize(("delay", "between"), [(2.0, 0.0), (0.0, 0.2)])
+def test_no_whole_answer_in_time_is_critical(web: Behaviour, delay: float, between: float) -> None:
+    web.delay, web.delay_between_bytes, web.body = delay, between, b"x" * 50
+    begun = time.monotonic()
+    found = probes.frontend()
+    assert time.monotonic() - begun < LIMIT + 0.5
+    assert (found.outcome, found.seconds) == (Outcome.CRITICAL, None)
+    assert found.evidence["reason"] == "platform_web gave no answer within 0.6 seconds"
+
+
+def test_a_web_server_that_is_gone_or_talks_nonsense_is_critical(
+    environment: pytest.MonkeyPatch, servers: dict[str, int | str]
+) -> None:
+    environment.setenv(WEB, f"http://127.0.0.1:{free_port()}")
+    assert probes.frontend().outcome is Outcome.CRITICAL
+    environment.setenv(WEB, f"http://127.0.0.1:{servers['redis']}")  # Redis speaks no HTTP
+    assert probes.api().outcome is Outcome.CRITICAL
+    with silent_port() as port:
+        environment.setenv(WEB, f"http://127.0.0.1:{port}")
+        assert probes.frontend().outcome is Outcome.CRITICAL
+
+
+@pytest.mark.parametrize("component", sorted(probes.PROBES))
+def test_a_component_without_its_connection_is_unknown(environment: pytest.MonkeyPatch, component: str) -> None:
+    for variable in (WEB, CHAIN, CACHE, DATABASE):
+        environment.delenv(variable, raising=False)
+    found = probes.PROBES[component]()
+    assert (found.outcome, found.seconds) == (Outcome.UNKNOWN, None)
+    assert "is not defined" in found.evidence["reason"]
+
+
+# ------------------------------------------------------------------------------------------------ database
+def test_a_database_that_answers(databases: Databases, environment: pytest.MonkeyPatch) -> None:
+    databases.create("probed", "escrow_owner")
+    environment.setenv(DATABASE, databases.url("probed", "operations_reader"))
+    found = probes.database()
+    assert (found.outcome, found.evidence) == (Outcome.OK, {})
+    assert found.seconds is not None
+    databases.drop("probed")
+
+
+def test_a_database_that_is_stopped_is_critical(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
+    tmp_path.chmod(0o755)
+    processes = Processes(tmp_path / "processes.json")
+    server = Postgres(processes, tmp_path / "postgres").start()
+    environment.setenv(DATABASE, server.url("postgres"))
+    try:
+        assert probes.database().outcome is Outcome.OK
+    finally:
+        server.stop()
+        processes.stop_all()
+    found = probes.database()
+    assert found.outcome is Outcome.CRITICAL
+    assert server.superuser_password not in json.dumps(found.evidence)
+
+
+def test_a_database_that_never_answers_is_critical_in_bounded_time(environment: pytest.MonkeyPatch) -> None:
+    with silent_port() as port:
+        environment.setenv(DATABASE, f"postgresql://someone:secret-word@127.0.0.1:{port}/escrow")
+        begun = time.monotonic()
+        found = probes.database()
+        assert time.monotonic() - begun < 4  # libpq waits for two seconds at least
+    assert found.outcome is Outcome.CRITICAL
+    assert "secret-word" not in json.dumps(found.evidence)
+
+
+def test_wrong_credentials_of_the_database_tell_nothing_about_it(
+    databases: Databases, environment: pytest.MonkeyPatch
+) -> None:
+    password = databases.passwords["operations_reader"]
+    environment.setenv(DATABASE, databases.url("postgres", "operations_reader").replace(password, "wrong"))
+    found = probes.database()
+    assert found.outcome is Outcome.UNKNOWN
+    assert "refused the connection" in found.evidence["reason"]
+
+
+# --------------------------------------------------------------------------------------------------- cache
+def test_a_cache_that_answers_and_then_is_stopped(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
+    processes = Processes(tmp_path / "processes.json")
+    server = Redis(processes, tmp_path / "redis").start()
+    environment.setenv(CACHE, f"redis://127.0.0.1:{server.port}/0")
+    assert probes.cache().outcome is Outcome.OK
+    from redis import Redis as Client
+
+    with Client(port=server.port) as client:
+        client.config_set("requirepass", "secret-word")
+    refused = probes.cache()
+    assert refused.outcome is Outcome.UNKNOWN
+    assert "secret-word" not in json.dumps(refused.evidence)
+    environment.setenv(CACHE, f"redis://:secret-word@127.0.0.1:{server.port}/0")
+    assert probes.cache().outcome is Outcome.OK
+    server.stop()
+    assert probes.cache().outcome is Outcome.CRITICAL
+
+
+def test_a_cache_that_never_answers_is_critical_in_bounded_time(environment: pytest.MonkeyPatch) -> None:
+    with silent_port() as port:
+        environment.setenv(CACHE, f"redis://127.0.0.1:{port}/0")
+        begun = time.monotonic()
+        assert probes.cache().outcome is Outcome.CRITICAL
+        assert time.monotonic() - begun < 4 * LIMIT
+
+
+# --------------------------------------------------------------------------------------------------- chain
+def test_a_node_that_answers_and_then_is_stopped(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
+    processes = Processes(tmp_path / "processes.json")
+    node = Chain(processes, tmp_path / "chain").start()
+    environment.setenv(CHAIN, node.url)
+    found = probes.chain()
+    assert (found.outcome, found.evidence) == (Outcome.OK, {"status": 200, "block": 0})
+    node.stop()
+    assert probes.chain().outcome is Outcome.CRITICAL
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (200, b'{"jsonrpc":"2.0","id":1,"result":"0x10"}', Outcome.OK),
+        (200, b'{"jsonrpc":"2.0","id":1,"error":{"code":-32000}}', Outcome.CRITICAL),
+        (200, b"<html>", Outcome.CRITICAL),
+        (200, b"[1]", Outcome.CRITICAL),
+        (502, b"", Outcome.CRITICAL),
+        (429, b"", Outcome.WARNING),
+        (401, b"", Outcome.UNKNOWN),
+    ],
+)
+def test_answers_of_a_node(web: Behaviour, status: int, body: bytes, outcome: Outcome) -> None:
+    web.statuses, web.body = [status], body
+    assert probes.chain().outcome is outcome
+    assert web.requests[0][0] == "POST"
+
+
+def test_the_key_in_an_endpoint_stays_out_of_the_evidence(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv(CHAIN, f"http://127.0.0.1:{free_port()}/v2/secret-word")
+    found = probes.chain()
+    assert found.outcome is Outcome.CRITICAL
+    assert "secret-word" not in json.dumps(found.evidence)
+
+
+def test_login_and_password_are_sent(web: Behaviour, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv(WEB, f"http://watch:secret-word@127.0.0.1:{web.port}")
+    probes.frontend()
+    assert web.requests[0][2]["Authorization"].startswith("Basic ")
