@@ -74,7 +74,8 @@ def cost_of(command: Sequence[str | Path], *, environment: Mapping[str, str] | N
         env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
     )
     assert process.stderr is not None
-    said = process.stderr.read()
+    with process.stderr as stderr:
+        said = stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -90,7 +90,7 @@ def _read(connection_id: str, variable: str, value: str) -> ConnectionDetails:
                 json.loads(extra) if isinstance(extra, str) else extra,
             )
         parts = urlsplit(value)
-        if not parts.scheme:
+        if not (parts.scheme and parts.netloc):
             raise ValueError
         return ConnectionDetails(
             connection_id,

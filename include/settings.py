@@ -72,7 +72,6 @@ class Alerts(Section):
 class Watch(Section):
     """How components are probed, in seconds."""
 
-    interval_seconds: Seconds
     observation_holds_seconds: Seconds
     probe_timeout_seconds: Seconds
     confirm_failure_after_seconds: Annotated[float, Field(ge=0)]

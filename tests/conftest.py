@@ -51,6 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop the servers and remove what they kept."""
+    if "airflow.settings" in sys.modules:
+        sys.modules["airflow.settings"].dispose_orm()
     if (processes := config.stash.get(_PROCESSES, None)) is not None:
         processes.stop_all()
         folder = Path(json.loads(os.environ.pop(_SERVERS))["folder"])

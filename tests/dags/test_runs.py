@@ -1,6 +1,7 @@
 """Every DAG runs against real servers, without a logical date, as asset, partition and manual runs do."""
 
-from datetime import UTC, date, datetime
+import itertools
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -13,11 +14,23 @@ from tests.conftest import Platform
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_database")]
 
 DAY = date(2026, 10, 7)
+_SECONDS = itertools.count()
 
 
 def run(name: str, **conf: Any) -> Any:
-    """Run a DAG to its end as an asset-triggered run would: there is no logical date."""
-    return dags()[name].test(logical_date=None, run_after=datetime(2026, 10, 9, tzinfo=UTC), run_conf=conf)
+    """Run a DAG to its end as an asset-triggered run would: there is no logical date.
+
+    ``dag.test`` of 3.3.2 cannot store a DAG that has a deadline; the end-to-end tests run the DAGs with theirs.
+    """
+    dags.cache_clear()  # a test run keeps its parameters in the DAG object
+    dag = dags()[name]
+    dag.deadline = None
+    # Runs that are due at the same instant are the same run: each gets a second of its own.
+    due = datetime(2026, 10, 9, tzinfo=UTC) + timedelta(seconds=next(_SECONDS))
+    try:
+        return dag.test(logical_date=None, run_after=due, run_conf=conf)
+    finally:
+        dags.cache_clear()
 
 
 @pytest.fixture
@@ -56,7 +69,10 @@ def test_a_run_without_a_day_is_about_the_last_finished_one(warehouse_of: Any) -
 
 
 def test_a_wrong_day_is_refused_at_once(platform: Platform) -> None:
-    assert run("daily_metrics", day="yesterday").state == "failed"
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError, match="'yesterday' is not a 'date'"):
+        run("daily_metrics", day="yesterday")
 
 
 def test_maintenance_plans_only_in_a_dry_run(warehouse_of: Any) -> None:

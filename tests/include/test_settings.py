@@ -85,13 +85,13 @@ def test_a_file_that_is_missing_or_no_yaml_is_one_sentence(tmp_path: Path, monke
 
 
 def test_the_environment_wins_over_the_file_key_by_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPERATIONS__WATCH__INTERVAL_SECONDS", "30")
+    monkeypatch.setenv("OPERATIONS__WATCH__PROBE_TIMEOUT_SECONDS", "3")
     monkeypatch.setenv("OPERATIONS__ALERTS__ERROR_RATE", "nonsense")
     with pytest.raises(ConfigurationError, match="OPERATIONS__ALERTS__ERROR_RATE"):
         load()
     monkeypatch.setenv("OPERATIONS__ALERTS__ERROR_RATE", "0.02")
     found = load()
-    assert (found.watch.interval_seconds, found.watch.probe_timeout_seconds) == (30, 5)
+    assert (found.watch.probe_timeout_seconds, found.watch.observation_holds_seconds) == (3, 150)
     assert (found.alerts.error_rate, found.alerts.response_seconds) == (0.02, 3.0)
 
 
