@@ -44,7 +44,7 @@ def main() -> int:
             [python, "-m", "pytest", *workers, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         assert tests.stdout is not None
-        while chunk := tests.stdout.read1():
+        while chunk := os.read(tests.stdout.fileno(), 65536):
             sys.stdout.buffer.write(chunk)
             sys.stdout.flush()
             log.write(chunk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,11 @@ def shape(dag: Any) -> dict[str, Any]:
             for task in sorted(dag.tasks, key=lambda task: str(task.task_id))
         },
     }
+
+
+def snapshot() -> str:
+    """Return the golden snapshot of every DAG's shape as JSON."""
+    return json.dumps({name: shape(dag) for name, dag in dags().items()}, indent=1, sort_keys=True) + "\n"
 
 
 def markdown() -> str:

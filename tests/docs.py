@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 
 from include.warehouse import dictionary
+from tests import catalogue
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,6 +25,8 @@ def warehouse_dictionary() -> str:
 
 PAGES: list[tuple[str, Callable[[], str]]] = [
     ("docs/warehouse.md", warehouse_dictionary),
+    ("docs/dags.md", catalogue.markdown),
+    ("tests/dags/shape.json", catalogue.snapshot),
 ]
 """Every generated page: its path in the checkout and the function that writes it."""
 

@@ -91,4 +91,4 @@ with operations_dag(
         return sorted(day.isoformat() for day in days)
 
     late = traffic()
-    wait_for_late_lines() >> [uptime(), late, users(), transactions(), support()] >> report_day(late)
+    wait_for_late_lines() >> [uptime(), late, users(), transactions(), support()] >> report_day(late)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 from zoneinfo import ZoneInfo
 
 from include.warehouse.statements import statements
@@ -43,14 +43,14 @@ _MONTHS = {
     "Jan": 1, "Feb": 2, "Mar": 3, "Apr": 4, "May": 5, "Jun": 6,
     "Jul": 7, "Aug": 8, "Sep": 9, "Oct": 10, "Nov": 11, "Dec": 12,
 }  # fmt: skip
-_ACCESS_TIME = r"\[(\d{2})/([A-Z][a-z]{2})/(\d{4}):(\d{2}):(\d{2}):(\d{2}) ([+-])(\d{2})(\d{2})\]"
+_ACCESS_TIME = r"\[(\d{2})/([A-Z][a-z]{2})/(19[7-9]\d|2\d{3}):(\d{2}):(\d{2}):(\d{2}) ([+-])(\d{2})(\d{2})\]"
 _ACCESS_LINE = re.compile(
     rf'\x00*[^ "\x00]+ [^ "]+ [^"]*{_ACCESS_TIME} "[^"\x00-\x1f]*" [1-5]\d{{2}} (?:\d{{1,18}}|-) "[^"]*" "[^"]*" '
     r"\d{1,7}(?:\.\d{1,6})?",
     re.ASCII,
 )
-_ISO_TIME = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:[.]\d{1,9})?(?:Z|[+-]\d{2}:?\d{2})"
-_ERROR_LINE = re.compile(r"(\d{4})/(\d{2})/(\d{2}) (\d{2}):(\d{2}):(\d{2}) \[[a-z]+\] ", re.ASCII)
+_ISO_TIME = r"(?:19[7-9]\d|2\d{3})-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:[.]\d{1,9})?(?:Z|[+-]\d{2}:?\d{2})"
+_ERROR_LINE = re.compile(r"(19[7-9]\d|2\d{3})/(\d{2})/(\d{2}) (\d{2}):(\d{2}):(\d{2}) \[[a-z]+\] ", re.ASCII)
 _TIME_IN_TEXT = {
     Kind.ACCESS: re.compile(_ACCESS_TIME, re.ASCII),
     Kind.APPLICATION: re.compile(rf'"time"\s*:\s*"({_ISO_TIME})"', re.ASCII),
@@ -144,10 +144,7 @@ def broken_lines(
     homeless = Broken()
     before: str | None = None
     with Path(path).open(encoding="utf-8", errors="surrogateescape", newline=None) as lines:
-        for line in lines:
-            line = line.rstrip("\n")
-            if not line:
-                continue
+        for line in _bounded(lines):
             if _is_broken(kind, line, zone, suspects):
                 day = day_of_line(kind, before, zone) if before is not None else None
                 (days.setdefault(day, Broken()) if day else homeless).add(line)
@@ -156,6 +153,18 @@ def broken_lines(
                     days[first], homeless = homeless, Broken()
                 before = line
     return days, homeless
+
+
+def _bounded(file: TextIO) -> Iterator[str]:
+    """Give the lines of a file without their ends and without empty ones; of an endless line only its beginning."""
+    while piece := file.readline(LONGEST_LINE + 1):
+        if piece.endswith("\n"):
+            if piece != "\n":
+                yield piece[:-1]
+            continue
+        yield piece
+        while (rest := file.readline(LONGEST_LINE)) and not rest.endswith("\n"):
+            pass
 
 
 def _is_broken(kind: Kind, line: str, zone: ZoneInfo, suspects: set[str] | None) -> bool:
@@ -223,9 +232,4 @@ def create_view(connection: DuckDBPyConnection, kind: Kind, paths: Iterable[str]
 
 def rejected_files(connection: DuckDBPyConnection, kind: Kind) -> set[int]:
     """Return the places (from 1) of the files in which scans of a kind met lines that are no text or too long."""
-    found = connection.execute(
-        "SELECT DISTINCT list_position(getvariable($paths), s.file_path)"
-        f" FROM {kind}_reject r JOIN {kind}_reject_scan s USING (scan_id, file_id)",
-        {"paths": f"{kind}_paths"},
-    )
-    return {place for (place,) in found.fetchall()}
+    return {place for (place,) in connection.execute(_STATEMENTS["rejected_files"].format(kind=kind)).fetchall()}

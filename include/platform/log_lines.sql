@@ -1,7 +1,7 @@
 -- Views over the lines of the platform's logs, for DuckDB. Each reads the files that the variable <kind>_paths lists.
 -- Common columns: file (its place in that list, from 1), line, and slot: for a readable line the quarter of an hour it lies in (UTC seconds / 900; for
 -- the error log, which carries no offset, local seconds / 900), absent for a broken line. The delimiter is a
--- sequence that no log contains, so a line is one value, whatever its quotes.
+-- sequence that no log contains, so a line is one value, whatever its quotes. Years lie from 1970 to 2999.
 
 -- statement: access
 -- nginx's combined format with the request time in seconds at its end. A readable line has exactly six quotes.
@@ -21,7 +21,7 @@ WITH piece AS (
                  AND regexp_full_match(part[7], ' [0-9]{1,7}(\.[0-9]{1,6})?')
                  AND part[5] = ' '
                  AND regexp_full_match(part[2], '[^\x00-\x1f]*')
-                 AND regexp_full_match(part[1], '\x00*[^ \x00]+ [^ ]+ .*\[[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:[0-9]{2}:[0-9]{2} [+-][0-9]{4}\] ')
+                 AND regexp_full_match(part[1], '\x00*[^ \x00]+ [^ ]+ .*\[[0-9]{2}/[A-Z][a-z]{2}/(19[7-9][0-9]|2[0-9]{3}):[0-9]{2}:[0-9]{2}:[0-9]{2} [+-][0-9]{4}\] ')
                 THEN substr(part[1], length(part[1]) - 27, 26)
            END AS stamp
     FROM piece
@@ -57,7 +57,7 @@ WITH parsed AS (
     )
 )
 SELECT file, line,
-       CASE WHEN regexp_full_match(part[1], '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})')
+       CASE WHEN regexp_full_match(part[1], '(19[7-9][0-9]|2[0-9]{3})-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})')
             THEN CAST(floor(epoch(try_cast(part[1] AS TIMESTAMPTZ))) AS BIGINT)
        END AS instant,
        instant // 900 AS slot, part[2] AS level, part[3] AS logger, part[4] AS path, part[5] AS exception
@@ -67,7 +67,7 @@ FROM parsed;
 -- nginx's error log, in the server's local time. Lines that continue a message do not begin with a time.
 CREATE OR REPLACE TEMP VIEW error_line AS
 SELECT CAST(list_position(getvariable('error_paths'), filename) AS SMALLINT) AS file, line,
-       CASE WHEN regexp_matches(line, '^[0-9]{4}/[0-9]{2}/[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} \[[a-z]+\] ')
+       CASE WHEN regexp_matches(line, '^(19[7-9][0-9]|2[0-9]{3})/[0-9]{2}/[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} \[[a-z]+\] ')
             THEN CAST(epoch(try_strptime(substr(line, 1, 19), '%Y/%m/%d %H:%M:%S')) AS BIGINT)
        END AS instant,
        instant // 900 AS slot,
@@ -79,3 +79,8 @@ FROM read_csv(
     max_line_size = 1000000, store_rejects = true, rejects_limit = 0, rejects_table = 'error_reject',
     rejects_scan = 'error_reject_scan'
 );
+
+-- statement: rejected_files
+-- Places of the files with lines that are no text or too long; DuckDB leaves such lines out.
+SELECT DISTINCT list_position(getvariable('{kind}_paths'), s.file_path)
+FROM {kind}_reject r JOIN {kind}_reject_scan s USING (scan_id, file_id);

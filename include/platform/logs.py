@@ -80,12 +80,14 @@ class LogFile:
 class ReadableLog:
     """A file ready to be read: ``path`` leads to complete, uncompressed lines that do not change any more.
 
-    ``damaged`` says that the compressed content ends before its end, so lines are missing.
+    ``damaged`` says that the compressed content ends before its end, so lines are missing. ``size_and_time`` are those
+    of a file that is read in place, None for a copy.
     """
 
     file: LogFile
     path: str
     damaged: bool
+    size_and_time: tuple[int, int] | None = None
 
 
 class LogsMoved(SourceUnavailable):
@@ -140,7 +142,9 @@ class LogFolder:
         if not file.compression and _at_rest(handle, file):
             # Bound to the open file, so a rotation that renames it meanwhile does no harm.
             pinned = Path(f"/proc/self/fd/{handle.fileno()}")
-            return ReadableLog(file, str(pinned if pinned.exists() else file.path), False)
+            status = os.fstat(handle.fileno())
+            path = str(pinned if pinned.exists() else file.path)
+            return ReadableLog(file, path, False, (status.st_size, status.st_mtime_ns))
         self._copies += 1
         target = self.temporary / f"{self._copies:06d}.log"
         damaged = _copy_complete_lines(handle, file, target)
@@ -149,10 +153,10 @@ class LogFolder:
     def check_unchanged(self, logs: list[ReadableLog]) -> None:
         """Raise LogsMoved when a file that was read in place has changed meanwhile."""
         for log in logs:
-            if log.path.startswith(str(self.temporary)):
+            if log.size_and_time is None:
                 continue
             found = Path(log.path).stat()
-            if (found.st_size, found.st_mtime_ns) != (log.file.size, log.file.modified_ns):
+            if (found.st_size, found.st_mtime_ns) != log.size_and_time:
                 raise LogsMoved(f"{log.file.name} was written to while it was read; it is read again")
 
 

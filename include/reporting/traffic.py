@@ -24,7 +24,7 @@ from include.window import Grain, Window, day_window
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 3  # a rotation in the midst of reading takes moments
-_DAYS_BACK = 400  # how far back a day is looked at when a log arrives late
+_REACH = timedelta(days=400)  # how far a day is looked back, and ahead, for lines that went astray
 
 Held = dict[Identity, int]
 """Lines by the log they stand in."""
@@ -32,11 +32,15 @@ Held = dict[Identity, int]
 
 @dataclass(frozen=True)
 class _Known:
-    """What the warehouse holds of a day: whether it was computed, and how many lines of which files it rests on."""
+    """What the warehouse holds of a day: whether it was computed, and how many lines of which logs it rests on.
+
+    ``earlier`` are lines of earlier days in the same logs, by day.
+    """
 
     computed: bool
     held: Held
     read_once: list[str]
+    earlier: dict[date, Held]
 
 
 def compute(window: Window, run_id: str) -> list[date]:
@@ -50,20 +54,20 @@ def compute(window: Window, run_id: str) -> list[date]:
     if window.grain is not Grain.DAY:
         raise ValueError(f"traffic is computed by day, not by {window.grain}")
     changed, late = _compute_day(window, run_id, frozenset())
-    days = [window.first_day] if changed else []
-    for day, files in sorted(late.items()):
+    days = {window.first_day} if changed else set()
+    for day, logs in sorted(late.items()):
         earlier = day_window(day, window.timezone)
-        if _compute_day(earlier, run_id, frozenset(files))[0]:
+        if _compute_day(earlier, run_id, frozenset(logs))[0]:
             _log.info("lines of %s had turned up late; the day was computed again", day)
-            days.append(day)
+            days.add(day)
     return sorted(days)
 
 
 def _compute_day(window: Window, run_id: str, also: frozenset[Identity]) -> tuple[bool, dict[date, set[Identity]]]:
-    """Compute and write one day from the files that may hold its lines and the files ``also``.
+    """Compute and write one day from the files that may hold its lines and the logs ``also``.
 
-    Returns whether the day changed, and the earlier days of which the files hold more lines than the warehouse
-    rests on, with those files.
+    Returns whether the day changed, and those days, computed before, of which the logs hold more lines than the
+    warehouse rests on, with those logs.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -80,8 +84,22 @@ def _compute_day(window: Window, run_id: str, also: frozenset[Identity]) -> tupl
         )  # fmt: skip
         changed = False
     else:
-        changed = _write(window, day, own, run_id)
-    return changed, _late_days(window.first_day, counted)
+        changed = _write(window, day, own, counted, run_id)
+    late = _late_days(window.first_day, counted)
+    # A later day that was computed meanwhile may have met lines of this day and found nothing to correct yet.
+    logs = _found_by_later_days(window.first_day, _known(sorted(known)))
+    if unread := set(logs) - set(day.held) - also:
+        late[window.first_day] = unread
+    return changed, late
+
+
+def _found_by_later_days(day: date, known: dict[date, _Known]) -> Held:
+    """Return the lines of a day that later days met in their logs."""
+    found: Held = {}
+    for later, states in known.items():
+        if later > day:
+            found |= states.earlier.get(day, {})
+    return found
 
 
 def _read(
@@ -91,7 +109,7 @@ def _read(
     zone = ZoneInfo(window.timezone)
     with open_folder(configuration, zone, window.start) as folder:
         known = _known(_days_of_interest(folder, window))
-        wanted = also | set(known[window.first_day].held)
+        wanted = also | set(known[window.first_day].held) | set(_found_by_later_days(window.first_day, known))
         chosen = [
             file
             for file in folder.files
@@ -106,10 +124,12 @@ def _read(
 
 
 def _days_of_interest(folder: LogFolder, window: Window) -> list[date]:
+    """Return the days that the files may be about, the window's own among them."""
+    bounds = [window.start, *(time for file in folder.files for time in (file.earliest, file.latest) if time)]
     zone = ZoneInfo(window.timezone)
-    begin = [file.earliest.astimezone(zone).date() for file in folder.files if file.earliest]
-    first = max(min([*begin, window.first_day]), window.first_day - timedelta(days=_DAYS_BACK))
-    return [first + timedelta(days=n) for n in range((window.first_day - first).days + 1)]
+    first = max(min(bounds).astimezone(zone).date(), window.first_day - _REACH)
+    last = min(max(bounds).astimezone(zone).date(), window.first_day + _REACH)
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
 def _known(days: list[date]) -> dict[date, _Known]:
@@ -118,9 +138,18 @@ def _known(days: list[date]) -> dict[date, _Known]:
             bool(states["traffic"].content_hash),
             _held_of_detail(states["traffic"].detail),
             list(states["traffic"].detail.get("read_once", [])),
+            _earlier_of_detail(states["traffic"].detail),
         )
         for day, states in metrics.subject_states(days).items()
     }
+
+
+def _earlier_of_detail(detail: dict[str, Any]) -> dict[date, Held]:
+    earlier: dict[date, Held] = {}
+    for file in detail.get("files", []):
+        for day, lines in file.get("earlier_days", {}).items():
+            earlier.setdefault(date.fromisoformat(day), {})[file["kind"], file["log"], file["first_line"]] = lines
+    return earlier
 
 
 def _held_of_detail(detail: dict[str, Any]) -> Held:
@@ -152,13 +181,25 @@ def _late_days(day: date, counted: dict[LogFile, dict[date, int]]) -> dict[date,
     return late
 
 
-def _write(window: Window, day: DayOfTraffic, known: _Known, run_id: str) -> bool:
-    files = [
-        {"kind": kind, "log": log, "first_line": first_line, "lines": lines}
-        for (kind, log, first_line), lines in sorted(day.held.items())
+def _facts_of_files(window: Window, held: Held, counted: dict[LogFile, dict[date, int]]) -> list[dict[str, Any]]:
+    """Say which logs the day rests on, and which lines of earlier days stand in them too."""
+    earlier: dict[Identity, Counter[str]] = {}
+    for file, days in counted.items():
+        for day, lines in days.items():
+            if day < window.first_day:
+                earlier.setdefault(file.identity, Counter())[day.isoformat()] += lines
+    return [
+        {"kind": identity[0], "log": identity[1], "first_line": identity[2], "lines": lines}
+        | ({"earlier_days": dict(earlier[identity])} if identity in earlier else {})
+        for identity, lines in sorted(held.items())
     ]
+
+
+def _write(
+    window: Window, day: DayOfTraffic, known: _Known, counted: dict[LogFile, dict[date, int]], run_id: str
+) -> bool:
     detail: dict[str, Any] = {
-        "files": files,
+        "files": _facts_of_files(window, day.held, counted),
         # What was once seen stays said, so that a re-run after the rotation is over gives the same rows.
         "read_once": sorted({*day.read_once, *known.read_once}),
         "damaged_files": day.damaged,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.catalogue import DAG_FILES, ROOT, dags, shape
+from tests.catalogue import DAG_FILES, ROOT, dags, markdown, shape
 
 POOLS = {"default_pool", *json.loads((ROOT / "config" / "pools.json").read_text())}
 SECTIONS = ("Purpose", "Schedule", "Reads", "Writes", "Parameters", "On failure", "Safe to re-run")
@@ -97,6 +97,10 @@ def test_shape_is_the_golden_snapshot() -> None:
     """A change of any DAG's shape is deliberate: write the snapshot again with ``make docs``."""
     golden = json.loads((ROOT / "tests" / "dags" / "shape.json").read_text())
     assert {name: shape(dag) for name, dag in dags().items()} == golden
+
+
+def test_the_catalogue_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "dags.md").read_text() == markdown(), "write it again with make docs"
 
 
 def test_parsing_twice_gives_the_same_dag() -> None:

@@ -6,6 +6,7 @@ One Airflow serves all tests of this file; they run in order.
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -25,9 +26,10 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 FIRST = date(2026, 10, 5)  # a Monday
 DAYS = [FIRST + timedelta(days=n) for n in range(14)]
 METRIC_TABLES = (
-    "daily_subject daily_uptime daily_traffic hourly_traffic hourly_latency daily_error daily_users daily_user_sketch "
-    "daily_transactions daily_revenue daily_support daily_feedback rollup rollup_uptime rollup_traffic rollup_users"
-).split()
+    *("daily_subject", "daily_uptime", "daily_traffic", "hourly_traffic", "hourly_latency", "daily_error"),
+    *("daily_users", "daily_user_sketch", "daily_transactions", "daily_revenue", "daily_support", "daily_feedback"),
+    *("rollup", "rollup_uptime", "rollup_traffic", "rollup_users"),
+)
 
 
 class World:
@@ -38,7 +40,7 @@ class World:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.warehouse_url) as connection:
-            return connection.execute(query).fetchall()  # type: ignore[arg-type]
+            return connection.execute(query).fetchall()
 
     def runs(self, dag_id: str, **wanted: str) -> list[dict[str, Any]]:
         return [run for run in self.airflow.runs(dag_id) if all(run[key] == value for key, value in wanted.items())]
@@ -72,9 +74,12 @@ def until(condition: Callable[[], Any], seconds: float) -> Any:
 
 
 @pytest.fixture(scope="module")
-def world(databases: Databases, warehouse_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    import json
-
+def world(
+    servers: dict[str, int | str],
+    databases: Databases,
+    warehouse_template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[World]:
     from demo.platform import database, history
 
     folder = tmp_path_factory.mktemp("end-to-end")
@@ -82,6 +87,8 @@ def world(databases: Databases, warehouse_template: str, tmp_path_factory: pytes
         databases.create(name, owner)
     databases.create("e2e_warehouse", "warehouse_owner", template=warehouse_template)
     connections = databases.connections(warehouse="e2e_warehouse", escrow="e2e_escrow")
+    connections["AIRFLOW_CONN_PLATFORM_REDIS"] = f"redis://127.0.0.1:{servers['redis']}/0"
+    connections["AIRFLOW_CONN_PLATFORM_CHAIN"] = f"http://127.0.0.1:{servers['chain']}"
     for name in ("platform_logs", "backups", "archive", "reports"):
         (folder / name).mkdir()
         extra = {"conn_type": "fs", "extra": {"path": str(folder / name)}}
@@ -119,7 +126,7 @@ def world(databases: Databases, warehouse_template: str, tmp_path_factory: pytes
 
 def _belongs_to(process: psutil.Process, folder: Path) -> bool:
     try:
-        return process.environ().get("AIRFLOW_HOME") == str(folder / "airflow")
+        return bool(process.environ().get("AIRFLOW_HOME") == str(folder / "airflow"))
     except (psutil.Error, OSError):
         return False
 
@@ -139,7 +146,7 @@ def test_a_backfill_of_14_days_cascades_into_reports_and_two_weeks(world: World)
     world.airflow.backfill("daily_metrics", DAYS[0], DAYS[-1], max_active_runs=8)
     keys = {f"{day}" for day in DAYS}
 
-    def done(dag_id: str) -> set[str]:
+    def done(dag_id: str) -> set[Any]:
         return {run["partition_key"] for run in world.runs(dag_id, state="success")} & keys
 
     until(lambda: done("daily_metrics") == keys, 240)
@@ -162,7 +169,8 @@ def test_a_day_run_again_gives_identical_rows(world: World) -> None:
     for start in ({"conf": {"day": f"{DAYS[3]}"}}, {"partition_key": f"{DAYS[3]}"}):
         assert world.finished(world.airflow.trigger("daily_metrics", **start)) == "success"
     writes = world.rows(
-        f"SELECT subject, count(*), count(*) FILTER (WHERE changed) FROM ops.metric_write WHERE day = '{DAYS[3]}' GROUP BY 1"
+        "SELECT subject, count(*), count(*) FILTER (WHERE changed) FROM ops.metric_write "
+        f"WHERE day = '{DAYS[3]}' GROUP BY 1"
     )
     assert {(number, changed) for _, number, changed in writes} == {(3, 1)}, "written three times, changed once"
     assert world.fingerprint(DAYS) == before
@@ -171,7 +179,8 @@ def test_a_day_run_again_gives_identical_rows(world: World) -> None:
 def test_a_corrected_day_refreshes_its_week_and_month_and_report(world: World) -> None:
     with psycopg.connect(world.escrow_url) as escrow:
         escrow.execute(
-            "INSERT INTO users (registered_at, verified_at) SELECT %s, NULL FROM generate_series(1, 5)",
+            "INSERT INTO users (email, full_name, registered_at)"
+            " SELECT 'late' || n || '@example.org', 'Late', %s FROM generate_series(1, 5) n",
             (datetime(2026, 10, 6, 12, tzinfo=UTC),),
         )
     week = "SELECT new_users FROM ops.rollup_users WHERE grain = 'week' AND period_start = '2026-10-05'"
@@ -189,15 +198,12 @@ def test_maintenance_by_hand_with_parameters(world: World) -> None:
     ]
 
 
-def _task_process(airflow: Airflow, application: str) -> psutil.Process:
+def _task_process(airflow: Airflow, port: str) -> psutil.Process:
     """The process that runs the task which waits in the platform's database."""
     scheduler = psutil.Process(airflow.children["scheduler"].popen.pid)
     for worker in scheduler.children():
         for runner in worker.children():
-            if any(
-                connection.raddr and connection.raddr.port == int(application)
-                for connection in runner.net_connections()
-            ):
+            if any(connection.raddr and connection.raddr.port == int(port) for connection in runner.net_connections()):
                 return runner
     raise LookupError
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -156,6 +157,17 @@ def test_bytes_that_are_no_text_nul_and_endless_lines_are_broken(logs: Path, war
     run()
     assert rows(warehouse, "daily_traffic", columns="requests, lines_read, lines_broken") == [(24, 28, 4)]
     assert all("\x00" not in sample and len(sample) <= 200 for sample in subject(warehouse)[3]["broken_samples"])
+
+
+def test_a_hole_where_a_truncated_log_was_and_absurd_years(logs: Path, warehouse: Warehouse) -> None:
+    with (logs / "access.log").open("wb") as file:
+        file.truncate(80 << 20)  # NUL bytes, as copytruncate leaves them for a writer that does not append
+        file.seek(0, os.SEEK_END)
+        old = line(at(1)).replace("/2026:", "/0001:").encode()
+        file.write(line(at(0)).encode() + "".join(full_day()).encode() + old)
+    run()
+    # The first line is one with the hole, longer than any line may be.
+    assert rows(warehouse, "daily_traffic", columns="requests, lines_read, lines_broken") == [(24, 26, 2)]
 
 
 def test_at_most_five_samples_without_secrets(logs: Path, warehouse: Warehouse) -> None:

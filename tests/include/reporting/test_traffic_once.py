@@ -127,6 +127,37 @@ def test_late_lines_do_not_depend_on_the_catalogue(logs: Path, warehouse: Wareho
     assert count(warehouse) == 25
 
 
+def test_late_line_met_before_its_own_day_is_computed(logs: Path, warehouse: Warehouse, tmp_path: Path) -> None:
+    day5 = date(2026, 10, 7)
+    (logs / "access.log-1").write_text("".join(full_day()))
+    (logs / "access.log-5").write_text("".join([*full_day(day5), line(at(7))]))
+    assert run(day5) == [day5]
+    for entry in (tmp_path / "catalogue").iterdir():
+        entry.unlink()
+    assert run() == [DAY]
+    assert count(warehouse) == 25
+
+
+def test_late_line_met_while_its_own_day_is_computed(
+    logs: Path, warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day5 = date(2026, 10, 7)
+    (logs / "access.log-1").write_text("".join(full_day()))
+    (logs / "access.log-5").write_text("".join([*full_day(day5), line(at(7))]))
+    original = traffic_day.aggregate
+    meanwhile = [day5]
+
+    def run_another(folder: LogFolder, window: Window, files: list[LogFile], configuration: Traffic) -> Any:
+        found = original(folder, window, files, configuration)
+        if meanwhile:
+            assert run(meanwhile.pop()) == [day5]
+        return found
+
+    monkeypatch.setattr(traffic_day, "aggregate", run_another)
+    assert run() == [DAY]
+    assert count(warehouse) == 25
+
+
 def test_log_of_an_earlier_day_that_arrives_late(logs: Path, warehouse: Warehouse) -> None:
     day5 = date(2026, 10, 7)
     (logs / "access.log.web1-1").write_text("".join(full_day()))
