@@ -1,6 +1,6 @@
 """Writes a day's access log of an escrow platform: ``python -m benchmarks.access_log_lines LINES FILE``.
 
-50,000 client addresses, 60 browsers, 50,000 transactions and users; pages, API calls, static files and health probes;
+50,000 client addresses with a browser each (60 kinds), 50,000 transactions and users; pages, API calls, static files and health probes;
 response times with a long tail. The same number of lines always gives the same file.
 """
 
@@ -52,14 +52,13 @@ def write(lines: int, path: Path) -> None:
                 random.choice([s for s, _ in _STATUS], count, p=[share for _, share in _STATUS]).tolist(),
                 random.integers(100, 50_000, count).tolist(),
                 random.lognormal(-2, 1, count).round(3).tolist(),
-                random.integers(0, len(agents), count).tolist(),
                 strict=True,
             )
             file.writelines(
                 f"{addresses[address]} - - [{DAY:%d/%b/%Y}:{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}"  # noqa: E501
                 f' +0000] "{_REQUESTS[request][0].format(n=number)}" {status} {size} "https://gold-escrow.example/" '
-                f'"{agents[agent]}" {seconds:.3f}\n'
-                for address, second, request, number, status, size, seconds, agent in columns
+                f'"{agents[address % len(agents)]}" {seconds:.3f}\n'
+                for address, second, request, number, status, size, seconds in columns
             )
 
 

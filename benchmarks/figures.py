@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,37 +55,49 @@ def not_measured(name: str, goal: str, why: str) -> Figure:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a process took: wall-clock seconds and the largest resident memory in bytes."""
+    """What a process took: wall-clock seconds and the largest resident memory in bytes.
+
+    ``finished`` is False for one that was stopped because it took too long; its seconds are a lower bound.
+    """
 
     seconds: float
     memory: int
+    finished: bool = True
 
 
 class CommandFailedError(Exception):
     """A measured command failed; the message names it and how it ended."""
 
 
-def cost_of(command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None) -> Cost:
-    """Run a command to its end and return what it took. Raises CommandFailedError with its last line."""
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [str(part) for part in command],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
-    )
-    assert process.stderr is not None
-    with process.stderr as stderr:
-        said = stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        last = (said.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-        raise CommandFailedError(f"{Path(str(command[0])).name} ended with {process.returncode}: {last}")
-    return Cost(seconds, usage.ru_maxrss * 1024)
+def cost_of(command: Sequence[str | Path], *, most_seconds: float = 3600) -> Cost:
+    """Run a command to its end, or stop it after ``most_seconds``, and return what it took.
+
+    Raises CommandFailedError with the command's last line.
+    """
+    with tempfile.TemporaryFile() as said:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        alarm = threading.Timer(most_seconds, process.kill)
+        alarm.start()
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        finally:
+            alarm.cancel()
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        finished = not (process.returncode == -signal.SIGKILL and seconds >= most_seconds)
+        if finished and process.returncode != 0:
+            said.seek(0)
+            last = (said.read().decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+            raise CommandFailedError(f"{Path(str(command[0])).name} ended with {process.returncode}: {last}")
+    return Cost(seconds, usage.ru_maxrss * 1024, finished)
 
 
 def best_of(times: int, command: Sequence[str | Path]) -> Cost:

@@ -75,6 +75,12 @@ def test_command_that_fails_is_named_with_its_last_words() -> None:
         cost_of([sys.executable, "-c", "raise ValueError('no such thing')"])
 
 
+def test_command_that_takes_too_long_is_stopped_and_not_called_finished() -> None:
+    cost = cost_of([sys.executable, "-c", "import time; time.sleep(60)"], most_seconds=1)
+    assert not cost.finished
+    assert 1 <= cost.seconds < 20
+
+
 def test_missing_peer_is_not_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     figure = access_logs._speed("x", "goal", 1000, Cost(1.0, 1), tmp_path / "log", tmp_path / "report")
