@@ -39,7 +39,11 @@ from include.window import Grain, Window, day_window, last_finished_day, month_w
 from include.window import window_of_key as _window_of_key
 
 START_DATE = datetime(2024, 1, 1, tzinfo=UTC)
-"""Backfills reach back to here. Fixed: a moving date would make a new DAG version at every parse."""
+"""Backfills reach back to here. Fixed: a moving date would make a new DAG version at every parse.
+
+Only DAGs about finished days have it: Airflow starts such a DAG at once for its latest tick, which is right for
+yesterday's metrics, but would run the night's maintenance at noon when a deployment is first started.
+"""
 
 DAILY_METRICS = Asset("daily_metrics")
 """The finished day's metrics in the warehouse; its partitions are days (YYYY-MM-DD)."""
@@ -107,7 +111,7 @@ def operations_dag(
     return DAG(
         dag_id=path.stem,
         schedule=schedule,
-        start_date=START_DATE,
+        start_date=START_DATE if isinstance(schedule, CronPartitionTimetable) else None,
         catchup=False,
         max_active_runs=max_active_runs,
         is_paused_upon_creation=False,

@@ -34,11 +34,11 @@ def test_the_artefact_is_of_the_committed_source() -> None:
 
 
 def test_selectors_are_those_of_the_abi() -> None:
-    from eth_utils.crypto import keccak
+    from web3 import Web3
 
     artefact = json.loads(escrow.ARTEFACT.read_text())
     for signature, selector in artefact["selectors"].items():
-        assert keccak(text=signature)[:4].hex() == selector
+        assert Web3.keccak(text=signature)[:4].hex() == selector
 
 
 def balance(rpc: Rpc, account: str) -> int:
