@@ -1,16 +1,15 @@
 """Writes a day's access log of an escrow platform: ``python -m benchmarks.access_log_lines LINES FILE``.
 
-50,000 client addresses with a browser each (60 kinds), 50,000 transactions and users; pages, API calls, static files and health probes;
-response times with a long tail. The same number of lines always gives the same file.
+50,000 client addresses with a browser each (60 kinds), 50,000 transactions and users; pages, API calls, static files
+and health probes; response times with a long tail. The same number of lines always gives the same file.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-
-import numpy as np
 
 DAY = date(2026, 10, 3)
 _BLOCK = 100_000
@@ -32,7 +31,9 @@ _STATUS = ((200, 0.90), (304, 0.05), (404, 0.03), (401, 0.01), (500, 0.005), (50
 
 
 def write(lines: int, path: Path) -> None:
-    """Write ``lines`` lines, spread evenly over DAY in UTC."""
+    """Write ``lines`` lines, spread evenly over DAY in UTC; the file was last written when the day ended."""
+    import numpy as np
+
     random = np.random.default_rng(7)
     addresses = [".".join(map(str, parts)) for parts in random.integers(1, 255, (50_000, 4)).tolist()]
     agents = [
@@ -60,6 +61,8 @@ def write(lines: int, path: Path) -> None:
                 f'"{agents[address % len(agents)]}" {seconds:.3f}\n'
                 for address, second, request, number, status, size, seconds in columns
             )
+    ended = (datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC) + timedelta(days=1)).timestamp()
+    os.utime(path, (ended, ended))
 
 
 if __name__ == "__main__":

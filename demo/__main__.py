@@ -210,7 +210,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--oneshot", action="store_true", help="run one operating day, report and stop")
     oneshot = parser.parse_args().oneshot
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     demo = Demo()
     print("Gold Escrow operations: starting")
     try:

@@ -20,7 +20,6 @@ WITH piece AS (
                  AND regexp_full_match(part[3], ' [1-5][0-9]{2} ([0-9]{1,18}|-) ')
                  AND regexp_full_match(part[7], ' [0-9]{1,7}(\.[0-9]{1,6})?')
                  AND part[5] = ' '
-                 AND regexp_full_match(part[2], '[^\x00-\x1f]*')
                  AND regexp_full_match(part[1], '\x00*[^ \x00]+ [^ ]+ .*\[[0-9]{2}/[A-Z][a-z]{2}/(19[7-9][0-9]|2[0-9]{3}):[0-9]{2}:[0-9]{2}:[0-9]{2} [+-][0-9]{4}\] ')
                 THEN substr(part[1], length(part[1]) - 27, 26)
            END AS stamp
@@ -28,9 +27,10 @@ WITH piece AS (
 ), timed AS (
     SELECT file, line, part,
            CAST(epoch(try_strptime(substr(stamp, 1, 20), '%d/%b/%Y:%H:%M:%S')) AS BIGINT)
-               - CAST(substr(stamp, 22, 1) || '1' AS INTEGER)
-                   * (CAST(substr(stamp, 23, 2) AS INTEGER) * 3600 + CAST(substr(stamp, 25, 2) AS INTEGER) * 60)
-               AS instant
+               - CASE WHEN substr(stamp, 22, 5) = '+0000' THEN 0
+                      ELSE CAST(substr(stamp, 22, 1) || '1' AS INTEGER)
+                          * (CAST(substr(stamp, 23, 2) AS INTEGER) * 3600 + CAST(substr(stamp, 25, 2) AS INTEGER) * 60)
+                 END AS instant
     FROM checked
 )
 SELECT file, line, instant, instant // 900 AS slot,

@@ -5,16 +5,19 @@
 -- statement: macros
 CREATE OR REPLACE TEMP MACRO endpoint_of(path) AS CASE
     WHEN path IS NULL OR path = '' THEN '-'
-    -- Slashes are doubled meanwhile, so that neighbouring segments do not compete for the one between them.
-    ELSE substr(replace(regexp_replace(
-        replace(path, '/', '//'),
-        '/(?:[0-9]+|0[xX][0-9a-fA-F]+|[0-9a-fA-F]{8,}|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})(/|$)',
-        '/{id}\1', 'g'
-    ), '//', '/'), 1, 200)
+    -- Most paths hold nothing that looks like an identifier; this test is cheaper than a replacement.
+    WHEN NOT regexp_matches(path, '/(?:[0-9]|[0-9a-fA-F]{8})') THEN substr(path, 1, 200)
+    -- Meanwhile each segment has slashes of its own on both sides, so that neighbours do not compete for one.
+    ELSE substr(left(replace(regexp_replace(
+        replace(path, '/', '//') || '/',
+        '/(?:[0-9]+|0[xX][0-9a-fA-F]+|[0-9a-fA-F]{8,}|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})/',
+        '/{id}/', 'g'
+    ), '//', '/'), -1), 1, 200)
 END;
-CREATE OR REPLACE TEMP MACRO methods() AS
-    ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE'];
-CREATE OR REPLACE TEMP MACRO method_of(method) AS CAST(coalesce(list_position(methods(), method), 0) AS TINYINT);
+CREATE OR REPLACE TEMP MACRO method_of(method) AS CASE
+    WHEN method IN ('GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE') THEN method
+    ELSE '(other)'
+END;
 CREATE OR REPLACE TEMP MACRO without_numbers(message) AS
     substr(trim(regexp_replace(regexp_replace(message, '"[^"]*"', '"..."', 'g'), '(0[xX])?[0-9]+', '#', 'g')), 1, 200);
 CREATE OR REPLACE TEMP MACRO text_of(value) AS regexp_replace(value, '[\x00-\x1f]+', ' ', 'g');
@@ -35,7 +38,7 @@ WITH told AS (
     FROM access_line
 )
 SELECT file, of_day, CAST(CASE WHEN of_day THEN hour ELSE slot END AS INTEGER) AS slot,
-       CASE WHEN counts THEN method_of(method) END AS method,
+       CASE WHEN counts THEN method END AS method,
        CASE WHEN counts THEN endpoint_of(path) WHEN slot IS NULL THEN substr(line, 1, 300) END AS text,
        CASE WHEN counts AND status >= 400 THEN status END AS status,
        CASE WHEN counts THEN
@@ -107,7 +110,7 @@ SELECT file, text FROM {group} WHERE slot IS NULL AND NOT of_day GROUP BY ALL LI
 -- The endpoints with the most requests; equal ones in the order of their names. Errors' endpoints without requests last.
 CREATE OR REPLACE TEMP TABLE kept_endpoint AS
 SELECT endpoint FROM (
-    SELECT text AS endpoint, lines FROM access_group WHERE method IS NOT NULL
+    SELECT text_of(text) AS endpoint, lines FROM access_group WHERE method IS NOT NULL
     UNION ALL SELECT endpoint, 0 FROM application_group WHERE kind IS NOT NULL
     UNION ALL SELECT endpoint, 0 FROM error_group WHERE kind IS NOT NULL
 )
@@ -118,10 +121,10 @@ LIMIT $largest;
 
 -- statement: requests
 CREATE OR REPLACE TEMP VIEW request_group AS
-SELECT g.slot AS hour, coalesce(methods()[g.method], '(other)') AS method,
-       CASE WHEN g.text = '-' OR k.endpoint IS NOT NULL THEN g.text ELSE '(other)' END AS endpoint,
+SELECT g.slot AS hour, method_of(g.method) AS method,
+       CASE WHEN text_of(g.text) = '-' OR k.endpoint IS NOT NULL THEN text_of(g.text) ELSE '(other)' END AS endpoint,
        g.status, g.bucket, g.lines, g.seconds, g.bytes_sent
-FROM access_group g LEFT JOIN kept_endpoint k ON k.endpoint = g.text
+FROM access_group g LEFT JOIN kept_endpoint k ON k.endpoint = text_of(g.text)
 WHERE g.method IS NOT NULL;
 
 -- statement: hours

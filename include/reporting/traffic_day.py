@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _STATEMENTS = statements(str(Path(__file__).with_name("traffic.sql")))
 _MOST_SUSPECTS = 10_000  # with more of them every line is looked at again
 _EMPTY = {
-    Kind.ACCESS: "file SMALLINT, of_day BOOLEAN, slot INTEGER, method TINYINT, text VARCHAR, status SMALLINT,"
+    Kind.ACCESS: "file SMALLINT, of_day BOOLEAN, slot INTEGER, method VARCHAR, text VARCHAR, status SMALLINT,"
     " bucket SMALLINT, lines BIGINT, seconds DECIMAL(38, 6), bytes_sent HUGEINT",
     Kind.APPLICATION: "file SMALLINT, of_day BOOLEAN, slot BIGINT, text VARCHAR, kind VARCHAR, endpoint VARCHAR,"
     " lines BIGINT",

@@ -76,7 +76,9 @@ def overview(request: Request, refresh: Annotated[int | None, Query(ge=15, le=36
         incidents = reader.rows("open_incidents")
         waiting = reader.row("waiting_signals")
         actions = reader.rows("latest_actions", since=clock.now - timedelta(days=DAYS_OF_ACTIONS))
-        components = reader.rows("components", components=configured.platform.components, look_back=LOOK_BACK)
+        components = reader.rows(
+            "components", components=configured.platform.components, look_back=LOOK_BACK, holds=holds
+        )
         subjects = _completeness(reader, expected)
         freshness = reader.row("freshness")
     items = attention.ordered(

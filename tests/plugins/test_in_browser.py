@@ -204,7 +204,7 @@ def test_the_board_stands_in_airflows_navigation_and_shows_inside_airflow(
         picture(shown.page, f"in-airflow-{scheme}", tmp_path)
 
         frame.get_by_role("link", name="Open with charts").first.click()
-        document = frame.frame_locator("iframe")
+        document = frame.frame_locator("iframe").first
         expect(document.locator("#headline")).to_contain_text("Error rate 1.34%")
         expect(document.locator("svg")).to_be_visible()
         picture(shown.page, f"report-in-airflow-{scheme}", tmp_path)

@@ -8,10 +8,12 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
 import zstandard
 
 from include.settings import settings
+from tests.conftest import Platform
 from tests.include.reporting.traffic_lines import (
     DAY,
     Warehouse,
@@ -63,6 +65,26 @@ def test_figures_equal_a_recount_by_hand_to_the_last_digit(
     exact = np.array(expected["seconds"], dtype=float)
     assert float(p95) == pytest.approx(np.quantile(exact, 0.95, method="lower"), rel=0.0101)
     assert float(p99) == pytest.approx(np.quantile(exact, 0.99, method="lower"), rel=0.0101)
+
+
+def test_days_of_the_demo_platform_equal_a_recount_by_hand(platform: Platform) -> None:
+    access_logs = sorted(platform.logs.glob("access.log*"))
+    days = platform.days[:3]
+    for day in days:
+        assert run(day) == [day]
+    with psycopg.connect(os.environ["AIRFLOW_CONN_WAREHOUSE_READER"]) as reader:
+        for day in days:
+            expected = recount(access_logs, day, "UTC")
+            assert rows(
+                reader, "daily_traffic", day,
+                "requests, errors, client_errors, response_seconds_sum, bytes_sent, lines_read, lines_broken,"
+                " lines_excluded",
+            ) == [expected["daily_traffic"]]  # fmt: skip
+            for table in ("hourly_traffic", "hourly_latency"):
+                assert {row[1:] for row in rows(reader, table, day)} == expected[table], table
+            errors = {row[1:] for row in rows(reader, "daily_error", day) if row[1] == "access"}
+            assert errors == expected["daily_error"]
+            assert subject(reader, day)[0] == "complete"
 
 
 def test_sum_of_the_histogram_is_the_number_of_requests(logs: Path, warehouse: Warehouse) -> None:
