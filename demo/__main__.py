@@ -210,8 +210,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--oneshot", action="store_true", help="run one operating day, report and stop")
     oneshot = parser.parse_args().oneshot
-    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored
-        signal.signal(number, signal.default_int_handler)
+    _on_interrupt(signal.default_int_handler)  # also where a shell started us with SIGINT ignored
     demo = Demo()
     print("Gold Escrow operations: starting")
     try:
@@ -224,6 +223,7 @@ def main() -> int:
             _stay(demo)
         return int(failed)
     except KeyboardInterrupt:
+        _on_interrupt(signal.SIG_IGN)  # a second Ctrl-C must not leave anything running
         print("\n  interrupted", flush=True)
         return 130 if oneshot else 0
     except Exception as error:
@@ -234,13 +234,18 @@ def main() -> int:
         print(f"\n{error}", file=sys.stderr)
         return 1
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _on_interrupt(signal.SIG_IGN)
         demo.stop()
         if oneshot and SUMMARY.exists():
             print(f"  Everything is stopped after {time.monotonic() - demo.started:.0f} s.")
             print(
                 f"  What happened: {Path(SUMMARY).relative_to(ROOT)}; reports: .local/demo/reports/; logs: .local/demo/"
             )
+
+
+def _on_interrupt(handler: Any) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
 
 
 def _stay(demo: Demo) -> None:
