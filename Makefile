@@ -13,8 +13,8 @@ install:  ## set the checkout up (the other commands do it by themselves)
 install-tests:
 	@$(IN) $(PYTHON) demo/install.py tests
 
-demo: install  ## run the platform and Airflow; ONESHOT=1: one operating day, then stop
-	@$(IN) $(RUN) -m demo $(if $(ONESHOT),--oneshot)
+demo: install  ## run the platform and Airflow; ONESHOT=1: one operating day, then stop; SCALE=10: more data
+	@$(IN) $(if $(SCALE),SCALE=$(SCALE)) $(RUN) -m demo $(if $(ONESHOT),--oneshot)
 
 test: install-tests  ## run every check and test; ARGS="-k name" narrows it down
 	@$(IN) $(RUN) -m tests $(ARGS)

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from demo.databases import Databases
-from demo.processes import Process, Processes, free_port
+from demo.processes import Process, Processes, StartError, free_port
 from demo.servers import ROOT, Chain, Postgres, Redis
 
 DAYS = 35
@@ -21,6 +21,14 @@ DAYS = 35
 def given(connection_id: str) -> bool:
     """Whether the environment names a connection; the embedded part it leads to is then not started."""
     return bool(os.environ.get(f"AIRFLOW_CONN_{connection_id.upper()}"))
+
+
+def _scale() -> int:
+    """How many times larger than the guide's volumes the history is: the variable SCALE, 1 by default."""
+    text = os.environ.get("SCALE") or "1"
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise StartError(f"SCALE={text} is not a whole number from 1 to 100; correct or leave it out")
+    return int(text)
 
 
 class Servers:
@@ -95,13 +103,15 @@ class Servers:
         database.install(owner)
         last = datetime.now(UTC).date() - timedelta(days=1)
         first = last - timedelta(days=DAYS - 1)
+        scale = _scale()
         counts = history.generate(
             owner,
             os.environ["AIRFLOW_CONN_WAREHOUSE"],
             self.logs,
             first_day=first,
             days=DAYS,
-            chain_url=self.chain.url if self.chain else None,
+            scale=scale,
+            chain_url=self.chain.url if self.chain and scale == 1 else None,
         )
         note.write_text(json.dumps({"first_day": f"{first}", "last_day": f"{last}", "rows": counts}))
         return first, last, True

@@ -140,7 +140,7 @@ def operations_dag(
         deadline=DeadlineAlert(
             reference=DeadlineReference.DAGRUN_QUEUED_AT,
             interval=run_deadline,
-            callback=SyncCallback("include.dagkit.deadline_missed"),
+            callback=SyncCallback("include.dagkit.deadline_missed", kwargs={"tier": tier.value}),
         ),
     )
 
@@ -255,12 +255,12 @@ def run_failed(context: Any) -> None:
     )
 
 
-def deadline_missed(context: Any = None, **_: Any) -> None:
-    """Write the signal of a run that was not finished in time. Never raises."""
+def deadline_missed(context: Any = None, tier: str = Tier.IMPORTANT.value, **_: Any) -> None:
+    """Write the signal of a run that was not finished in time. Airflow gives the run as a plain dict. Never raises."""
     run = (context or {}).get("dag_run") or {}
     _record(
         "deadline_missed",
-        tags=[],
+        tags=[f"tier:{tier}"],
         dag_id=str(run.get("dag_id", "unknown")),
         run_id=str(run.get("dag_run_id") or run.get("run_id") or "unknown"),
         title=f"{run.get('dag_id', 'a DAG')}: run not finished by its deadline",
