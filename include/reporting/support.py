@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from include.outcome import Completeness
 from include.platform import source
 from include.reporting.extent import Extent, extent
+from include.reporting.subject import Found, compute_day
 from include.settings import settings
-from include.warehouse import metrics
 from include.warehouse.metrics import TableRows
 from include.warehouse.statements import statements
 from include.window import Window
@@ -36,24 +35,10 @@ def compute(window: Window, run_id: str) -> bool:
     Raises ConfigurationError when the source contract or the warehouse is not as it must be, SourceUnavailable when
     one of them cannot be reached.
     """
-    found = extent(window, now := datetime.now(UTC))
-    tables: dict[str, TableRows] = {}
-    detail: dict[str, Any] = {}
-    if found.state is not Completeness.MISSING:
-        tables, detail, found = _read(window, now)
-    return metrics.replace_day(
-        window.first_day,
-        "support",
-        tables,
-        state=found.state,
-        completeness=found.completeness,
-        reason=found.reason,
-        detail=detail,
-        run_id=run_id,
-    )
+    return compute_day(window, run_id, "support", _read)
 
 
-def _read(window: Window, now: datetime) -> tuple[dict[str, TableRows], dict[str, Any], Extent]:
+def _read(window: Window, now: datetime) -> Found:
     hours = settings().support.response_hours
     targets = {priority: getattr(hours, priority) * 3600 for priority in PRIORITIES}
     bounds = {
@@ -79,7 +64,7 @@ def _read(window: Window, now: datetime) -> tuple[dict[str, TableRows], dict[str
     }
     detail = {"tickets_of_unknown_priority": strange_tickets, "ratings_out_of_range": strange_ratings}
     counted = sum(row[-1] for row in known.values()) + sum(ratings.values())
-    return tables, detail, _judge(window, now, counted, strange_tickets, strange_ratings)
+    return Found(tables, detail, _judge(window, now, counted, strange_tickets, strange_ratings))
 
 
 def _no_tickets(priority: str) -> tuple[Any, ...]:

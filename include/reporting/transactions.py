@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
-from include.outcome import Completeness
 from include.platform import source
 from include.reporting.extent import Extent, extent
-from include.warehouse import metrics
+from include.reporting.subject import Found, compute_day
 from include.warehouse.metrics import TableRows
 from include.warehouse.statements import statements
 from include.window import Window
@@ -25,24 +23,10 @@ def compute(window: Window, run_id: str) -> bool:
     Raises ConfigurationError when the source contract or the warehouse is not as it must be, SourceUnavailable when
     one of them cannot be reached.
     """
-    found = extent(window, now := datetime.now(UTC))
-    tables: dict[str, TableRows] = {}
-    detail: dict[str, Any] = {}
-    if found.state is not Completeness.MISSING:
-        tables, detail, found = _read(window, now)
-    return metrics.replace_day(
-        window.first_day,
-        "transactions",
-        tables,
-        state=found.state,
-        completeness=found.completeness,
-        reason=found.reason,
-        detail=detail,
-        run_id=run_id,
-    )
+    return compute_day(window, run_id, "transactions", _read)
 
 
-def _read(window: Window, now: datetime) -> tuple[dict[str, TableRows], dict[str, Any], Extent]:
+def _read(window: Window, now: datetime) -> Found:
     bounds = {"start": window.start, "end": window.end}
     with source.snapshot("transactions", "fees") as connection:
         events = {row[0]: row[1:] for row in connection.execute(_STATEMENTS["transactions"], bounds)}
@@ -57,7 +41,7 @@ def _read(window: Window, now: datetime) -> tuple[dict[str, TableRows], dict[str
         "transactions_without_amount": sum(row[2] for row in events.values()),
         "fees_without_amount": sum(row[3] for row in revenue),
     }
-    return tables, detail, _judge(window, now, tables, detail)
+    return Found(tables, detail, _judge(window, now, tables, detail))
 
 
 def _judge(window: Window, now: datetime, tables: dict[str, TableRows], detail: dict[str, int]) -> Extent:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
-from include.outcome import Completeness
 from include.platform import source
 from include.reporting import distinct
 from include.reporting.extent import extent
-from include.warehouse import metrics
+from include.reporting.subject import Found, compute_day
 from include.warehouse.metrics import TableRows
 from include.warehouse.statements import statements
 from include.window import Window
@@ -24,25 +22,10 @@ def compute(window: Window, run_id: str) -> bool:
     Raises ConfigurationError when the source contract or the warehouse is not as it must be, SourceUnavailable when
     one of them cannot be reached.
     """
-    now = datetime.now(UTC)
-    found = extent(window, now)
-    tables: dict[str, TableRows] = {}
-    detail: dict[str, Any] = {}
-    if found.state is not Completeness.MISSING:
-        tables, detail = _read(window)
-    return metrics.replace_day(
-        window.first_day,
-        "users",
-        tables,
-        state=found.state,
-        completeness=found.completeness,
-        reason=found.reason,
-        detail=detail,
-        run_id=run_id,
-    )
+    return compute_day(window, run_id, "users", _read)
 
 
-def _read(window: Window) -> tuple[dict[str, TableRows], dict[str, Any]]:
+def _read(window: Window, now: datetime) -> Found:
     bounds = {"start": window.start, "end": window.end}
     with source.snapshot("page_views", "sessions", "users") as connection:
         viewers = connection.execute(_STATEMENTS["viewers"], bounds).fetchone()
@@ -57,4 +40,4 @@ def _read(window: Window) -> tuple[dict[str, TableRows], dict[str, Any]]:
         "daily_users": TableRows(_FIGURES, [figures]),
         "daily_user_sketch": TableRows(("registers",), [(sketch,)]),
     }
-    return tables, {"page_views_without_user": anonymous_page_views}
+    return Found(tables, {"page_views_without_user": anonymous_page_views}, extent(window, now))
