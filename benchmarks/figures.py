@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
-import signal
 import subprocess
+import sys
 import tempfile
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,35 +68,40 @@ class CommandFailedError(Exception):
     """A measured command failed; the message names it and how it ended."""
 
 
+_LAUNCHER = """
+import json, resource, subprocess, sys, time
+started = time.perf_counter()
+try:
+    code = subprocess.run(sys.argv[2:], timeout=float(sys.argv[1]), stdout=subprocess.DEVNULL).returncode
+except subprocess.TimeoutExpired:
+    code = None
+seconds = time.perf_counter() - started
+print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024, code]))
+"""
+# A process starts with the peak memory of the one that starts it, so a small one of its own starts what is measured.
+
+
 def cost_of(command: Sequence[str | Path], *, most_seconds: float = 3600) -> Cost:
     """Run a command to its end, or stop it after ``most_seconds``, and return what it took.
 
-    Raises CommandFailedError with the command's last line.
+    What it prints is thrown away. Raises CommandFailedError with the command's last line.
     """
     with tempfile.TemporaryFile() as said:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            [str(part) for part in command],
+        launched = subprocess.run(
+            [sys.executable, "-S", "-c", _LAUNCHER, str(most_seconds), *map(str, command)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=said,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=True,
         )
-        alarm = threading.Timer(most_seconds, process.kill)
-        alarm.start()
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        finally:
-            alarm.cancel()
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        finished = not (process.returncode == -signal.SIGKILL and seconds >= most_seconds)
-        if finished and process.returncode != 0:
+        seconds, memory, code = json.loads(launched.stdout)
+        if code:
             said.seek(0)
             last = (said.read().decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-            raise CommandFailedError(f"{Path(str(command[0])).name} ended with {process.returncode}: {last}")
-    return Cost(seconds, usage.ru_maxrss * 1024, finished)
+            raise CommandFailedError(f"{Path(str(command[0])).name} ended with {code}: {last}")
+    return Cost(seconds, memory, code is not None)
 
 
 def best_of(times: int, command: Sequence[str | Path]) -> Cost:
