@@ -153,7 +153,8 @@ def every(name: str) -> CronTriggerTimetable:
 def finished_days(name: str) -> CronPartitionTimetable:
     """Return a schedule whose runs are about the day that has just ended, keyed YYYY-MM-DD.
 
-    It ticks at midnight: a backfill's date range is compared with the tick, and a later tick drops its last day.
+    It ticks at midnight, when the day ends: Airflow counts the day back from the tick. The dates of a backfill are
+    the days themselves, first and last included.
     """
     return CronPartitionTimetable(
         getattr(settings().schedules, name),
