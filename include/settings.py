@@ -162,7 +162,7 @@ class Schedules(Section):
     @classmethod
     def _at_midnight(cls, value: str) -> str:
         if value.split()[:2] != ["0", "0"]:
-            raise ValueError("it must tick at midnight (0 0 * * *), or a backfill drops its last day")
+            raise ValueError("it must tick at midnight (0 0 * * *), when the day that a run is about ends")
         return value
 
 
