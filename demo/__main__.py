@@ -64,18 +64,24 @@ class Demo:
             notes.append(", ".join(self.servers.start()))
         database = os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN") or self._databases.url("airflow", "airflow")
         self.airflow = Airflow(self.servers.processes, FOLDER / "airflow", database_url=database, connections={})
-        with step("warehouse, platform history and Airflow's database") as notes, ThreadPoolExecutor(1) as side:
-            prepared = side.submit(self.airflow.prepare)
+        with step("warehouse, escrow platform with its history, Airflow") as notes, ThreadPoolExecutor(1) as side:
+            prepared = side.submit(self._prepare_airflow)
             self._warehouse_and_history(notes)
-            prepared.result()
-        if not self.servers.own_platform:
-            with step("escrow platform") as notes:
+            if not self.servers.own_platform:
                 notes.append(self.servers.start_platform())
-        self.airflow.environment |= self.servers.connections
-        with step("Airflow") as notes:
-            self.airflow.start()
+            prepared.result()
+        with step("scheduler and DAGs") as notes:
+            # Not earlier: the watch must not find a platform that is still being set up.
+            self.airflow.environment |= self.servers.connections
+            self.airflow.start("scheduler")
             self.airflow.wait_for_dags(dag_names())
             notes.append(f"{len(dag_names())} DAGs")
+
+    def _prepare_airflow(self) -> None:
+        assert self.airflow is not None
+        self.airflow.environment |= self.servers.connections
+        self.airflow.prepare()
+        self.airflow.start("api-server", "dag-processor", "triggerer")
 
     @property
     def _databases(self) -> Any:

@@ -128,12 +128,11 @@ class Airflow:
             raise StartError(f"airflow {arguments[0]} failed; its log {log} ends with:\n{tail}")
 
     def prepare(self) -> None:
-        """Migrate the metadata database and create the pools. Doing it again changes nothing."""
+        """Migrate the metadata database. Doing it again changes nothing."""
         self.command("db", "migrate")
-        self.command("pools", "import", str(ROOT / "config" / "pools.json"))
 
     def start(self, *components: str) -> None:
-        """Start components (all of them by default) and wait until the API answers."""
+        """Start components (all of them by default); with the API server, wait for it and create the pools."""
         commands = component_commands()
         for name in components or COMPONENTS:
             program, *arguments = commands[name]
@@ -143,14 +142,26 @@ class Airflow:
                 log=self.folder / f"{name}.log",
                 environment=self.environment,
             )
-        if "api-server" in self.children:
+        if not components or "api-server" in components:
             self.processes.wait_until(self.children["api-server"], self._healthy, seconds=120)
+            self._create_pools()
 
     def stop(self) -> None:
-        """Stop every component: schedulers first, so that none waits for an API that is gone."""
-        for name in ("scheduler", "triggerer", "dag-processor", "api-server"):
-            if name in self.children:
-                self.processes.stop(self.children.pop(name), seconds=20)
+        """Stop every component: the API server last, so that none waits for an API that is gone."""
+        server = self.children.pop("api-server", None)
+        self.processes.stop_together(list(self.children.values()), seconds=20)
+        self.children.clear()
+        if server is not None:
+            self.processes.stop(server, seconds=20)
+
+    def _create_pools(self) -> None:
+        """Create or correct the pools of config/pools.json (a deployment imports that file with Airflow's command)."""
+        wanted = json.loads((ROOT / "config" / "pools.json").read_text())
+        pools = [{"name": name, **definition} for name, definition in wanted.items()]
+        action = {"action": "create", "entities": pools, "action_on_existence": "overwrite"}
+        answer = self.call("PATCH", "/pools", json={"actions": [action]})
+        if errors := answer["create"]["errors"]:
+            raise StartError(f"the pools of config/pools.json could not be created: {errors[0]}")
 
     def _healthy(self) -> bool:
         return httpx.get(f"{self.url}/api/v2/monitor/health", timeout=2).status_code == 200

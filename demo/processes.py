@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -69,6 +70,7 @@ class Processes:
 
     register: Path
     children: list[Process] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(
         self,
@@ -97,9 +99,19 @@ class Processes:
                 extra_groups=[] if user is not None else None,
             )
         child = Process(name, popen, log)
-        self.children.append(child)
-        self._write_register()
+        self._keep(child)
         return child
+
+    def _keep(self, child: Process) -> None:
+        with self._lock:  # parts of a demo start at the same time
+            self.children.append(child)
+            self._write_register()
+
+    def _forget(self, child: Process) -> None:
+        with self._lock:
+            if child in self.children:
+                self.children.remove(child)
+            self._write_register()
 
     def wait_until(self, child: Process, ready: Callable[[], bool], *, seconds: float) -> None:
         """Wait for a child to be ready. Raises StartError when it ends first or takes longer than ``seconds``."""
@@ -119,9 +131,15 @@ class Processes:
     def stop(self, child: Process, *, seconds: float = 10.0) -> None:
         """End one child and all that it started: politely first, then by force."""
         _end_group(child.popen.pid, seconds, child.popen)
-        if child in self.children:
-            self.children.remove(child)
-        self._write_register()
+        self._forget(child)
+
+    def stop_together(self, children: Sequence[Process], *, seconds: float = 10.0) -> None:
+        """End several children that need not wait for each other: all are asked at once."""
+        for child in children:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.popen.pid, signal.SIGTERM)
+        for child in children:
+            self.stop(child, seconds=seconds)
 
     def stop_all(self) -> None:
         """End every child, the last started first."""

@@ -48,6 +48,10 @@ yesterday's metrics, but would run the night's maintenance at noon when a deploy
 DAILY_METRICS = Asset("daily_metrics")
 """The finished day's metrics in the warehouse; its partitions are days (YYYY-MM-DD)."""
 
+WEEKS_TO_ROLL_UP = Asset("weeks_to_roll_up")
+MONTHS_TO_ROLL_UP = Asset("months_to_roll_up")
+"""A day (YYYY-MM-DD) of a week or month that is due for its rollup: complete, corrected, or the current one."""
+
 PLATFORM_DB_POOL = "platform_db"
 """Bounds how many tasks query the platform's database at once; its slots stand in config/pools.json."""
 
@@ -218,8 +222,22 @@ def window_of(context: Any, grain: Grain = Grain.DAY) -> Window:
 
 
 def announce(context: Any, asset: Asset, days: set[date]) -> None:
-    """Report the days of an asset that a task has brought up to date, so that the DAGs that follow it run for each."""
-    context["outlet_events"][asset].add_partitions([day.isoformat() for day in sorted(days)])
+    """Report the days of an asset that a task has brought up to date, so that the DAGs that follow it run for each.
+
+    Without a day the asset is taken out of the task's outlets: Airflow reports every outlet of a task that succeeds.
+    """
+    if days:
+        context["outlet_events"][asset].add_partitions([day.isoformat() for day in sorted(days)])
+    else:
+        task = context["task"]
+        task.outlets = [outlet for outlet in task.outlets if outlet != asset]
+
+
+def airflow_log_folder() -> Path:
+    """Return where Airflow, as it is configured here, keeps the logs of tasks and of the DAG processor."""
+    from airflow.sdk.configuration import conf
+
+    return Path(conf.get("logging", "base_log_folder"))
 
 
 # -------------------------------------------------------------------------------------------------- callbacks

@@ -1,11 +1,11 @@
 """# Daily metrics
 
 **Purpose**: compute every figure of the guide's daily reports and of its evening metrics summary for one finished day.
-**Schedule**: at midnight for the day that has just ended (`schedules.daily_metrics`), partitioned by day; it waits for
-late log lines first. A backfill takes a range of dates, in the UI or with `airflow backfill create`.
+**Schedule**: at midnight for the day that has just ended (`schedules.daily_metrics`), partitioned by day; `traffic`
+waits for late log lines first. A backfill takes a range of dates, in the UI or with `airflow backfill create`.
 **Reads**: the source contract (`platform_db`), the access, application and error logs (`platform_logs`), observations.
-**Writes**: `ops.daily_*`, `ops.hourly_*`; reports the day on the asset `daily_metrics`, which the reports and rollups
-follow.
+**Writes**: `ops.daily_*`, `ops.hourly_*`; reports the day on the asset `daily_metrics`, which the reports follow,
+and on `weeks_to_roll_up` and `months_to_roll_up` when its week or month is due.
 **Parameters**: `day` for a run by hand.
 **On failure**: incident P2. A source that was away: clear the failed tasks once it is back. A missing view or column is
 named in the error; `make check-platform` shows all of them.
@@ -15,11 +15,13 @@ named in the error; `make check-platform` shows all of them.
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import task
+from airflow.sdk import PokeReturnValue, task
 
 from include.dagkit import (
     DAILY_METRICS,
+    MONTHS_TO_ROLL_UP,
     PLATFORM_DB_POOL,
+    WEEKS_TO_ROLL_UP,
     Chapter,
     Tier,
     announce,
@@ -29,6 +31,7 @@ from include.dagkit import (
     window_of,
 )
 from include.settings import settings
+from include.window import Grain
 
 with operations_dag(
     __file__,
@@ -42,12 +45,6 @@ with operations_dag(
     max_active_runs=16,
 ):
 
-    @task.sensor(mode="reschedule", poke_interval=60, timeout=13 * 3600)
-    def wait_for_late_lines(**context: Any) -> bool:
-        """Wait until lines that were written late have reached the logs; a day long past passes at once."""
-        grace = timedelta(minutes=settings().traffic.late_lines_minutes)
-        return datetime.now(UTC) >= window_of(context).end + grace
-
     @task
     def uptime(**context: Any) -> bool:
         """Time up, down, in maintenance and unknown per component."""
@@ -55,12 +52,16 @@ with operations_dag(
 
         return uptime.compute(window_of(context), context["run_id"])
 
-    @task
-    def traffic(**context: Any) -> list[str]:
-        """Requests, response times and errors from the logs; returns the days whose rows changed."""
+    @task.sensor(mode="reschedule", poke_interval=60, timeout=13 * 3600)
+    def traffic(**context: Any) -> PokeReturnValue:
+        """Requests, response times and errors from the logs, once late lines have reached them; the changed days."""
         from include.reporting import traffic
 
-        return [day.isoformat() for day in traffic.compute(window_of(context), context["run_id"])]
+        window = window_of(context)
+        if datetime.now(UTC) < window.end + timedelta(minutes=settings().traffic.late_lines_minutes):
+            return PokeReturnValue(False)
+        changed = traffic.compute(window, context["run_id"])
+        return PokeReturnValue(True, [day.isoformat() for day in changed])
 
     @task(pool=PLATFORM_DB_POOL)
     def users(**context: Any) -> bool:
@@ -83,12 +84,18 @@ with operations_dag(
 
         return support.compute(window_of(context), context["run_id"])
 
-    @task(outlets=[DAILY_METRICS])
+    @task(outlets=[DAILY_METRICS, WEEKS_TO_ROLL_UP, MONTHS_TO_ROLL_UP])
     def report_day(changed_by_late_lines: list[str], **context: Any) -> list[str]:
         """Report the day, and earlier days that late lines changed, to the DAGs that follow."""
-        days = {window_of(context).first_day, *map(date.fromisoformat, changed_by_late_lines)}
+        from include.reporting import rollups
+
+        window = window_of(context)
+        days = {window.first_day, *map(date.fromisoformat, changed_by_late_lines)}
         announce(context, DAILY_METRICS, days)
+        due = rollups.due(days, window.timezone, context["run_id"])
+        announce(context, WEEKS_TO_ROLL_UP, due[Grain.WEEK])
+        announce(context, MONTHS_TO_ROLL_UP, due[Grain.MONTH])
         return sorted(day.isoformat() for day in days)
 
     late = traffic()
-    wait_for_late_lines() >> [uptime(), late, users(), transactions(), support()] >> report_day(late)  # type: ignore[arg-type]
+    [uptime(), late, users(), transactions(), support()] >> report_day(late)  # type: ignore[arg-type]

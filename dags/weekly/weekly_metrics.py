@@ -2,7 +2,7 @@
 
 **Purpose**: roll the daily metrics of a week up; percentiles come from merged histograms and distinct users from merged
 sketches, never from averages or sums of days.
-**Schedule**: whenever `daily_metrics` reports a day, for the week of that day; days that arrive together share a run.
+**Schedule**: whenever `daily_metrics` finds a week due: its days all computed, corrected, or one that just ended.
 **Reads**: `ops.daily_*`, `ops.hourly_latency`.
 **Writes**: `ops.rollup` and `ops.rollup_*`; each row says how many of its days it holds and whether it is final.
 **Parameters**: `day` for a run by hand: any day of the week.
@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow.sdk import task
 
-from include.dagkit import DAILY_METRICS, Chapter, Tier, day_param, each_week_of, operations_dag, window_of
+from include.dagkit import WEEKS_TO_ROLL_UP, Chapter, Tier, day_param, each_week_of, operations_dag, window_of
 from include.window import Grain
 
 with operations_dag(
@@ -23,7 +23,7 @@ with operations_dag(
     __doc__,
     chapter=Chapter.REPORTING,
     tier=Tier.STANDARD,
-    schedule=each_week_of(DAILY_METRICS),
+    schedule=each_week_of(WEEKS_TO_ROLL_UP),
     params=day_param("Any day of the week to roll up."),
     task_timeout=timedelta(minutes=30),
     max_active_runs=4,

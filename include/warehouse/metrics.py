@@ -162,8 +162,25 @@ def _canonical_rows(table: TableRows) -> str:
     order = sorted(range(len(table.columns)), key=table.columns.__getitem__)
     if any(len(row) != len(order) for row in table.rows):
         raise ValueError(f"a row has another number of values than the columns {', '.join(table.columns)}")
-    texts = sorted(",".join([canonical(row[place]) for place in order]) for row in table.rows)
+    columns = [_canonical_column([row[place] for row in table.rows]) for place in order]
+    texts = sorted(map(",".join, zip(*columns, strict=True)))
     return f"rows({canonical([table.columns[place] for place in order])};{';'.join(texts)})"
+
+
+def _canonical_column(values: list[Any]) -> list[str]:
+    """Most values of a column are equal to others: each simple one is put into words once (its type too: 1 == True)."""
+    known: dict[tuple[type, Any], str] = {}
+    texts = []
+    for value in values:
+        if isinstance(value, (dict, list, tuple, bytearray, memoryview)):
+            texts.append(canonical(value))
+            continue
+        key = (type(value), value)
+        text = known.get(key)
+        if text is None:
+            text = known[key] = canonical(value)
+        texts.append(text)
+    return texts
 
 
 def _canonical_number(value: float | Decimal) -> str:

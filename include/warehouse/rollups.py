@@ -38,28 +38,61 @@ class Estimates(NamedTuple):
 class Period(NamedTuple):
     """What the days of a period give now.
 
-    ``days_held`` counts the days of which every subject is known; ``is_stale`` tells whether the stored rollup (if
-    ``is_stored``) was made of other days' figures or was final when the period now is not, or the other way round.
+    ``days_held`` counts the days of which every subject is known; ``is_computed`` tells whether every subject of every
+    day was computed, even if its source was missing; ``is_corrected`` whether
+    the stored rollup (if ``is_stored``) held as many days; ``is_stale`` whether it was made of other days' figures or
+    was final when the period now is not, or the other way round.
     """
 
     period_start: date
     days_expected: int
     days_held: int
     holds_anything: bool
+    is_computed: bool
     is_over: bool
     is_final: bool
     input_hash: str
     is_stored: bool
+    is_corrected: bool
     is_stale: bool
 
 
-def stale_periods(grain: str, today: date) -> list[date]:
-    """Return the first days of the stored periods of ``grain`` (week, month) that differ from what their days give.
+def stale_periods(grain: str, today: date, *, stored_only: bool) -> list[date]:
+    """Return the first days of the periods of ``grain`` (week, month) whose rollup is not what their days give.
 
-    ``today`` is the current day in the platform's time zone. Raises as ``session.transaction`` does.
+    ``stored_only`` leaves those out that were never rolled up. ``today`` is the current day in the platform's time
+    zone. Raises as ``session.transaction`` does.
     """
     with session.transaction() as connection:
-        return [one.period_start for one in _periods(connection, grain, None, today) if one.is_stored and one.is_stale]
+        found = _periods(connection, grain, None, today)
+    return [one.period_start for one in found if one.is_stale and (one.is_stored or not stored_only)]
+
+
+def announce(window: Window, day: date, today: date, run_id: str, *, with_week: bool) -> bool:
+    """Tell whether a run that has just computed ``day`` of a week or month is the one to have the period rolled up.
+
+    That is so when the period's rollup is not what its days give now, and when all its days are computed, or it was
+    rolled up with as many of them before (a correction), or the day is the last finished one, or a week
+    of the period is due (``with_week``). Of several runs that
+    find the same figures only one is told so, and that one again whenever it is repeated. Raises as
+    ``session.transaction`` does.
+    """
+    with session.transaction() as connection:
+        lock = f"rollup announcement {window.grain.value} {window.first_day}"
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (lock,))
+        found = _periods(connection, window.grain.value, window, today)
+        if not found or not found[0].holds_anything or not found[0].is_stale:
+            return False
+        is_newest = day == today - timedelta(days=1)
+        if not (found[0].is_computed or found[0].is_corrected or is_newest or with_week):
+            return False
+        values = {
+            "grain": window.grain.value,
+            "period_start": window.first_day,
+            "input_hash": found[0].input_hash,
+            "run_id": run_id,
+        }
+        return connection.execute(_STATEMENTS["announce"], values).fetchone() is not None
 
 
 def replace_period(window: Window, today: date, estimate: Callable[[Sketches], Estimates]) -> bool:

@@ -5,7 +5,7 @@
 -- What the days of each period give now, and what its rollup was made of. The one place that defines the input hash,
 -- held days and finality. A day is held when all its subjects are; period_start narrows to one period unless null.
 WITH day_state AS (
-    SELECT day, count(*) FILTER (WHERE state <> 'missing') AS held_subjects,
+    SELECT day, count(*) FILTER (WHERE state <> 'missing') AS held_subjects, count(*) AS computed_subjects,
            string_agg(day::text || ' ' || subject || ' ' || content_hash, chr(10) ORDER BY subject COLLATE "C") AS content
     FROM ops.daily_subject
     WHERE %(period_start)s::date IS NULL OR (day >= %(period_start)s AND day < %(period_end)s)
@@ -13,6 +13,7 @@ WITH day_state AS (
 ), period AS (
     SELECT date_trunc(%(grain)s, day::timestamp)::date AS period_start,
            count(*) FILTER (WHERE held_subjects = %(subjects)s)::integer AS days_held,
+           count(*) FILTER (WHERE computed_subjects = %(subjects)s) AS days_computed,
            coalesce(sum(held_subjects), 0) AS held_anything,
            encode(sha256(convert_to(string_agg(content, chr(10) ORDER BY day), 'UTF8')), 'hex') AS input_hash
     FROM day_state
@@ -21,17 +22,27 @@ WITH day_state AS (
     SELECT *, (period_start + ('1 ' || %(grain)s)::interval)::date AS period_end FROM period
 ), judged AS (
     SELECT period_start, period_end - period_start AS days_expected, days_held, held_anything > 0 AS holds_anything,
-           period_end <= %(today)s::date AS is_over,
+           days_computed = period_end - period_start AS is_computed, period_end <= %(today)s::date AS is_over,
            period_end <= %(today)s::date AND days_held = period_end - period_start AS is_final, input_hash
     FROM bounded
 )
-SELECT judged.period_start, judged.days_expected, judged.days_held, judged.holds_anything, judged.is_over,
+SELECT judged.period_start, judged.days_expected, judged.days_held, judged.holds_anything, judged.is_computed, judged.is_over,
        judged.is_final, judged.input_hash, stored.period_start IS NOT NULL AS is_stored,
+       coalesce(stored.days_held >= judged.days_held, false) AS is_corrected,
        stored.input_hash IS DISTINCT FROM judged.input_hash
            OR stored.is_final IS DISTINCT FROM judged.is_final AS is_stale
 FROM judged
 LEFT JOIN ops.rollup AS stored ON stored.grain = %(grain)s AND stored.period_start = judged.period_start
 ORDER BY judged.period_start;
+
+-- statement: announce
+-- Takes the announcement of a period's present figures; no row when another run has it already.
+INSERT INTO ops.rollup_announcement AS announced (grain, period_start, input_hash, run_id)
+VALUES (%(grain)s, %(period_start)s, %(input_hash)s, %(run_id)s)
+ON CONFLICT (grain, period_start) DO UPDATE
+SET input_hash = excluded.input_hash, run_id = excluded.run_id, announced_at = excluded.announced_at
+WHERE announced.input_hash <> excluded.input_hash OR announced.run_id = excluded.run_id
+RETURNING grain;
 
 -- statement: held
 SELECT subject, count(*)::integer

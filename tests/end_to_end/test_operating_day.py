@@ -20,6 +20,7 @@ import pytest
 from demo.airflow import Airflow, dag_names
 from demo.databases import Databases
 from demo.processes import Processes
+from demo.servers import ROOT
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 
@@ -108,12 +109,15 @@ def world(
         settings={
             "OPERATIONS__RUNS__RETRY_DELAY_SECONDS": "1",
             "OPERATIONS__INCIDENTS__SPOOL": str(folder / "spool" / "signals.jsonl"),
+            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(
+                [_bundle("dags-folder", ROOT / "dags"), _bundle("tests", Path(__file__).with_name("dags"))]
+            ),
         },
     )
     try:
         airflow.prepare()
         airflow.start()
-        airflow.wait_for_dags(dag_names())
+        airflow.wait_for_dags(dag_names() | {"never_in_time"})
         yield World(airflow, databases.url("e2e_warehouse", "warehouse_reader"), escrow)
     finally:
         airflow.stop()
@@ -122,6 +126,14 @@ def world(
         assert left == [], "something was left running"
     for name in ("e2e_airflow", "e2e_escrow", "e2e_warehouse"):
         databases.drop(name)
+
+
+def _bundle(name: str, path: Path) -> dict[str, Any]:
+    return {
+        "name": name,
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(path)},
+    }
 
 
 def _belongs_to(process: psutil.Process, folder: Path) -> bool:
@@ -153,9 +165,11 @@ def test_a_backfill_of_14_days_cascades_into_reports_and_two_weeks(world: World)
     until(lambda: done("daily_reports") == keys, 120)
     final = "SELECT period_key FROM ops.rollup WHERE grain = 'week' AND days_held = 7 AND is_final ORDER BY 1"
     until(lambda: world.rows(final) == [("2026-W41",), ("2026-W42",)], 120)
-    weeks = {run["partition_key"] for run in world.runs("weekly_metrics", state="success")}
-    assert {key for key in weeks if key.startswith("2026-10")} == {"2026-10-05 (W41)", "2026-10-12 (W42)"}
-    assert world.rows("SELECT days_held FROM ops.rollup WHERE grain = 'month' AND period_key = '2026-10'") == [(14,)]
+    month = "SELECT days_held FROM ops.rollup WHERE grain = 'month' AND period_key = '2026-10'"
+    until(lambda: world.rows(month) == [(14,)], 60)
+    weeks = [run["partition_key"] for run in world.runs("weekly_metrics", state="success")]
+    # One run for each week, when its last day is there.
+    assert sorted(key for key in weeks if key.startswith("2026-10")) == ["2026-10-05 (W41)", "2026-10-12 (W42)"]
     assert world.rows(f"SELECT count(*) FROM ops.report WHERE period_key BETWEEN '{DAYS[0]}' AND '{DAYS[-1]}'") == [
         (28,)
     ]
@@ -235,6 +249,17 @@ def _tasks(world: World, run: dict[str, Any], task_id: str) -> list[dict[str, An
     return [task for task in world.airflow.tasks(run["dag_id"], run["dag_run_id"]) if task["task_id"] == task_id]
 
 
+def test_a_run_that_misses_its_deadline_leaves_a_signal_while_it_goes_on(world: World) -> None:
+    run = world.airflow.trigger("never_in_time")
+    signal = (
+        f"SELECT class FROM ops.signal WHERE kind = 'deadline_missed' AND detail ->> 'run_id' = '{run['dag_run_id']}'"
+    )
+    until(lambda: world.rows(signal), 60)
+    assert world.rows(signal) == [("P1",)]
+    assert world.finished(run) == "success"
+    until(lambda: world.rows("SELECT 1 FROM ops.incident WHERE fingerprint = 'airflow:never_in_time'"), 150)
+
+
 def test_a_failure_becomes_one_incident(world: World) -> None:
     with psycopg.connect(world.escrow_url, autocommit=True) as escrow:
         escrow.execute("ALTER VIEW operations.feedback RENAME TO feedback_gone")
@@ -245,9 +270,9 @@ def test_a_failure_becomes_one_incident(world: World) -> None:
             assert task["try_number"] == 1, "a missing view is not tried again"
         finally:
             escrow.execute("ALTER VIEW operations.feedback_gone RENAME TO feedback")
-    until(lambda: world.rows("SELECT 1 FROM ops.incident"), 150)
-    [(incident, klass, fingerprint)] = world.rows("SELECT incident_id, class, fingerprint FROM ops.incident")
-    assert (klass, fingerprint) == ("P2", "airflow:daily_metrics")
-    assert incident == f"INC-{datetime.now(UTC).year}-001"
-    until(lambda: {kind for (kind,) in world.rows("SELECT kind FROM ops.signal")} == {"task_failed", "dag_failed"}, 90)
-    assert any("operations.feedback" in str(detail) for (detail,) in world.rows("SELECT detail FROM ops.signal"))
+    incident = "SELECT incident_id, class FROM ops.incident WHERE fingerprint = 'airflow:daily_metrics'"
+    until(lambda: world.rows(incident), 150)
+    assert world.rows(incident) == [(f"INC-{datetime.now(UTC).year}-002", "P2")]
+    signals = "SELECT kind, detail FROM ops.signal WHERE fingerprint = 'airflow:daily_metrics'"
+    until(lambda: {kind for kind, _ in world.rows(signals)} == {"task_failed", "dag_failed"}, 90)
+    assert any("operations.feedback" in str(detail) for _, detail in world.rows(signals))

@@ -54,6 +54,12 @@ def test_announcing_days_names_each_as_a_partition() -> None:
     assert added == ["2026-10-01", "2026-10-02"]
 
 
+def test_an_asset_without_a_day_is_not_reported() -> None:
+    task = SimpleNamespace(outlets=[dagkit.DAILY_METRICS, dagkit.WEEKS_TO_ROLL_UP])
+    dagkit.announce({"outlet_events": {}, "task": task}, dagkit.WEEKS_TO_ROLL_UP, set())
+    assert task.outlets == [dagkit.DAILY_METRICS]
+
+
 def test_the_tier_decides_the_class() -> None:
     assert [tier.incident_class for tier in dagkit.Tier] == [IncidentClass.P1, IncidentClass.P2, IncidentClass.P3]
 

@@ -17,7 +17,7 @@ from include.reporting import rollups
 from include.reporting.distinct import REGISTERS
 from include.warehouse import metrics
 from include.warehouse.metrics import SUBJECT_TABLES, TableRows
-from include.window import day_window, month_window, week_window
+from include.window import Grain, day_window, month_window, week_window
 from tests.include.reporting.md5_sketch import by_md5
 
 MONDAY = date(2026, 9, 7)
@@ -287,6 +287,60 @@ def test_runs_at_the_same_time_write_the_period_once(warehouse: psycopg.Connecti
     for thread in threads:
         thread.join()
     assert sorted(written) == [[], [], [], [], [], ["2026-W37"]]
+
+
+def test_the_run_that_completes_a_week_and_no_other_has_it_rolled_up(warehouse: psycopg.Connection[Any]) -> None:
+    days = [MONDAY + timedelta(days=number) for number in range(7)]
+    for number, day in enumerate(days[:6]):
+        write_day(day)
+        assert rollups.due({day}, "UTC", f"run of {number}")[Grain.WEEK] == set()
+    write_day(days[6], missing=True)  # computed, though its sources were gone
+    both = [rollups.due({day}, "UTC", f"run of {day}")[Grain.WEEK] for day in days[5:]]
+    assert both == [{days[5]}, set()]
+    assert rollups.due({days[5]}, "UTC", f"run of {days[5]}")[Grain.WEEK] == {days[5]}  # it was killed and is repeated
+    assert rollups.compute(WEEK, "test") == ["2026-W37"]
+    assert rollups.due({days[5]}, "UTC", f"run of {days[5]}")[Grain.WEEK] == set()  # nothing is left to do
+
+
+def test_a_corrected_day_has_its_week_rolled_up_again(warehouse: psycopg.Connection[Any]) -> None:
+    write_day(MONDAY)
+    assert rollups.compute(WEEK, "by hand") == ["2026-W37"]
+    assert rollups.due({MONDAY}, "UTC", "first")[Grain.WEEK] == set()
+    write_day(MONDAY, 2)
+    assert rollups.due({MONDAY}, "UTC", "second")[Grain.WEEK] == {MONDAY}
+    assert rollups.due({MONDAY}, "UTC", "third")[Grain.WEEK] == set()
+    write_day(MONDAY + timedelta(days=1))  # a further day is no correction: the week waits for its last
+    assert rollups.due({MONDAY + timedelta(days=1)}, "UTC", "fourth")[Grain.WEEK] == set()
+    # The month was never rolled up and is not complete.
+    assert rollups.due({MONDAY}, "UTC", "second")[Grain.MONTH] == set()
+
+
+def test_a_month_is_rolled_up_with_each_of_its_weeks(warehouse: psycopg.Connection[Any]) -> None:
+    days = [MONDAY + timedelta(days=number) for number in range(7)]
+    for day in days[:6]:
+        write_day(day)
+        assert rollups.due({day}, "UTC", "test") == {Grain.WEEK: set(), Grain.MONTH: set()}
+    write_day(days[6])
+    assert rollups.due({days[6]}, "UTC", "test") == {Grain.WEEK: {days[6]}, Grain.MONTH: {days[6]}}
+
+
+def test_the_day_that_just_ended_has_its_period_and_forgotten_ones_rolled_up(
+    warehouse: psycopg.Connection[Any],
+) -> None:
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    write_day(MONDAY)
+    write_day(yesterday)
+    assert rollups.due({MONDAY}, "UTC", "a backfill")[Grain.MONTH] == set()
+    assert rollups.due({MONDAY, yesterday}, "UTC", "the night")[Grain.MONTH] == {yesterday}
+    window = month_window(yesterday, "UTC")
+    assert rollups.compute(window, "the night") == [window.key, "2026-09"]
+
+
+def test_of_several_days_of_a_week_the_newest_is_announced(warehouse: psycopg.Connection[Any]) -> None:
+    days = {MONDAY + timedelta(days=number) for number in range(8)}
+    for day in days:
+        write_day(day)
+    assert rollups.due(days, "UTC", "test")[Grain.WEEK] == {MONDAY + timedelta(days=6)}
 
 
 def test_a_day_is_no_rollup() -> None:

@@ -3,6 +3,7 @@
 import psycopg
 import pytest
 
+from include.warehouse import migrate
 from include.warehouse.__main__ import main
 
 
@@ -16,10 +17,11 @@ def test_migrate_and_downgrade(warehouse: psycopg.Connection, capsys: pytest.Cap
     assert main(["migrate"]) == 0
     assert warehouse.execute("SELECT to_regclass('ops.signal') IS NULL").fetchone() == (False,)
     said = capsys.readouterr()
+    later = sorted(path.stem for path in migrate.VERSIONS.glob("[0-9]*.py") if path.stem >= "0004")
     assert said.out.splitlines() == [
         "The warehouse is at the newest migration.",
         "The warehouse is at 0003.",
-        "Applied: 0004_signals_and_incidents.",
+        f"Applied: {', '.join(later)}.",
     ]
     assert [line.split(";")[0] for line in said.err.splitlines()] == [
         "going back to base drops newer tables and their rows",

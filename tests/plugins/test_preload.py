@@ -1,0 +1,78 @@
+"""What is loaded ahead of the tasks, and when."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from demo.servers import ROOT
+from plugins.preload import MODULES
+
+_PROGRAM = """
+import sys
+from plugins.preload import MODULES, Preloader
+before = set(MODULES) & set(sys.modules)
+Preloader().on_starting()
+print(len(before), len(set(MODULES) & set(sys.modules)))
+print(sorted(name for name in sys.modules if name.split('.')[0] == 'include'))
+"""
+
+
+_COMPONENT = """
+import sys
+from airflow.listeners.listener import get_listener_manager
+get_listener_manager().hook.on_starting(component=None)
+print('duckdb' in sys.modules)
+"""
+
+
+def _run(program: str, executor: str, home: Path) -> list[str]:
+    environment = {
+        "PYTHONPATH": str(ROOT),
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW__CORE__EXECUTOR": executor,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout.splitlines()[-2:]
+
+
+def test_every_module_is_loaded_where_tasks_are_forked(tmp_path: Path) -> None:
+    counts, own = _run(_PROGRAM, "LocalExecutor", tmp_path)
+    before, after = map(int, counts.split())
+    assert before < after == len(MODULES)
+    assert own == "[]", "the collection's own code must be read anew by each task"
+
+
+def test_nothing_is_loaded_where_tasks_run_elsewhere(tmp_path: Path) -> None:
+    before, after = map(int, _run(_PROGRAM, "CeleryExecutor", tmp_path)[0].split())
+    assert before == after
+
+
+def test_airflow_calls_it_when_a_component_starts(tmp_path: Path) -> None:
+    assert _run(_COMPONENT, "LocalExecutor", tmp_path)[-1] == "True"
+
+
+def test_a_module_that_cannot_be_loaded_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from plugins import preload
+
+    asked: list[str] = []
+
+    def broken(name: str) -> None:
+        asked.append(name)
+        raise ImportError(name)
+
+    monkeypatch.setattr(preload, "import_module", broken)
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "LocalExecutor")
+    preload.Preloader().on_starting()
+    assert asked == list(MODULES)
