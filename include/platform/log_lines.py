@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, TextIO
 from zoneinfo import ZoneInfo
 
 from include.warehouse.statements import statements
+from include.window import Window
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -36,7 +38,10 @@ LONGEST_LINE = 1_000_000  # bytes; a longer line is broken
 SAMPLES = 5
 SAMPLE_CHARACTERS = 200
 SUSPECT_CHARACTERS = 300
-"""Broken lines are looked up by this many of their first characters."""
+"""Broken lines are looked up by at most this many of their first characters."""
+
+_USUAL = timedelta(days=9)  # a log is rotated every week at the latest, mostly
+_SAMPLE_BYTES, _MOST_USUAL_REQUESTS = 256 << 10, 1000
 
 _STATEMENTS = statements(__file__)
 _MONTHS = {
@@ -116,6 +121,16 @@ def day_of_slot(kind: Kind, slot: int, zone: ZoneInfo) -> date:
     return instant.date() if kind is Kind.ERROR else instant.astimezone(zone).date()
 
 
+def usual_requests(paths: Iterable[str]) -> list[str]:
+    """Return the requests that stand more than once at the beginnings of some access logs, the most frequent first."""
+    met: Counter[str] = Counter()
+    for path in paths:
+        with Path(path).open("rb") as file:
+            lines = file.read(_SAMPLE_BYTES).decode(errors="replace").split("\n")
+        met.update(pieces[1] for line in lines if len(pieces := line.split('"', 2)) == 3)
+    return [request for request, times in met.most_common(_MOST_USUAL_REQUESTS) if times > 1]
+
+
 # ------------------------------------------------------------------------------------------------ broken lines
 @dataclass
 class Broken:
@@ -137,7 +152,7 @@ def broken_lines(
     """Find the broken lines of an uncompressed log and the day of each, in one pass with constant memory.
 
     A broken line belongs to the day of the nearest readable line before it, or else after it. ``suspects`` holds the
-    first SUSPECT_CHARACTERS of every line that may be broken; None means that any may be. Returns the broken lines
+    ``beginning`` of every line that may be broken; None means that any may be. Returns the broken lines
     by day, and those of a file without any readable line.
     """
     days: dict[date, Broken] = {}
@@ -167,6 +182,11 @@ def _bounded(file: TextIO) -> Iterator[str]:
             pass
 
 
+def beginning(kind: Kind, line: str) -> str:
+    """Return what a broken line is looked up by, as log_lines.sql gives it; of the access log up to its third quote."""
+    return (line if kind is not Kind.ACCESS else '"'.join(line.split('"', 3)[:3]))[:SUSPECT_CHARACTERS]
+
+
 def _is_broken(kind: Kind, line: str, zone: ZoneInfo, suspects: set[str] | None) -> bool:
     if not line.isascii():
         try:
@@ -177,7 +197,7 @@ def _is_broken(kind: Kind, line: str, zone: ZoneInfo, suspects: set[str] | None)
             return True
     elif len(line) > LONGEST_LINE:
         return True
-    if suspects is not None and line[:SUSPECT_CHARACTERS] not in suspects:
+    if suspects is not None and beginning(kind, line) not in suspects:
         return False
     return day_of_line(kind, line, zone) is None
 
@@ -218,16 +238,37 @@ def database(temporary: Path) -> Iterator[DuckDBPyConnection]:
         "preserve_insertion_order": False,
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
+        # The small tables that lines are looked up in stay on the side of a join that is kept in memory.
+        "disabled_optimizers": "join_order,build_side_probe_side",
     }
     with duckdb.connect(config=settings) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
 
 
-def create_view(connection: DuckDBPyConnection, kind: Kind, paths: Iterable[str]) -> None:
-    """Define the view <kind>_line of log_lines.sql over some files; their names are passed as values."""
+def create_view(connection: DuckDBPyConnection, kind: Kind, paths: Iterable[str], window: Window | None = None) -> None:
+    """Define the view <kind>_line of log_lines.sql over some files; their names are passed as values.
+
+    Access lines of about the window are read faster than others; what is read does not depend on it.
+    """
     connection.execute(f"SET VARIABLE {kind}_paths = $paths", {"paths": list(paths)})
+    if kind is Kind.ACCESS:
+        first, last = (window.start - _USUAL, window.end + _USUAL) if window else (None, None)
+        connection.execute(_STATEMENTS["usual_hour"], {"first": first, "last": last})
+        offsets = _offsets(window) if window else {}
+        parameters = {"written": list(offsets), "seconds": list(offsets.values())}
+        connection.execute(_STATEMENTS["usual_second"], parameters)
+        connection.execute(_STATEMENTS["usual_time"])
     connection.execute(_STATEMENTS[kind])
+
+
+def _offsets(window: Window) -> dict[str, int]:
+    """The offsets to UTC that lines of a window probably name, as they are written, in seconds."""
+    moments = (
+        window.start.astimezone(UTC),
+        *(at.astimezone(ZoneInfo(window.timezone)) for at in (window.start, window.end)),
+    )
+    return {f"{at:%z}": int((at.utcoffset() or timedelta()).total_seconds()) for at in moments}
 
 
 def rejected_files(connection: DuckDBPyConnection, kind: Kind) -> set[int]:

@@ -1,44 +1,85 @@
 -- Views over the lines of the platform's logs, for DuckDB. Each reads the files that the variable <kind>_paths lists.
--- Common columns: file (its place in that list, from 1), line, and slot: for a readable line the quarter of an hour it lies in (UTC seconds / 900; for
--- the error log, which carries no offset, local seconds / 900), absent for a broken line. The delimiter is a
--- sequence that no log contains, so a line is one value, whatever its quotes. Years lie from 1970 to 2999.
+-- Common columns: file (its place in that list, from 1) and slot: for a readable line the quarter of an hour it lies in
+-- (UTC seconds / 900; for the error log, which carries no offset, local seconds / 900), absent for a broken line. Years
+-- lie from 1970 to 2999. The delimiter of the application's and the error log is a sequence that no log contains, so a
+-- line is one value, whatever its quotes.
+
+-- statement: usual_hour
+-- What most lines of the access log say is looked up in three small tables: the hours from $first to $last (none when
+-- they are absent) behind a client without a name, the seconds of an hour with the offsets that are likely, and the
+-- response times below ten seconds to the millisecond. All else is read in full, with the same result.
+CREATE OR REPLACE TEMP TABLE usual_hour AS
+SELECT strftime(hour, ' - - [%d/%b/%Y:%H') AS text, CAST(epoch(hour) AS BIGINT) AS begins
+FROM (
+    SELECT unnest(generate_series(
+        date_trunc('hour', CAST($first AS TIMESTAMP)), CAST($last AS TIMESTAMP), INTERVAL 1 HOUR
+    )) AS hour
+);
+
+-- statement: usual_second
+CREATE OR REPLACE TEMP TABLE usual_second AS
+SELECT format(':{:02d}:{:02d} {}] ', second // 60, second % 60, o.written) AS text, second - o.seconds AS after
+FROM range(3600) r(second), (
+    SELECT unnest(CAST($written AS VARCHAR[])) AS written, unnest(CAST($seconds AS INTEGER[])) AS seconds
+) o;
+
+-- statement: usual_time
+CREATE OR REPLACE TEMP TABLE usual_time AS
+SELECT ' ' || (n // 1000) || '.' || right('00' || n % 1000, 3) AS text, n * 1000 AS microseconds FROM range(10000) r(n);
 
 -- statement: access
--- nginx's combined format with the request time in seconds at its end. A readable line has exactly six quotes.
+-- nginx's combined format with the request time in seconds at its end. A readable line has exactly six quotes, so the
+-- reader of CSV cuts it into seven pieces; a missing piece is absent, an eighth or later one is surplus. What the
+-- client says about itself is not even looked at. broken is the beginning of a broken line, up to its third quote.
 CREATE OR REPLACE TEMP VIEW access_line AS
 WITH piece AS (
-    SELECT CAST(list_position(getvariable('access_paths'), filename) AS SMALLINT) AS file, line, string_split(line, '"') AS part
+    SELECT CAST(list_position(getvariable('access_paths'), filename) AS SMALLINT) AS file, head, request, answer, gap, tail, surplus
     FROM read_csv(
-        getvariable('access_paths'), columns = {'line': 'VARCHAR'}, delim = e'\x1f\x1e\x1f\x1e', quote = '',
-        escape = '', comment = '', nullstr = e'\x1f\x1e\x1f', header = false, auto_detect = false, strict_mode = false, filename = true,
+        getvariable('access_paths'), columns = {
+            'head': 'VARCHAR', 'request': 'VARCHAR', 'answer': 'VARCHAR', 'referrer': 'VARCHAR', 'gap': 'VARCHAR',
+            'agent': 'VARCHAR', 'tail': 'VARCHAR', 'surplus': 'VARCHAR'
+        }, delim = '"', null_padding = true, quote = '', escape = '', comment = '', nullstr = e'\x1f\x1e\x1f',
+        header = false, auto_detect = false, strict_mode = false, filename = true, buffer_size = 8000000,
         max_line_size = 1000000, store_rejects = true, rejects_limit = 0, rejects_table = 'access_reject',
         rejects_scan = 'access_reject_scan'
     )
+), looked_up AS (
+    SELECT p.*, begins + after AS usual_instant, t.microseconds AS usual_microseconds
+    FROM piece p
+    LEFT JOIN usual_hour h ON h.text = substr(head, -34, 20)
+    LEFT JOIN usual_second s ON s.text = substr(head, -14, 14)
+    LEFT JOIN usual_time t ON t.text = tail
 ), checked AS (
-    SELECT file, line, part,
-           CASE WHEN len(part) = 7
-                 AND regexp_full_match(part[3], ' [1-5][0-9]{2} ([0-9]{1,18}|-) ')
-                 AND regexp_full_match(part[7], ' [0-9]{1,7}(\.[0-9]{1,6})?')
-                 AND part[5] = ' '
-                 AND regexp_full_match(part[1], '\x00*[^ \x00]+ [^ ]+ .*\[[0-9]{2}/[A-Z][a-z]{2}/(19[7-9][0-9]|2[0-9]{3}):[0-9]{2}:[0-9]{2}:[0-9]{2} [+-][0-9]{4}\] ')
-                THEN substr(part[1], length(part[1]) - 27, 26)
+    SELECT *,
+           CASE WHEN surplus IS NULL AND gap = ' '
+                 AND regexp_full_match(answer, ' [1-5][0-9]{2} ([0-9]{1,18}|-) ')
+                 AND (usual_microseconds IS NOT NULL OR regexp_full_match(tail, ' [0-9]{1,7}(\.[0-9]{1,6})?'))
+                THEN CASE
+                    WHEN usual_instant IS NOT NULL AND length(head) > 34 AND strpos(head, ' ') = length(head) - 33
+                     AND NOT contains(head, chr(0))
+                    THEN 'usual'
+                    WHEN regexp_full_match(head, '\x00*[^ \x00]+ [^ ]+ .*\[[0-9]{2}/[A-Z][a-z]{2}/(19[7-9][0-9]|2[0-9]{3}):[0-9]{2}:[0-9]{2}:[0-9]{2} [+-][0-9]{4}\] ')
+                    THEN substr(head, -28, 26)
+                END
            END AS stamp
-    FROM piece
+    FROM looked_up
 ), timed AS (
-    SELECT file, line, part,
-           CAST(epoch(try_strptime(substr(stamp, 1, 20), '%d/%b/%Y:%H:%M:%S')) AS BIGINT)
+    SELECT *,
+           CASE WHEN stamp = 'usual' THEN usual_instant ELSE
+               CAST(epoch(try_strptime(substr(stamp, 1, 20), '%d/%b/%Y:%H:%M:%S')) AS BIGINT)
                - CASE WHEN substr(stamp, 22, 5) = '+0000' THEN 0
                       ELSE CAST(substr(stamp, 22, 1) || '1' AS INTEGER)
                           * (CAST(substr(stamp, 23, 2) AS INTEGER) * 3600 + CAST(substr(stamp, 25, 2) AS INTEGER) * 60)
-                 END AS instant
+                 END
+           END AS instant
     FROM checked
 )
-SELECT file, line, instant, instant // 900 AS slot,
-       split_part(part[2], ' ', 1) AS method,
-       split_part(split_part(part[2], ' ', 2), '?', 1) AS path,
-       try_cast(substr(part[3], 2, 3) AS SMALLINT) AS status,
-       coalesce(try_cast(substr(part[3], 6) AS BIGINT), 0) AS bytes_sent,
-       try_cast(part[7] AS DECIMAL(13, 6)) AS seconds
+SELECT file, head, request, answer, instant, instant // 900 AS slot,
+       CASE WHEN instant IS NULL THEN substr(concat_ws('"', head, request, answer), 1, 300) END AS broken,
+       CASE WHEN instant IS NOT NULL AND answer >= ' 4' THEN CAST(substr(answer, 2, 3) AS SMALLINT) END AS error_status,
+       CASE WHEN instant IS NULL OR suffix(answer, '- ') THEN 0 ELSE CAST(substr(answer, 6) AS BIGINT) END AS bytes_sent,
+       CASE WHEN usual_microseconds IS NOT NULL THEN usual_microseconds
+            WHEN instant IS NOT NULL THEN CAST(CAST(tail AS DECIMAL(13, 6)) * 1000000 AS BIGINT) END AS microseconds
 FROM timed;
 
 -- statement: application

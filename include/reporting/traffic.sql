@@ -7,6 +7,9 @@ CREATE OR REPLACE TEMP MACRO endpoint_of(path) AS CASE
     WHEN path IS NULL OR path = '' THEN '-'
     -- Most paths hold nothing that looks like an identifier; this test is cheaper than a replacement.
     WHEN NOT regexp_matches(path, '/(?:[0-9]|[0-9a-fA-F]{8})') THEN substr(path, 1, 200)
+    -- Nor does a path with nothing but whole numbers in it need more than this.
+    WHEN regexp_full_match(path, '(?:/(?:[0-9]+|[^/0-9]{0,7}|[^/0-9a-fA-F][^/0-9]*))+')
+        THEN substr(regexp_replace(path, '/[0-9]+', '/{id}', 'g'), 1, 200)
     -- Meanwhile each segment has slashes of its own on both sides, so that neighbours do not compete for one.
     ELSE substr(left(replace(regexp_replace(
         replace(path, '/', '//') || '/',
@@ -14,6 +17,8 @@ CREATE OR REPLACE TEMP MACRO endpoint_of(path) AS CASE
         '/{id}/', 'g'
     ), '//', '/'), -1), 1, 200)
 END;
+CREATE OR REPLACE TEMP MACRO method_in(request) AS split_part(request, ' ', 1);
+CREATE OR REPLACE TEMP MACRO path_in(request) AS split_part(split_part(request, ' ', 2), '?', 1);
 CREATE OR REPLACE TEMP MACRO method_of(method) AS CASE
     WHEN method IN ('GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE') THEN method
     ELSE '(other)'
@@ -26,26 +31,40 @@ CREATE OR REPLACE TEMP MACRO text_of(value) AS regexp_replace(value, '[\x00-\x1f
 CREATE OR REPLACE TEMP TABLE excluded_path AS
 SELECT DISTINCT unnest([path, rtrim(path, '/'), rtrim(path, '/') || '/']) AS path FROM (SELECT unnest($excluded) AS path);
 
+-- statement: usual_request
+-- What is made of the requests that were met often at the beginning of a log; it is looked up for lines with the same.
+CREATE OR REPLACE TEMP TABLE usual_request AS
+SELECT request, method_in(request) AS method, endpoint_of(path_in(request)) AS endpoint,
+       path_in(request) NOT IN (SELECT path FROM excluded_path) AS counts
+FROM (SELECT unnest(CAST($requests AS VARCHAR[])) AS request);
+
 -- statement: access_group
 -- A group is kept narrow, for memory: slot is the hour of the day in lines of the day and a quarter of an hour in
 -- others, absent in broken ones; text is the endpoint of a request, and the beginning of a broken line; lines that do
 -- not count as traffic have no method; status is kept of errors only.
 CREATE OR REPLACE TEMP TABLE access_group AS
-WITH told AS (
-    SELECT file, line, slot, coalesce(instant >= $starts AND instant < $ends, false) AS of_day,
-           (instant - $starts) // 3600 AS hour, of_day AND path NOT IN (SELECT path FROM excluded_path) AS counts,
-           method, path, status, bytes_sent, seconds
-    FROM access_line
+WITH looked_up AS (
+    SELECT l.*, u.method AS usual_method, u.endpoint AS usual_endpoint, u.counts AS usual_counts,
+           coalesce(instant >= $starts AND instant < $ends, false) AS of_day,
+           CASE WHEN of_day AND u.counts IS NULL THEN path_in(l.request) END AS path
+    FROM access_line l LEFT JOIN usual_request u ON u.request = l.request
+), told AS (
+    SELECT *, of_day AND coalesce(usual_counts, path NOT IN (SELECT path FROM excluded_path)) AS counts FROM looked_up
 )
-SELECT file, of_day, CAST(CASE WHEN of_day THEN hour ELSE slot END AS INTEGER) AS slot,
-       CASE WHEN counts THEN method END AS method,
-       CASE WHEN counts THEN endpoint_of(path) WHEN slot IS NULL THEN substr(line, 1, 300) END AS text,
-       CASE WHEN counts AND status >= 400 THEN status END AS status,
+SELECT file, of_day, CAST(CASE WHEN of_day THEN (instant - $starts) // 3600 ELSE slot END AS INTEGER) AS slot,
        CASE WHEN counts THEN
-           CASE WHEN seconds = 0 THEN -32768
-                ELSE CAST(ceil(ln(CAST(seconds AS DOUBLE)) / ln(1.01::DOUBLE / 0.99)) AS SMALLINT) END
+           CASE WHEN usual_method IS NOT NULL THEN usual_method ELSE method_in(request) END
+       END AS method,
+       CASE WHEN counts THEN
+           CASE WHEN usual_endpoint IS NOT NULL THEN usual_endpoint ELSE endpoint_of(path) END
+            ELSE broken
+       END AS text,
+       CASE WHEN counts THEN error_status END AS status,
+       CASE WHEN counts THEN
+           CASE WHEN microseconds = 0 THEN -32768
+                ELSE CAST(ceil(ln(microseconds / 1e6::DOUBLE) / ln(1.01::DOUBLE / 0.99)) AS SMALLINT) END
        END AS bucket,
-       count(*) AS lines, sum(seconds) AS seconds, sum(bytes_sent) AS bytes_sent
+       count(*) AS lines, sum(microseconds) AS microseconds, sum(bytes_sent) AS bytes_sent
 FROM told
 GROUP BY ALL;
 
@@ -110,9 +129,9 @@ SELECT file, text FROM {group} WHERE slot IS NULL AND NOT of_day GROUP BY ALL LI
 -- The endpoints with the most requests; equal ones in the order of their names. Errors' endpoints without requests last.
 CREATE OR REPLACE TEMP TABLE kept_endpoint AS
 SELECT endpoint FROM (
-    SELECT text_of(text) AS endpoint, lines FROM access_group WHERE method IS NOT NULL
-    UNION ALL SELECT endpoint, 0 FROM application_group WHERE kind IS NOT NULL
-    UNION ALL SELECT endpoint, 0 FROM error_group WHERE kind IS NOT NULL
+    SELECT text_of(text) AS endpoint, sum(lines) AS lines FROM access_group WHERE method IS NOT NULL GROUP BY text
+    UNION ALL SELECT DISTINCT endpoint, 0 FROM application_group WHERE kind IS NOT NULL
+    UNION ALL SELECT DISTINCT endpoint, 0 FROM error_group WHERE kind IS NOT NULL
 )
 WHERE endpoint <> '-'
 GROUP BY endpoint
@@ -120,12 +139,17 @@ ORDER BY sum(lines) DESC, endpoint
 LIMIT $largest;
 
 -- statement: requests
-CREATE OR REPLACE TEMP VIEW request_group AS
-SELECT g.slot AS hour, method_of(g.method) AS method,
-       CASE WHEN text_of(g.text) = '-' OR k.endpoint IS NOT NULL THEN text_of(g.text) ELSE '(other)' END AS endpoint,
-       g.status, g.bucket, g.lines, g.seconds, g.bytes_sent
-FROM access_group g LEFT JOIN kept_endpoint k ON k.endpoint = text_of(g.text)
-WHERE g.method IS NOT NULL;
+CREATE OR REPLACE TEMP TABLE request_group AS
+WITH named AS (
+    SELECT t.text, CASE WHEN text_of(t.text) = '-' OR k.endpoint IS NOT NULL THEN text_of(t.text) ELSE '(other)' END AS endpoint
+    FROM (SELECT DISTINCT text FROM access_group WHERE method IS NOT NULL) t
+    LEFT JOIN kept_endpoint k ON k.endpoint = text_of(t.text)
+)
+SELECT g.slot AS hour, method_of(g.method) AS method, n.endpoint, g.status, g.bucket,
+       CAST(sum(g.lines) AS BIGINT) AS lines, sum(g.microseconds) AS microseconds, sum(g.bytes_sent) AS bytes_sent
+FROM access_group g JOIN named n USING (text)
+WHERE g.method IS NOT NULL
+GROUP BY ALL;
 
 -- statement: hours
 SELECT CAST(coalesce(sum(lines) FILTER (method IS NULL), 0) AS BIGINT), list(DISTINCT slot)
@@ -136,7 +160,7 @@ WHERE of_day;
 SELECT hour, method, endpoint, CAST(sum(lines) AS BIGINT),
        CAST(coalesce(sum(lines) FILTER (status >= 500), 0) AS BIGINT),
        CAST(coalesce(sum(lines) FILTER (status < 500), 0) AS BIGINT),
-       sum(seconds), CAST(sum(bytes_sent) AS HUGEINT)
+       CAST(sum(microseconds) AS DECIMAL(30, 0)) * 0.000001, CAST(sum(bytes_sent) AS HUGEINT)
 FROM request_group
 GROUP BY ALL
 ORDER BY ALL;

@@ -26,7 +26,7 @@ _STATEMENTS = statements(str(Path(__file__).with_name("traffic.sql")))
 _MOST_SUSPECTS = 10_000  # with more of them every line is looked at again
 _EMPTY = {
     Kind.ACCESS: "file SMALLINT, of_day BOOLEAN, slot INTEGER, method VARCHAR, text VARCHAR, status SMALLINT,"
-    " bucket SMALLINT, lines BIGINT, seconds DECIMAL(38, 6), bytes_sent HUGEINT",
+    " bucket SMALLINT, lines BIGINT, microseconds HUGEINT, bytes_sent HUGEINT",
     Kind.APPLICATION: "file SMALLINT, of_day BOOLEAN, slot BIGINT, text VARCHAR, kind VARCHAR, endpoint VARCHAR,"
     " lines BIGINT",
 }
@@ -90,7 +90,9 @@ def _read_kind(
     if kind is Kind.ACCESS:
         # "" is no path: a list without values would have no type.
         connection.execute(_STATEMENTS["excluded_paths"], {"excluded": traffic.excluded_paths or [""]})
-    log_lines.create_view(connection, kind, [log.path for log in logs])
+        requests = log_lines.usual_requests([log.path for log in logs])
+        connection.execute(_STATEMENTS["usual_request"], {"requests": requests})
+    log_lines.create_view(connection, kind, [log.path for log in logs], window)
     parameters: dict[str, Any] = {
         Kind.ACCESS: {
             "starts": int(window.start.timestamp()),

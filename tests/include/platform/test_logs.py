@@ -24,7 +24,7 @@ from include.platform.compression import compression_of, open_content
 from include.platform.log_lines import Kind, broken_lines, day_of_line, instants, mask
 from include.platform.logs import LogFile, open_folder
 from include.settings import settings
-from include.window import day_window
+from include.window import Window, day_window
 
 ZONE = ZoneInfo("UTC")
 DAY = date(2026, 10, 3)
@@ -238,12 +238,14 @@ def test_renamed_file_goes_on_being_read_and_a_replaced_one_is_noticed(folder: P
 
 
 # ---------------------------------------------------------------------------------------------------------- lines
-def by_duckdb(kind: Kind, text: str, folder: Path) -> list[tuple[str, int | None]]:
+def by_duckdb(kind: Kind, text: str, folder: Path, window: Window | None = None) -> list[tuple[str, int | None]]:
+    """The lines and their slots; of the access log only the beginnings of lines that broken ones are looked up by."""
     path = folder / "lines.log"
     path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
+    line = "substr(concat_ws('\"', head, request, answer), 1, 300)" if kind is Kind.ACCESS else "line"
     with log_lines.database(folder) as connection:
-        log_lines.create_view(connection, kind, [str(path)])
-        found = connection.execute(f"SELECT line, slot FROM {kind}_line").fetchall()
+        log_lines.create_view(connection, kind, [str(path)], window)
+        found = connection.execute(f"SELECT {line}, slot FROM {kind}_line").fetchall()
     return sorted(found, key=str)
 
 
@@ -269,12 +271,55 @@ def test_both_readers_agree_on_every_access_line(lines: list[list[tuple[int, int
         for place, length, piece in edits:
             text = text[:place] + piece + text[place + length :]
         texts.add(text)
-    with TemporaryDirectory() as folder:
-        found = dict(by_duckdb(Kind.ACCESS, "\n".join([*texts, ""]), Path(folder)))
-    assert set(found) == texts - {""}
-    for text, slot in found.items():
-        expected = None if slot is None else log_lines.day_of_slot(Kind.ACCESS, slot, ZONE)
-        assert day_of_line(Kind.ACCESS, text, ZONE) == expected, text
+    texts.discard("")
+    verdicts = sorted(
+        (log_lines.beginning(Kind.ACCESS, text), str(day_of_line(Kind.ACCESS, text, ZONE))) for text in texts
+    )
+    for window in (None, WINDOW):  # read in full, and looked up where a line says what is usual
+        with TemporaryDirectory() as folder:
+            found = by_duckdb(Kind.ACCESS, "\n".join([*texts, ""]), Path(folder), window)
+        days = [
+            (text, None if slot is None else log_lines.day_of_slot(Kind.ACCESS, slot, ZONE)) for text, slot in found
+        ]
+        assert sorted((text, str(day)) for text, day in days) == verdicts
+
+
+def test_usual_lines_are_read_the_same_way_as_others(tmp_path: Path) -> None:
+    """What is looked up gives the figures that the full rules give, and those worked out by hand."""
+    stamps = [
+        "03/Oct/2026:12:00:00 +0000", "25/Oct/2026:01:59:59 +0200", "25/Oct/2026:02:00:00 +0100",
+        "25/Oct/2026:23:59:59 +0545", "01/Jan/2020:00:00:00 +0000", "25/Oct/2026:24:00:00 +0000",
+    ]  # fmt: skip
+    heads = [
+        "1.2.3.4 - - [{}] ", "1.2.3.4 - ann [{}] ", "- - - [{}] ", " - - [{}] ", "\x00\x00h - - [{}] ",
+        "h\x00 - - [{}] ", "h i j - - [{}] ", "h - - [ - - [{}] ", "é - - [{}] ",
+    ]  # fmt: skip
+    tails = [" 0.120", " 9.999", " 10.000", " 0.1204", " 7", " 0.000", " 00.120", " .5"]
+    answers = [" 200 0 ", " 404 123456789012345678 ", " 502 - "]
+    lines = sorted({
+        f'{head.format(stamp)}"GET / HTTP/1.1"{answer}"-" "x"{tail}'
+        for head in heads for stamp in stamps for tail in tails for answer in answers
+    })  # fmt: skip
+    path = tmp_path / "lines.log"
+    path.write_text("\n".join(lines) + "\n")
+    found = []
+    for window in (None, day_window(date(2026, 10, 25), "Europe/Berlin")):
+        with log_lines.database(tmp_path) as connection:
+            log_lines.create_view(connection, Kind.ACCESS, [str(path)], window)
+            columns = "head, answer, instant, slot, error_status, bytes_sent, microseconds"
+            found.append(connection.execute(f"SELECT {columns} FROM access_line ORDER BY ALL").fetchall())
+    assert found[0] == found[1]
+    assert len(found[0]) == len(lines)
+    readable = [row for row in found[0] if row[2] is not None]
+    assert len(readable) == 7 * 5 * 7 * 3, "of the heads, stamps, tails and answers"
+    one = [
+        row for row in readable if row[0].startswith("1.2.3.4 - - [25/Oct/2026:01:59:59") and row[1].startswith(" 404")
+    ]
+    instant = int(datetime(2026, 10, 24, 23, 59, 59, tzinfo=UTC).timestamp())
+    assert [row[2:] for row in one] == [
+        (instant, instant // 900, 404, 123456789012345678, microseconds)
+        for microseconds in (0, 120_000, 120_000, 120_400, 7_000_000, 9_999_000, 10_000_000)
+    ]
 
 
 def test_both_readers_agree_on_application_and_error_lines(tmp_path: Path) -> None:
