@@ -10,7 +10,17 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import access_logs, dag_import, daily_metrics, task_overhead
+from benchmarks import (
+    access_logs,
+    cache_analysis,
+    dag_import,
+    daily_metrics,
+    log_rotation,
+    prune,
+    restore_drill,
+    task_overhead,
+    vacuum,
+)
 from benchmarks.figures import HEADING, ROOT, Figure, not_measured
 
 FIGURES: dict[str, Callable[[], list[Figure]]] = {
@@ -18,6 +28,11 @@ FIGURES: dict[str, Callable[[], list[Figure]]] = {
     "daily_metrics": daily_metrics.measure,
     "dag_import": dag_import.measure,
     "task_overhead": task_overhead.measure,
+    "prune": prune.measure,
+    "vacuum": vacuum.measure,
+    "restore_drill": restore_drill.measure,
+    "log_rotation": log_rotation.measure,
+    "cache_analysis": cache_analysis.measure,
 }
 """The figures by name, in the order in which they are measured."""
 

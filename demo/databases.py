@@ -20,6 +20,9 @@ ROLES = {
 }
 """Every login role and what it is for. None of them is a superuser."""
 
+EXTENSIONS = ("pg_stat_statements", "pgstattuple")
+"""What the weekly review reads in the platform's database; only a superuser may create them."""
+
 
 class Databases:
     """Roles and databases of one cluster. Passwords are random, made once and kept beside the cluster."""
@@ -73,6 +76,18 @@ class Databases:
                     connection.execute(
                         sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(name), sql.Identifier(role))
                     )
+        if owner == "escrow_owner" and not template:
+            self._create_extensions(name)
+
+    def _create_extensions(self, name: str) -> None:
+        import psycopg
+        from psycopg import sql
+
+        with psycopg.connect(self.postgres.url(name)) as connection:
+            connection.execute("CREATE SCHEMA extensions")
+            connection.execute("GRANT USAGE ON SCHEMA extensions TO PUBLIC")
+            for extension in EXTENSIONS:
+                connection.execute(sql.SQL("CREATE EXTENSION {} SCHEMA extensions").format(sql.Identifier(extension)))
 
     def drop(self, name: str) -> None:
         """Drop a database, whoever is connected to it."""

@@ -69,9 +69,8 @@ class Servers:
                             ("reports", "reports")):  # fmt: skip
             path = self.folder / place
             path.mkdir(parents=True, exist_ok=True)
-            self._connect(
-                {f"AIRFLOW_CONN_{name.upper()}": json.dumps({"conn_type": "fs", "extra": {"path": str(path)}})}
-            )
+            extra = {"path": str(path)} | ({"pid_file": str(self.pid_file)} if name == "platform_logs" else {})
+            self._connect({f"AIRFLOW_CONN_{name.upper()}": json.dumps({"conn_type": "fs", "extra": extra})})
         return started
 
     def _connect(self, connections: dict[str, str]) -> None:
@@ -80,6 +79,11 @@ class Servers:
             if not os.environ.get(variable):
                 os.environ[variable] = value
             self.connections[variable] = os.environ[variable]
+
+    @property
+    def pid_file(self) -> Path:
+        """File with the process id of the web application, which opens its logs anew at SIGUSR1."""
+        return self.folder / "web.pid"
 
     @property
     def logs(self) -> Path:
@@ -135,6 +139,7 @@ class Servers:
             "escrow web application", [sys.executable, "-m", "demo.platform.web", "--port", str(port)],
             log=log, environment=environment, folder=ROOT,
         )  # fmt: skip
+        self.pid_file.write_text(f"{self.web.popen.pid}\n")
         self.processes.wait_until(
             self.web, lambda: httpx.get(f"{url}/health", timeout=2).status_code == 200, seconds=30
         )

@@ -19,4 +19,5 @@ airflow pools import config/pools.json
 user admin "${AIRFLOW_ADMIN_PASSWORD:?set AIRFLOW_ADMIN_PASSWORD}" Admin
 user operator "${AIRFLOW_OPERATOR_PASSWORD:?set AIRFLOW_OPERATOR_PASSWORD}" Op
 user viewer "${AIRFLOW_VIEWER_PASSWORD:?set AIRFLOW_VIEWER_PASSWORD}" Viewer
+user maintenance "${AIRFLOW_MAINTENANCE_PASSWORD:?set AIRFLOW_MAINTENANCE_PASSWORD}" Viewer
 say "done"

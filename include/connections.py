@@ -35,6 +35,8 @@ CONNECTIONS = {
     "warehouse": "the operations warehouse, as the role that writes it",
     "warehouse_reader": "the operations warehouse, as the role that reads it",
     "warehouse_owner": "the operations warehouse, as the role that migrates it",
+    "airflow_db": "Airflow's metadata database, as its owner, for its clean-up; optional",
+    "airflow_api": "Airflow's own address, with the login of a user who may read DAGs; optional",
 }
 """Every connection of the collection and what it is; docs and the set-up are checked against it."""
 
@@ -64,6 +66,22 @@ def details(connection_id: str) -> ConnectionDetails:
     if "airflow" in sys.modules:
         return _from_airflow(connection_id)
     raise _missing(connection_id)
+
+
+def is_defined(connection_id: str) -> bool:
+    """Whether a connection exists; what needs an optional one says so where it is not."""
+    if os.environ.get(f"AIRFLOW_CONN_{connection_id.upper()}"):
+        return True
+    if "airflow" not in sys.modules:
+        return False
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        Connection.get(connection_id)
+    except AirflowNotFoundException:
+        return False
+    return True
 
 
 def _missing(connection_id: str) -> ConfigurationError:

@@ -31,6 +31,7 @@ from airflow.sdk import (  # type: ignore[attr-defined]
     StartOfWeekMapper,
     SyncCallback,
     WeekWindow,
+    task,
 )
 
 from include.outcome import IncidentClass
@@ -54,6 +55,9 @@ MONTHS_TO_ROLL_UP = Asset("months_to_roll_up")
 
 PLATFORM_DB_POOL = "platform_db"
 """Bounds how many tasks query the platform's database at once; its slots stand in config/pools.json."""
+
+SCRATCH_POOL = "scratch_servers"
+"""Bounds how many tasks restore a backup to a scratch server at once: each takes the space of a database."""
 
 
 class Chapter(StrEnum):
@@ -219,6 +223,14 @@ def window_of(context: Any, grain: Grain = Grain.DAY) -> Window:
         return _window_of_key(grain, key, zone)
     day = parse_day(given) if given else last_finished_day(context["dag_run"].run_after, zone)
     return {Grain.DAY: day_window, Grain.WEEK: week_window, Grain.MONTH: month_window}[grain](day, zone)
+
+
+@task
+def migrate_warehouse() -> list[str]:
+    """Bring the warehouse to the newest schema; does nothing when it is there already."""
+    from include.warehouse import migrate
+
+    return migrate.upgrade()
 
 
 def announce(context: Any, asset: Asset, days: set[date]) -> None:

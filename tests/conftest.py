@@ -23,6 +23,7 @@ import pytest
 from demo.databases import Databases
 from demo.processes import Processes
 from demo.servers import Chain, Postgres, Redis
+from tests.old_postgres import running_old_databases
 
 _SERVERS = "TESTS_SERVERS"
 
@@ -76,6 +77,21 @@ def databases(servers: dict[str, int | str]) -> Databases:
     postgres = Postgres(Processes(folder / "unused.json"), folder / "postgres")
     postgres.port = int(servers["postgres"])
     return Databases(postgres, folder)
+
+
+@pytest.fixture(scope="session")
+def old_databases() -> Iterator[Databases]:
+    """A cluster of PostgreSQL 15 with the same roles; skips where Debian's package is not installed."""
+    with running_old_databases() as found:
+        yield found
+
+
+@pytest.fixture(params=["postgresql18", "postgresql15"])
+def any_databases(request: pytest.FixtureRequest) -> Databases:
+    """The run's cluster and then the old one: the test runs on both."""
+    name = "databases" if request.param == "postgresql18" else "old_databases"
+    found: Databases = request.getfixturevalue(name)
+    return found
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ PASSWORDS = {
         "AIRFLOW_ADMIN_PASSWORD",
         "AIRFLOW_OPERATOR_PASSWORD",
         "AIRFLOW_VIEWER_PASSWORD",
+        "AIRFLOW_MAINTENANCE_PASSWORD",
     )
 }
 
@@ -115,7 +116,7 @@ def test_init_migrates_makes_users_with_their_roles_and_pools(cluster: Postgres,
             "SELECT u.username, r.name FROM ab_user u JOIN ab_user_role ur ON ur.user_id = u.id"
             " JOIN ab_role r ON r.id = ur.role_id ORDER BY 1"
         ).fetchall()
-        assert users == [("admin", "Admin"), ("operator", "Op"), ("viewer", "Viewer")]
+        assert users == [("admin", "Admin"), ("maintenance", "Viewer"), ("operator", "Op"), ("viewer", "Viewer")]
         assert connection.execute("SELECT slots FROM slot_pool WHERE pool = 'platform_db'").fetchone() == (4,)
     with _as(cluster, "warehouse_writer", "warehouse") as connection:
         assert connection.execute("SELECT count(*) FROM ops.signal").fetchone() == (0,)

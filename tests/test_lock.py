@@ -6,6 +6,8 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -94,13 +96,19 @@ def _imports(file: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] not in OURS | sys.stdlib_module_names | {"__future__"}}
 
 
+@lru_cache(maxsize=1)
+def _installed() -> Mapping[str, list[str]]:
+    """The packages that each module may come from; finding them reads the files of every package."""
+    return packages_distributions()
+
+
 def _distributions(module: str) -> set[str]:
     """Packages that a module may come from; Airflow's parts count as Airflow, its providers by their names."""
     if provider := re.match(r"airflow\.providers\.(\w+)", module):
         return {f"apache-airflow-providers-{provider[1]}"}
     if module.split(".")[0] == "airflow":
         return {"apache-airflow"}
-    return {canonicalize_name(name) for name in packages_distributions().get(module.split(".")[0], [])}
+    return {canonicalize_name(name) for name in _installed().get(module.split(".")[0], [])}
 
 
 @pytest.mark.parametrize("file", FOLDERS)

@@ -1,13 +1,15 @@
 """# Daily maintenance
 
 **Purpose**: the guide's daily tasks: vacuum and analyze the tables that need it, archive and prune old audit logs,
-rotate logs, look after the cache. Every act is planned, applied and proven by measurements before and after.
+rotate logs, look after the cache and Airflow itself. Every act is planned, applied and proven by measurements.
 **Schedule**: every night (`schedules.daily_maintenance`).
-**Reads**: statistics of the platform's database, its logs, its Redis.
-**Writes**: `ops.maintenance_action` with plan and proof, `ops.archive`; Parquet files in the connection `archive`.
+**Reads**: statistics of the platform's database, its logs, its Redis; Airflow's own database, logs and API.
+**Writes**: `ops.maintenance_action` with plan and proof, `ops.finding`, `ops.archive`; Parquet files in the connection
+`archive`.
 Deletes rows only after their archive was read back and found equal, and log files only once their days are in the
 warehouse.
-**Parameters**: `dry_run` stops every act after its plan.
+**Parameters**: `dry_run` stops every act after its plan. `window_minutes` (1 to 720) from the run's start no vacuum is
+begun or left in work any more: what is left is first in the next run. A table near wraparound does not wait.
 **On failure**: incident P2; the failed action's row says why and what was left untouched. Clear the task to try again.
 **Safe to re-run**: yes; a repeated task continues its own actions.
 """
@@ -17,7 +19,8 @@ from typing import Any
 
 from airflow.sdk import Param, get_current_context, task
 
-from include.dagkit import PLATFORM_DB_POOL, Chapter, Tier, every, operations_dag
+from include.dagkit import PLATFORM_DB_POOL, Chapter, Tier, airflow_log_folder, every, migrate_warehouse, operations_dag
+from include.outcome import MaintenanceFailed
 from include.settings import settings
 
 with operations_dag(
@@ -27,33 +30,51 @@ with operations_dag(
     tier=Tier.IMPORTANT,
     schedule=every("daily_maintenance"),
     params={
-        "dry_run": Param(False, type="boolean", description="Plan every act and record the plan, but change nothing.")
+        "dry_run": Param(False, type="boolean", description="Plan every act and record the plan, but change nothing."),
+        "window_minutes": Param(
+            settings().maintenance.vacuum.window_minutes,
+            type="integer",
+            minimum=1,
+            maximum=720,
+            description="Tables that would not be vacuumed this long after the run's start wait for the next run.",
+        ),
     },
     task_timeout=timedelta(hours=1),
     run_deadline=timedelta(hours=4),
 ):
 
-    @task
-    def migrate_warehouse() -> list[str]:
-        """Bring the warehouse to the newest schema; does nothing when it is there already."""
-        from include.warehouse import migrate
-
-        return migrate.upgrade()
-
-    @task(pool=PLATFORM_DB_POOL)
+    @task(pool=PLATFORM_DB_POOL, trigger_rule="all_done")
     def find_tables(**context: Any) -> list[dict[str, Any]]:
-        """Find the tables that need VACUUM or ANALYZE."""
-        from include.maintenance import tables
+        """Rate the tables, and list those that need VACUUM or ANALYZE, the worst first."""
+        from include.maintenance import vacuum_plan
 
-        return tables.plan_tables(context["run_id"], context["params"]["dry_run"])
+        ends_at = vacuum_plan.window_end(context["dag_run"].start_date, context["params"]["window_minutes"])
+        return vacuum_plan.plan_tables(context["run_id"], context["params"]["dry_run"], ends_at)
 
-    @task(pool=PLATFORM_DB_POOL, max_active_tis_per_dagrun=2, map_index_template="{{ table_name }}")
+    @task(
+        pool=PLATFORM_DB_POOL,
+        max_active_tis_per_dagrun=settings().maintenance.vacuum.tables_at_once,
+        map_index_template="{{ table_name }}",
+        execution_timeout=timedelta(hours=12),
+    )
     def maintain_table(table: dict[str, Any], **context: Any) -> dict[str, Any]:
         """VACUUM or ANALYZE one table and prove it."""
-        from include.maintenance import tables
+        from include.maintenance import vacuum
 
         get_current_context()["table_name"] = table["table"]  # type: ignore[typeddict-unknown-key]
-        return tables.maintain(table, context["run_id"], context["params"]["dry_run"])
+        return vacuum.maintain(table, context["run_id"], context["params"]["dry_run"])
+
+    @task(pool=PLATFORM_DB_POOL)
+    def finish_tables(**context: Any) -> dict[str, Any]:
+        """Bring the database's own age up to date once, and record what became of the whole plan."""
+        from include.maintenance import vacuum
+
+        return vacuum.finish(context["run_id"], context["params"]["dry_run"])
+
+    @task(trigger_rule="one_failed", retries=0)
+    def prune_failed() -> None:
+        """Fail the run when pruning has: the vacuum that follows it does not wait for that to be mended."""
+        raise MaintenanceFailed("a table could not be pruned; the failed task prune_table says which and why")
 
     @task(pool=PLATFORM_DB_POOL, max_active_tis_per_dagrun=1, map_index_template="{{ table_name }}")
     def prune_table(table: str, **context: Any) -> dict[str, Any]:
@@ -73,12 +94,21 @@ with operations_dag(
 
     @task
     def look_after_cache(**context: Any) -> dict[str, Any]:
-        """Sweep expired keys and record the cache's statistics."""
+        """Sweep expired keys, look at all others, record statistics and findings."""
         from include.maintenance import cache
 
         return cache.statistics(context["run_id"], context["params"]["dry_run"])
 
+    @task(map_index_template="{{ part_name }}")
+    def look_after_airflow(part: str, **context: Any) -> dict[str, Any]:
+        """Remove old rows and old logs of Airflow itself; look whether its DAGs run."""
+        from include.maintenance import airflow_upkeep
+
+        get_current_context()["part_name"] = part  # type: ignore[typeddict-unknown-key]
+        return airflow_upkeep.look_after(part, context["run_id"], context["params"]["dry_run"], airflow_log_folder())
+
     pruned = prune_table.expand(table=[rule.table for rule in settings().maintenance.prune])
-    migrate_warehouse() >> [pruned, rotate_logs(), look_after_cache()]
-    pruned >> (found := find_tables())
-    maintain_table.expand(table=found)
+    airflow_parts = look_after_airflow.expand(part=["database", "logs", "dags"])
+    migrate_warehouse() >> [pruned, rotate_logs(), look_after_cache(), airflow_parts]
+    pruned >> [found := find_tables(), prune_failed()]
+    maintain_table.expand(table=found) >> finish_tables().as_teardown()

@@ -22,17 +22,17 @@ class LogFile:
         self.path = path
         self._lock = threading.Lock()
         self._descriptor = -1
-        self._reopen = threading.Event()
 
     def reopen(self) -> None:
-        """Open the file anew before the next line. Safe to call from a signal handler."""
-        self._reopen.set()
+        """Open the file anew; one that nothing was written to yet stays as it is."""
+        with self._lock:
+            if self._descriptor >= 0:
+                self._open()
 
     def write(self, line: str) -> None:
         """Append one line (with its end) in one piece."""
         with self._lock:
-            if self._reopen.is_set() or not self._in_place():
-                self._reopen.clear()
+            if not self._in_place():
                 self._open()
             os.write(self._descriptor, line.encode("utf-8", "backslashreplace"))
 
@@ -66,7 +66,10 @@ class Logs:
         self._connections = count(1)
 
     def reopen(self) -> None:
-        """Open all three anew, after a rotation."""
+        """Open all three anew, after a rotation. Safe to call from a signal handler: another thread does it."""
+        threading.Thread(target=self._reopen_all, name="reopen logs", daemon=True).start()
+
+    def _reopen_all(self) -> None:
         for file in (self.access_file, self.application_file, self.error_file):
             file.reopen()
 

@@ -233,7 +233,8 @@ def main() -> None:
         os.environ.get("ESCROW_REDIS_URL"), lambda text: logs.application("WARNING", "escrow.cache", text, "-")
     )
     api = Api(Pool(os.environ["ESCROW_DATABASE_URL"]), cache, os.environ.get("ESCROW_CHAIN_URL") or None)
-    signal.signal(signal.SIGHUP, lambda *_: logs.reopen())
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, lambda *_: logs.reopen())
     try:
         uvicorn.run(create_app(api, logs), host="127.0.0.1", port=port, log_level="warning", access_log=False)
     finally:

@@ -1,35 +1,45 @@
-"""Parquet files of rows that leave a table: written, put into the archive folder, read back.
+"""Parquet files of rows that leave a table: written, compared with the source rows, read back; and their manifests.
 
-Every value travels as the text that PostgreSQL writes for it. A column is kept in a native Parquet type when each of
-its values in the file gives the very same text again, and as text otherwise; the source types stand in the file.
+A row travels as one line of text, exactly as the server wrote it: each column as the text that PostgreSQL gives for it
+(``::text``), joined by the control character 1F; null is 1D; a 10, 1D, 1E or 1F within a text becomes 10 and a digit.
+No two different rows give the same line. Lines are joined by 1E.
 
-Rows are compared by hashes. A row's hash is SHA-256 over its columns in order, each as ``<bytes>:<text>,`` or ``-,``
-for null, so that no two different rows give the same input. PostgreSQL computes it for the source rows and DuckDB,
-independently, for the file. The content hash is SHA-256 over the sorted row hashes.
+In the file a column has a native Parquet type when each of its values gives the very same text again, and is text
+otherwise; the source types stand in the file. After writing, the file is read again and every row's line is put
+together from it anew and compared with the server's.
+
+The content hash does not depend on the order of the rows: the MD5 sums of all lines are added up, as two little-endian
+numbers of 64 bits each, modulo 2^64. It finds damage and mistakes; the SHA-256 of the file and of its manifest, each of
+which names the manifest before it, find changes that somebody made on purpose.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include import connections
 from include.outcome import ConfigurationError, MaintenanceFailed
+from include.platform import folders
 from include.platform.database import Column
+from include.platform.folders import Folder
 
 if TYPE_CHECKING:
     import duckdb
-    import fsspec
 
 CONNECTION = "archive"
+ROW, FIELD, NULL, ESCAPE = "\x1e", "\x1f", "\x1d", "\x10"
+ESCAPED = ((ESCAPE, ESCAPE + "0"), (NULL, ESCAPE + "1"), (ROW, ESCAPE + "2"), (FIELD, ESCAPE + "3"))
+"""Characters that stand for something in a line, and what they become within a text, in the order of replacing."""
+
+FORMAT = 2
 _METADATA_KEY = "gold_escrow_archive"
+_HALF = 1 << 64
+_COMPRESSION_LEVEL = 1  # of zstd: a higher one saves little on rows like these and takes much longer
 _NATIVE = {
     "smallint": "SMALLINT",
     "integer": "INTEGER",
@@ -47,54 +57,125 @@ class ArchiveDamaged(MaintenanceFailed):
 
 
 @dataclass(frozen=True)
-class Content:
-    """What a file holds: its rows as texts, in the order of ``columns``."""
+class Written:
+    """A file that was compared with the source rows; ``native`` tells the columns' Parquet types."""
 
+    row_count: int
+    content_hash: str
+    file_sha256: str
+    columns: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file holds, with the hash of its rows as they were read."""
+
+    path: Path
     columns: list[Column]
     metadata: dict[str, Any]
-    rows: list[tuple[str | None, ...]]
+    row_count: int
     content_hash: str
 
-    def values(self, column: str) -> list[str | None]:
-        """The values of one column."""
-        position = [found.name for found in self.columns].index(column)
-        return [row[position] for row in self.rows]
 
+# ----------------------------------------------------------------------------------------------------- writing
+def write(path: Path, columns: list[Column], blobs: Sequence[str], *, escaped: bool, about: dict[str, Any]) -> Written:
+    """Write rows to a local Parquet file compressed with zstd, and compare it with them, read again.
 
-def content_hash(row_hashes: Iterable[str]) -> str:
-    """Return the hash of a set of rows, whatever their order."""
-    return hashlib.sha256("".join(sorted(row_hashes)).encode()).hexdigest()
-
-
-def write(path: Path, columns: list[Column], rows: list[tuple[str | None, ...]], about: dict[str, Any]) -> str:
-    """Write rows to a local Parquet file compressed with zstd; return the file's SHA-256.
-
-    ``about`` is kept in the file beside the columns and their types.
+    ``blobs`` are the rows' lines, as many in each as there are; ``escaped`` tells whether a text in them contains one
+    of the characters that stand for something. ``about`` is kept in the file beside the columns and their types.
+    Raises ArchiveDamaged when the file is not equal to the rows.
     """
+    stored = [_native_type(column) for column in columns]
+    with _source(blobs) as connection:
+        different, row_count, content_hash = -1, 0, ""
+        for _ in range(2):
+            described = [asdict(column) | {"stored": kind} for column, kind in zip(columns, stored, strict=True)]
+            metadata = about | {"format": FORMAT, "escaped": escaped, "columns": described}
+            values = ", ".join(
+                f"{_try(_parsed(n + 1, escaped), kind)} AS {_quoted(column.name)}"
+                for n, (column, kind) in enumerate(zip(columns, stored, strict=True))
+            )
+            select = f"SELECT {values} FROM (SELECT string_split(line, chr(31)) AS f FROM source)"  # noqa: S608
+            _write(connection, select, path, metadata)
+            different, row_count, content_hash = _compare(connection, path, described, escaped)
+            if not different:
+                return Written(row_count, content_hash, folders.file_sha256(path), described)
+            stored = _exact_types(connection, stored, escaped)
+    raise ArchiveDamaged(f"{different} rows of {path.name} differ from the source rows after they were written")
+
+
+def write_without(source: Content, path: Path, columns: Sequence[str], excluded: Sequence[Sequence[str]]) -> Written:
+    """Write a local archive file again, leaving out the rows whose ``columns`` (as texts) are among ``excluded``."""
     import numpy
 
+    names = {column.name: column for column in source.columns}
+    positions = {column.name: n for n, column in enumerate(source.columns)}
+    left_out = {f"k{n}": numpy.array([row[n] for row in excluded], dtype=object) for n in range(len(columns))}
+    same = " AND ".join(
+        f"CAST(a.{_quoted(names[name].name)} AS VARCHAR) = CAST(k{n} AS VARCHAR)" for n, name in enumerate(columns)
+    )
+    assert positions.keys() >= set(columns)
     with _duckdb() as connection:
-        # DuckDB scans a dictionary of arrays, one per column.
-        texts = {f"c{n}": numpy.array([row[n] for row in rows], dtype=object) for n in range(len(columns))}
-        connection.register("texts", texts)
-        selected = ", ".join(f"CAST(c{n} AS VARCHAR) AS {_quoted(column.name)}" for n, column in enumerate(columns))
-        connection.execute(f"CREATE TABLE source AS SELECT {selected} FROM texts")  # noqa: S608 - quoted names
-        stored = [_stored_type(connection, column) for column in columns]
-        described = [asdict(column) | {"stored": kind} for column, kind in zip(columns, stored, strict=True)]
-        metadata = json.dumps(about | {"columns": described}, ensure_ascii=False)
-        selected = ", ".join(
-            f"CAST({_quoted(column.name)} AS {kind}) AS {_quoted(column.name)}"
-            for column, kind in zip(columns, stored, strict=True)
-        )
+        connection.register("excluded", left_out)
+        select = f"SELECT * FROM read_parquet({_literal(str(source.path))}) AS a ANTI JOIN excluded ON {same}"  # noqa: S608
+        _write(connection, select, path, source.metadata)
+    content = read(path)
+    return Written(content.row_count, content.content_hash, folders.file_sha256(path), source.metadata["columns"])
+
+
+def _write(connection: duckdb.DuckDBPyConnection, select: str, path: Path, metadata: dict[str, Any]) -> None:
+    import duckdb
+
+    said = json.dumps(metadata, ensure_ascii=False)
+    try:
         connection.execute(
-            f"COPY (SELECT {selected} FROM source) TO {_literal(str(path))} "  # noqa: S608 - quoted names
-            f"(FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{_METADATA_KEY}: {_literal(metadata)}}})"
+            f"COPY ({select}) TO {_literal(str(path))} (FORMAT parquet, COMPRESSION zstd, "
+            f"COMPRESSION_LEVEL {_COMPRESSION_LEVEL}, KV_METADATA {{{_METADATA_KEY}: {_literal(said)}}})"
         )
-    return file_sha256(path)
+    except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as error:
+        raise MaintenanceFailed(
+            f"an archive file could not be written to {path.parent} ({_why(error)}); no row was deleted without its "
+            "archive; make room there or set TMPDIR to a larger folder"
+        ) from None
 
 
+def _why(error: Exception) -> str:
+    found = re.search(r"No space left on device|File too large|Disk quota exceeded|Permission denied", str(error))
+    return found[0] if found else type(error).__name__
+
+
+def _compare(
+    connection: duckdb.DuckDBPyConnection, path: Path, described: list[dict[str, Any]], escaped: bool
+) -> tuple[int, int, str]:
+    """Read a file again; return how many rows differ from the source's, the number of rows, and their hash."""
+    row = connection.execute(
+        f"SELECT count(*) FILTER (line IS DISTINCT FROM again), {_HASH_SUMS} FROM "  # noqa: S608 - quoted names
+        "(SELECT line, again, md5_number(again)::UHUGEINT AS m FROM source POSITIONAL JOIN "
+        f"(SELECT {_line(described, escaped)} AS again FROM read_parquet({_literal(str(path))})) AS file)"
+    ).fetchone()
+    assert row is not None
+    return row[0], row[1], _hash_text(row[2], row[3])
+
+
+def _exact_types(connection: duckdb.DuckDBPyConnection, stored: list[str], escaped: bool) -> list[str]:
+    """Text for those columns that have a value whose native type gives another text."""
+    checks = ", ".join(
+        "true"
+        if kind == "VARCHAR"
+        else f"coalesce(bool_and(CAST({_try(_parsed(n + 1, escaped), kind)} AS VARCHAR)"
+        f" IS NOT DISTINCT FROM {_parsed(n + 1, escaped)}), true)"
+        for n, kind in enumerate(stored)
+    )
+    row = connection.execute(
+        f"SELECT {checks} FROM (SELECT string_split(line, chr(31)) AS f FROM source)"  # noqa: S608
+    ).fetchone()
+    assert row is not None
+    return [kind if exact else "VARCHAR" for kind, exact in zip(stored, row, strict=True)]
+
+
+# ----------------------------------------------------------------------------------------------------- reading
 def read(path: Path) -> Content:
-    """Read a local Parquet file back, with the hash of its rows. Raises ArchiveDamaged."""
+    """Read a local Parquet file, with the hash of its rows. Raises ArchiveDamaged."""
     import duckdb
 
     try:
@@ -102,76 +183,58 @@ def read(path: Path) -> Content:
             found = connection.execute(
                 "SELECT decode(value) FROM parquet_kv_metadata(?) WHERE decode(key) = ?", [str(path), _METADATA_KEY]
             ).fetchone()
-            if found is None:
-                raise ArchiveDamaged(f"{path.name} does not say what it holds")
-            metadata = json.loads(found[0])
-            columns = [Column(c["name"], c["type_name"], c["not_null"], c["generated"]) for c in metadata["columns"]]
-            texts = ", ".join(f"CAST({_quoted(column.name)} AS VARCHAR)" for column in columns)
-            names = [f"c{n}" for n in range(len(columns))]
-            parts = " || ".join(f"coalesce(strlen({name}) || ':' || {name}, '-') || ','" for name in names)
-            rows = connection.execute(
-                f"SELECT *, sha256({parts}) FROM (SELECT {texts} FROM read_parquet(?)) AS f ({', '.join(names)})",  # noqa: S608
+            metadata = json.loads(found[0]) if found else {}
+            if metadata.get("format") != FORMAT:
+                raise ArchiveDamaged(f"{path.name} does not say what it holds, or was written in another format")
+            described = metadata["columns"]
+            columns = [Column(c["name"], c["type_name"], c["not_null"], c["generated"]) for c in described]
+            row = connection.execute(
+                f"SELECT {_HASH_SUMS} FROM (SELECT md5_number({_line(described, metadata['escaped'])})::UHUGEINT AS m"  # noqa: S608
+                " FROM read_parquet(?))",
                 [str(path)],
-            ).fetchall()
+            ).fetchone()
     except (duckdb.Error, ValueError, KeyError, UnicodeDecodeError) as error:
         raise ArchiveDamaged(f"{path.name} cannot be read as an archive ({type(error).__name__})") from None
-    return Content(columns, metadata, [row[:-1] for row in rows], content_hash(row[-1] for row in rows))
+    assert row is not None
+    return Content(path, columns, metadata, row[0], _hash_text(row[1], row[2]))
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a local file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def keys(content: Content, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the given columns of every row as texts, and then the MD5 sum of the row's line in hexadecimal."""
+    texts = ", ".join(f"CAST({_quoted(name)} AS VARCHAR)" for name in columns)
+    line = _line(content.metadata["columns"], content.metadata["escaped"])
+    with _duckdb() as connection:
+        return connection.execute(
+            f"SELECT {texts}, md5({line}) FROM read_parquet(?)",  # noqa: S608 - quoted names
+            [str(content.path)],
+        ).fetchall()
 
 
-@dataclass(frozen=True)
-class Store:
-    """The archive folder: a local folder or object storage."""
-
-    system: fsspec.AbstractFileSystem
-    root: str
-
-    def put(self, path: Path, location: str) -> None:
-        """Copy a local file to its place under another name first, so that it never stands there in part."""
-        final, partial = self._place(location), self._place(_partial(location))
-        with _storage_errors(location):
-            self.system.makedirs(final.rpartition("/")[0], exist_ok=True)
-            self.system.put_file(str(path), partial)
-            if self._local:
-                _to_disk(Path(partial))
-                Path(partial).replace(final)
-                _to_disk(Path(final).parent)
-            else:
-                self.system.mv(partial, final)
-
-    def fetch(self, location: str, path: Path, expected_sha256: str) -> None:
-        """Copy a file of the folder to a local one. Raises ArchiveDamaged when it is missing or its bytes differ."""
-        try:
-            with _storage_errors(location):
-                self.system.get_file(self._place(location), str(path))
-        except FileNotFoundError:
-            raise ArchiveDamaged(f"the archive file {location} is missing") from None
-        if file_sha256(path) != expected_sha256:
-            raise ArchiveDamaged(f"the archive file {location} is damaged: its SHA-256 is not the recorded one")
-
-    def remove(self, location: str) -> None:
-        """Remove a file and what an interrupted ``put`` left of it."""
-        for name in (self._place(location), self._place(_partial(location))):
-            with _storage_errors(location):
-                if self.system.exists(name):
-                    self.system.rm_file(name)
-
-    @property
-    def _local(self) -> bool:
-        return "file" in (self.system.protocol if isinstance(self.system.protocol, tuple) else (self.system.protocol,))
-
-    def _place(self, location: str) -> str:
-        return f"{self.root.rstrip('/')}/{location}"
+def write_csv(content: Content, path: Path) -> None:
+    r"""Write an archive's rows as CSV: every value quoted, null as an unquoted ``\N``."""
+    texts = ", ".join(f"CAST({_quoted(c.name)} AS VARCHAR) AS {_quoted(c.name)}" for c in content.columns)
+    with _duckdb() as connection:
+        connection.execute(
+            f"COPY (SELECT {texts} FROM read_parquet({_literal(str(content.path))})) TO {_literal(str(path))} "  # noqa: S608
+            "(FORMAT csv, HEADER false, FORCE_QUOTE *, NULLSTR '\\N')"
+        )
 
 
-def store() -> Store:
-    """Open the folder of the connection ``archive``. Raises ConfigurationError."""
-    return Store(*connections.folder(CONNECTION))
+def content_hash(md5_sums: Iterable[str]) -> str:
+    """Return the hash of rows from the MD5 sums of their lines in hexadecimal."""
+    import numpy
+
+    halves = numpy.frombuffer(bytes.fromhex("".join(md5_sums)), dtype="<u8").reshape(-1, 2)
+    low, high = halves.sum(axis=0, dtype=numpy.uint64).tolist() if len(halves) else (0, 0)
+    return _hash_text(low, high)
+
+
+def fetch(folder: Folder, location: str, path: Path, expected_sha256: str) -> None:
+    """Copy a file of the archive folder to a local one. Raises ArchiveDamaged when it is missing or other bytes."""
+    if not folder.fetch(location, path):
+        raise ArchiveDamaged(f"the archive file {location} is missing")
+    if folders.file_sha256(path) != expected_sha256:
+        raise ArchiveDamaged(f"the archive file {location} is damaged: its SHA-256 is not the recorded one")
 
 
 def check_names(table: str, columns: list[Column]) -> None:
@@ -181,24 +244,56 @@ def check_names(table: str, columns: list[Column]) -> None:
         raise ConfigurationError(f"{table} has columns that differ in case only ({twice[0]}); it cannot be archived")
 
 
-def _partial(location: str) -> str:
-    folder, _, name = location.rpartition("/")
-    return f"{folder}/.{name}.partial"
+# ---------------------------------------------------------------------------------------------------- the parts
+_HASH_SUMS = f"count(m), coalesce(sum((m & {_HALF - 1}::UHUGEINT)::HUGEINT), 0), coalesce(sum((m >> 64)::HUGEINT), 0)"
 
 
-def _stored_type(connection: duckdb.DuckDBPyConnection, column: Column) -> str:
-    """A native type in which every value of the column keeps its text, or VARCHAR."""
-    native = _NATIVE.get(column.type_name)
+def _hash_text(low: int, high: int) -> str:
+    return f"{low % _HALF:016x}{high % _HALF:016x}"
+
+
+@contextmanager
+def _source(blobs: Sequence[str]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The rows' lines as the table ``source``, in their order."""
+    import numpy
+
+    with _duckdb() as connection:
+        connection.register("blobs", {"blob": numpy.array(blobs, dtype=object)})  # an array per column
+        connection.execute("CREATE TABLE source AS SELECT unnest(string_split(blob, chr(30))) AS line FROM blobs")
+        yield connection
+
+
+def _line(described: list[dict[str, Any]], escaped: bool) -> str:
+    """The line of a row of a file."""
+    fields = []
+    for column in described:
+        text = f"CAST({_quoted(column['name'])} AS VARCHAR)"
+        if escaped and column["stored"] == "VARCHAR":
+            for plain, instead in ESCAPED:
+                text = f"replace({text}, {_characters(plain)}, {_characters(instead)})"
+        fields.append(f"coalesce({text}, chr(29))")
+    return f"concat_ws(chr(31), {', '.join(fields)})"
+
+
+def _parsed(number: int, escaped: bool) -> str:
+    """The text of a field of a line, or NULL."""
+    text = f"nullif(f[{number}], chr(29))"
+    if escaped:
+        for plain, instead in reversed(ESCAPED):
+            text = f"replace({text}, {_characters(instead)}, {_characters(plain)})"
+    return text
+
+
+def _try(text: str, kind: str) -> str:
+    return text if kind == "VARCHAR" else f"TRY_CAST({text} AS {kind})"
+
+
+def _native_type(column: Column) -> str:
+    """The type in which a column is tried to be stored."""
     if number := re.fullmatch(r"numeric\((\d+),(\d+)\)", column.type_name):
         precision, scale = int(number[1]), int(number[2])
-        native = f"DECIMAL({precision},{scale})" if scale <= precision <= 38 else None
-    if native is None:
-        return "VARCHAR"
-    name = _quoted(column.name)
-    row = connection.execute(
-        f"SELECT count(*) FROM source WHERE CAST(TRY_CAST({name} AS {native}) AS VARCHAR) IS DISTINCT FROM {name}"  # noqa: S608
-    ).fetchone()
-    return native if row == (0,) else "VARCHAR"
+        return f"DECIMAL({precision},{scale})" if scale <= precision <= 38 else "VARCHAR"
+    return _NATIVE.get(column.type_name, "VARCHAR")
 
 
 @contextmanager
@@ -210,30 +305,13 @@ def _duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-@contextmanager
-def _storage_errors(location: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise MaintenanceFailed(
-            f"the archive folder (connection {CONNECTION}) failed on {location}: "
-            f"{error.strerror or type(error).__name__}; no row was deleted without its archive"
-        ) from None
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def _characters(text: str) -> str:
+    return " || ".join(f"chr({ord(letter)})" for letter in text)

@@ -6,38 +6,47 @@ from pathlib import Path
 from typing import Any
 
 from include.outcome import MaintenanceFailed
-from include.platform import log_files
-from include.platform.log_files import Measure
+from include.platform import log_checksums, log_files, log_writers
+from include.platform.log_writers import Evidence
 from include.warehouse import actions
 
+_WAITS = {
+    Evidence.CLOSED: "",
+    Evidence.NEW_LOG: "its writers cannot be seen, so it is compressed the next time",
+    Evidence.HELD: "its writer has not opened the new log yet, so it is compressed the next time",
+    Evidence.UNKNOWN: "no new log was begun yet, so it is compressed the next time",
+}
 
-def rotation(action: actions.Action, target: Path, before: dict[str, Any], told: str) -> actions.Action:
+
+def rotation(
+    action: actions.Action, target: Path, before: dict[str, Any], told: str, evidence: Evidence
+) -> actions.Action:
     """Prove that ``target`` is the very file that was the live log, with all that it held."""
     after = target.stat()
     if after.st_ino != before["inode"] or after.st_size < before["bytes"]:
         raise MaintenanceFailed(f"{target.name} is not the file that {action.resource} was, or it became shorter")
-    measured = log_files.measure(target)
     proof = {
         "inode_before": before["inode"],
         "inode_after": after.st_ino,
         "bytes_before": before["bytes"],
-        "bytes_after": measured.bytes,
-        "lines": measured.lines,
+        "bytes_after": after.st_size,
         "writer_reopened": target.with_name(action.resource).exists(),
+        "renamed_file": evidence.value,
     }
-    return actions.prove(action, proof, {"to": target.name, "writer": told})
+    if evidence is not Evidence.CLOSED:  # else they are counted at once, when it is compressed
+        proof["lines"] = log_files.count_lines(target)
+    return actions.prove(action, proof, {"to": target.name, "writer": told}, _WAITS[evidence])
 
 
-def compression(action: actions.Action, target: Path, before: dict[str, Any], after: Measure) -> actions.Action:
-    """Prove that the compressed file alone is there and holds every line of the original."""
-    if after.facts() != before:
-        raise MaintenanceFailed(f"{target.name} does not hold what {action.resource} held")
+def compression(action: actions.Action, target: Path, lines: int, size: int, checksum: str) -> actions.Action:
+    """Prove that the compressed file alone is there; it was compared with the original before that was removed."""
+    if target.with_name(action.resource).exists():
+        raise MaintenanceFailed(f"{action.resource} is still there beside {target.name}")
     proof = {
-        "lines_before": before["lines"],
-        "lines_after": after.lines,
-        "sha256_before": before["sha256"],
-        "sha256_after": after.sha256,
-        "bytes_before": before["bytes"],
+        "lines": lines,
+        "equal_byte_for_byte": True,
+        "sha256_of_file": checksum,
+        "bytes_before": size,
         "bytes_after": target.stat().st_size,
     }
     return actions.prove(action, proof, {"to": target.name})
@@ -66,17 +75,23 @@ def _finish(action: actions.Action, folder: Path) -> actions.Action | None:
     path = folder / action.resource
     if action.kind == "delete_logs":
         return None if path.exists() else deletion(actions.applying(_planned(action)), path)
-    if "content" in action.plan:  # a compression
+    if "modified_ns" in action.plan:  # a compression
         target = path.with_name(action.plan["to"])
         if path.exists() or not target.exists():
             return None
-        after = log_files.measure(target)
-        return compression(actions.applying(_planned(action)), target, action.plan["content"], after)
+        checksum = log_files.checksum(target)
+        if log_checksums.read(folder).get(target.name) != checksum:  # it was noted once the content was found equal
+            raise MaintenanceFailed(f"{target.name} is not the file that {action.resource} was compressed to")
+        held = log_files.measure(target)
+        return compression(actions.applying(_planned(action)), target, held.lines, held.bytes, checksum)
+    if "inode" not in action.plan:  # an act of the real logrotate
+        return None
     renamed = [file for file in folder.iterdir() if file.is_file() and file.stat().st_ino == action.plan["inode"]]
     if not renamed or renamed[0] == path:
         return None
-    told = "notices the new name by itself, or was told before the attempt ended"
-    return rotation(actions.applying(_planned(action)), renamed[0], action.plan, told)
+    told = "is told by this attempt, or notices the new name by itself"
+    evidence = log_writers.evidence(path, renamed[0], 0)
+    return rotation(actions.applying(_planned(action)), renamed[0], action.plan, told, evidence)
 
 
 def _planned(action: actions.Action) -> actions.Action:

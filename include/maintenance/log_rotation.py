@@ -1,29 +1,34 @@
 """Rotates the platform's logs, compresses the rotated files and deletes the old ones. Guide, "Log Rotation".
 
-Nothing is copied and truncated: a live log is renamed and its writer goes on in the renamed file until it opens a new
-one, so no line is lost. A rotated file is compressed when it is older than one day and nobody writes to it any more,
-and its original goes only after the compressed one was read back and found equal. A file is deleted when it is past
-its retention and the figures of every day that it holds are in the warehouse.
+A live log is renamed, its writer goes on in the renamed file until it opens a new one, so no line is lost. Copying a
+log and then truncating it (logrotate's copytruncate) is deliberately not offered: lines that are written between the
+two are gone, and no proof could tell. A configured logrotate rotates and compresses instead (``logrotate.py``).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from include.maintenance import log_proofs
+from include.maintenance import log_compression, log_proofs, log_retention, logrotate
 from include.outcome import ConfigurationError, MaintenanceFailed
-from include.platform import log_files
+from include.platform import log_files, log_writers
 from include.platform.log_files import LiveLog, RotatedLog
 from include.settings import settings
 from include.warehouse import actions, session
 
-_STILL_WRITTEN_SECONDS = 3600  # a writer that did not reopen its log shows within this time
+
+@dataclass(frozen=True)
+class _Renamed:
+    """A log that was renamed, with its act, which is still to be proven."""
+
+    action: actions.Action
+    log: LiveLog
+    target: Path
 
 
 def rotate(run_id: str, dry_run: bool, now: datetime | None = None) -> list[dict[str, Any]]:
@@ -33,53 +38,100 @@ def rotate(run_id: str, dry_run: bool, now: datetime | None = None) -> list[dict
     ConfigurationError (all failures are for a person to correct) or MaintenanceFailed is raised.
     """
     now = now or datetime.now(UTC)
-    zone = ZoneInfo(settings().platform.timezone)
-    today = now.astimezone(zone).date()
+    today = now.astimezone(ZoneInfo(settings().platform.timezone)).date()
     folder = log_files.local_folder()
-    writer = log_files.writer()
-    done: list[dict[str, Any]] = []
-    errors: list[Exception] = []
+    work = _Work(run_id, dry_run, today)
+    with log_files.locked(folder), session.kept_open():
+        work.done += [action.summary() for action in log_proofs.finish_what_was_left(run_id, folder)]
+        keep = log_retention.Keep.load()
+        configuration = settings().maintenance.logs.logrotate_configuration
+        if configuration is None:
+            work.rotate(folder)
+        else:
+            work.attempt(lambda: logrotate.rotate(configuration, folder, keep, run_id, dry_run))
+        _, rotated = log_files.find(folder, settings().traffic)
+        work.attempt(lambda: log_compression.check(folder, rotated, run_id, dry_run))
+        for due in log_retention.due(rotated, today):
+            work.attempt(lambda due=due: log_retention.delete(due, keep, run_id, dry_run))  # type: ignore[misc]
+        if configuration is None:
+            for file in rotated:
+                if not file.compressed and file.path.exists():
+                    work.attempt(lambda file=file: log_compression.compress(file, run_id, dry_run, now, today))  # type: ignore[misc]
+    return work.result()
 
-    def attempt(act: Callable[[], actions.Action]) -> None:
+
+class _Work:
+    """What a run does and did; errors of single files are kept until the end."""
+
+    def __init__(self, run_id: str, dry_run: bool, today: date) -> None:
+        self.run_id, self.dry_run, self.today = run_id, dry_run, today
+        self.done: list[dict[str, Any]] = []
+        self.errors: list[Exception] = []
+
+    def attempt(self, act: Callable[[], actions.Action | dict[str, Any] | None]) -> None:
         try:
-            done.append(act().summary())
+            if (found := act()) is not None:
+                self.done.append(found if isinstance(found, dict) else found.summary())
         except (ConfigurationError, MaintenanceFailed) as error:
-            errors.append(error)
+            self.errors.append(error)
 
-    with log_files.locked(folder):
-        done += [action.summary() for action in log_proofs.finish_what_was_left(run_id, folder)]
+    def rotate(self, folder: Path) -> None:
+        """Rename every log that is due, tell the writer once, and prove each."""
         live, rotated = log_files.find(folder, settings().traffic)
+        hook = log_writers.hook()
+        renamed: list[_Renamed] = []
         for log in live:
-            attempt(lambda log=log: _rotate(log, run_id, dry_run, today, writer))  # type: ignore[misc]
-        days = _days_in_the_warehouse()
-        keep_days = settings().maintenance.logs_keep_days
-        for file in rotated:
-            if (today - file.day).days > keep_days:
-                attempt(lambda file=file: _delete(file, run_id, dry_run, days, zone))  # type: ignore[misc]
-        for file in rotated:
-            if not file.compressed and (today - file.day).days > 1 and file.path.exists():
-                attempt(lambda file=file: _compress(file, run_id, dry_run, now))  # type: ignore[misc]
-    if errors:
-        _raise(errors, len(done))
-    return done
+            self.attempt(lambda log=log: self._rename(log, renamed))  # type: ignore[misc]
+        if self.dry_run:
+            return
+        told = "notices the new name by itself"
+        # A writer that an attempt which was killed did not tell any more is told now: telling it twice does no harm.
+        if hook and (renamed or any(_held(file) for file in rotated)):
+            try:
+                told = hook.tell()
+            except (ConfigurationError, MaintenanceFailed) as error:
+                told = ""
+                self.errors.append(error)
+                for each in renamed:
+                    actions.fail(each.action, str(error))
+        for each in renamed if told else []:
+            self.attempt(lambda each=each: self._prove(each, told, patient=hook is not None))  # type: ignore[misc]
+
+    def _rename(self, log: LiveLog, renamed: list[_Renamed]) -> actions.Action | None:
+        action = _planned(log, self.run_id, self.dry_run, self.today)
+        if action.state != "planned" or self.dry_run:
+            return action
+        with actions.failures_recorded(action), log_files.errors_named(log.path):
+            action = actions.applying(action)
+            target = _free_name(log.path.with_name(f"{log.path.name}-{self.today - timedelta(days=1):%Y%m%d}"))
+            if log.path.stat().st_ino != action.plan["inode"]:
+                raise MaintenanceFailed(f"{log.path.name} was rotated by something else meanwhile")
+            log.path.rename(target)  # safe: nobody else makes such names while the folder is locked
+            log_files.to_disk(log.path.parent)
+        renamed.append(_Renamed(action, log, target))
+        return None
+
+    def _prove(self, renamed: _Renamed, told: str, *, patient: bool) -> actions.Action:
+        with actions.failures_recorded(renamed.action), log_files.errors_named(renamed.log.path):
+            seconds = settings().maintenance.logs.reopen_wait_seconds if patient else 0.0
+            evidence = log_writers.evidence(renamed.log.path, renamed.target, seconds)
+            return log_proofs.rotation(renamed.action, renamed.target, renamed.action.plan, told, evidence)
+
+    def result(self) -> list[dict[str, Any]]:
+        if not self.errors:
+            return self.done
+        failed = len(self.errors)
+        more = f" ({failed - 1} more of {failed + len(self.done)} acts failed too)" if failed > 1 else ""
+        only_people = all(isinstance(error, ConfigurationError) for error in self.errors)
+        raise (ConfigurationError if only_people else MaintenanceFailed)(f"{self.errors[0]}{more}")
 
 
-def _raise(errors: list[Exception], done: int) -> None:
-    more = f" ({len(errors) - 1} more of {len(errors) + done} acts failed too)" if len(errors) > 1 else ""
-    only_people = all(isinstance(error, ConfigurationError) for error in errors)
-    raise (ConfigurationError if only_people else MaintenanceFailed)(f"{errors[0]}{more}")
+def _held(file: RotatedLog) -> bool:
+    return not file.compressed and log_writers.held_for_writing(file.path) is True
 
 
-def _days_in_the_warehouse() -> set[date]:
-    with session.transaction() as connection:
-        found = connection.execute(
-            "SELECT day FROM ops.daily_subject WHERE subject = 'traffic' AND state IN ('complete', 'partial')"
-        )
-        return {day for (day,) in found}
-
-
-# ------------------------------------------------------------------------------------------------- rotation
-def _rotate(log: LiveLog, run_id: str, dry_run: bool, today: date, writer: tuple[int, Any] | None) -> actions.Action:
+def _planned(log: LiveLog, run_id: str, dry_run: bool, today: date) -> actions.Action:
+    """Plan the rotation of a log; the act is ``planned``, or done, or has nothing to do."""
     path, closes = log.path, today - timedelta(days=1)
     name = f"{path.name}-{closes:%Y%m%d}"
     status = path.stat() if path.exists() else None
@@ -89,22 +141,17 @@ def _rotate(log: LiveLog, run_id: str, dry_run: bool, today: date, writer: tuple
     action = actions.plan("rotate_logs", path.name, run_id, dry_run=dry_run, plan=plan)
     if action.done:
         return action
-    limit = settings().maintenance.rotate_logs_larger_than_bytes
+    limits = settings().maintenance.logs
     if status is None:
         return actions.nothing_to_do(action, f"there is no file {path.name}")
-    if earlier := _rotated_today(path, name):
+    again = limits.rotate_again_larger_than_bytes
+    if status.st_size <= again and (earlier := _rotated_today(path, name)):
         return actions.nothing_to_do(action, f"it was rotated today already, to {earlier}")
-    if status.st_size <= limit:
-        return actions.nothing_to_do(action, f"it has {status.st_size} bytes and is rotated above {limit}")
-    if dry_run:
-        return action
-    with actions.failures_recorded(action), log_files.errors_named(path):
-        action = actions.applying(action)
-        target = path.with_name(plan["to"])
-        path.rename(target)  # safe: nobody else makes such names while the folder is locked
-        log_files.to_disk(path.parent)
-        told = _tell(writer)
-        return log_proofs.rotation(action, target, plan, told)
+    if status.st_size <= limits.rotate_larger_than_bytes:
+        return actions.nothing_to_do(
+            action, f"it has {status.st_size} bytes and is rotated above {limits.rotate_larger_than_bytes}"
+        )
+    return action
 
 
 def _rotated_today(path: Path, name: str) -> str | None:
@@ -125,90 +172,3 @@ def _free_name(wanted: Path) -> Path:
         number += 1
         name = f"{wanted.name}.{number}"
     return wanted.with_name(name)
-
-
-def _tell(writer: tuple[int, Any] | None) -> str:
-    if writer is None:
-        return "notices the new name by itself"
-    try:
-        os.kill(*writer)
-    except ProcessLookupError:
-        raise MaintenanceFailed(
-            f"the process {writer[0]} of the pid_file does not run; the log itself is rotated"
-        ) from None
-    except PermissionError:
-        raise ConfigurationError(
-            f"the process {writer[0]} of the pid_file may not be signalled by this user; the log itself is rotated"
-        ) from None
-    return f"{writer[1].name} sent to process {writer[0]}"
-
-
-# ------------------------------------------------------------------------------------------------- deletion
-def _delete(file: RotatedLog, run_id: str, dry_run: bool, in_warehouse: set[date], zone: ZoneInfo) -> actions.Action:
-    path = file.path
-    size = path.stat().st_size
-    action = actions.plan("delete_logs", path.name, run_id, dry_run=dry_run, plan={"bytes": size})
-    if action.done:
-        return action
-    with actions.failures_recorded(action), log_files.errors_named(path):
-        days = log_files.days_in(path, file.kind, zone)
-        measured = log_files.measure(path)
-        plan = {"bytes": size, "days": [str(day) for day in days], "content": measured.facts()}
-        action = actions.plan("delete_logs", path.name, run_id, dry_run=dry_run, plan=plan)
-        if measured.bytes and not days:
-            return actions.nothing_to_do(action, "kept: no line of it carries a time that can be read")
-        if missing := [str(day) for day in days if day not in in_warehouse]:
-            more = f" (nor {len(missing) - 1} more)" if len(missing) > 1 else ""
-            return actions.nothing_to_do(action, f"kept: day {missing[0]} is not in the warehouse yet{more}")
-        if dry_run:
-            return action
-        action = actions.applying(action)
-        path.unlink()
-        log_files.to_disk(path.parent)
-        return log_proofs.deletion(action, path)
-
-
-# ---------------------------------------------------------------------------------------------- compression
-def _compress(file: RotatedLog, run_id: str, dry_run: bool, now: datetime) -> actions.Action:
-    path = file.path
-    target = path.with_name(f"{path.name}.zst")
-    plan = {"to": target.name, "bytes": path.stat().st_size}
-    action = actions.plan("rotate_logs", path.name, run_id, dry_run=dry_run, plan=plan)
-    if action.done or dry_run:
-        return action
-    with actions.failures_recorded(action), log_files.errors_named(path):
-        status = path.stat()
-        if now.timestamp() - status.st_mtime < _STILL_WRITTEN_SECONDS:
-            raise MaintenanceFailed(
-                f"{path.name} is still written to: its writer did not open the new log; make it reopen"
-            )
-        content = log_files.measure(path)
-        action = actions.plan("rotate_logs", path.name, run_id, dry_run=False, plan=plan | {"content": content.facts()})
-        action = actions.applying(action)
-        if not target.exists():  # else an earlier attempt ended before it removed the original
-            _compress_to(path, target, content)
-        packed = log_files.measure(target)
-        if packed != content:
-            raise MaintenanceFailed(
-                f"{target.name} exists and holds something else than {path.name}; remove one of them"
-            )
-        if (after := path.stat()).st_size != status.st_size or after.st_mtime_ns != status.st_mtime_ns:
-            target.unlink()
-            raise MaintenanceFailed(f"{path.name} was written to while it was compressed; its writer did not reopen it")
-        path.unlink()
-        log_files.to_disk(path.parent)
-        return log_proofs.compression(action, target, content.facts(), packed)
-
-
-def _compress_to(path: Path, target: Path, content: log_files.Measure) -> None:
-    partial = target.with_name(f".{target.name}.partial")  # hidden: readers of the logs do not see it
-    try:
-        log_files.compress(path, partial)
-        if log_files.measure(partial) != content:
-            raise MaintenanceFailed(
-                f"{path.name} does not read back equal from its compressed copy; it is kept as it is"
-            )
-        partial.rename(target)
-    finally:
-        with suppress(FileNotFoundError):
-            partial.unlink()

@@ -1,13 +1,21 @@
-"""Reads and deletes rows of a source table by time and key, with their hashes. The statements stand in rows.sql."""
+"""Reads rows of a source table by time and key, in the form of an archive, and deletes them. The statements: rows.sql.
+
+What is deleted is what was archived because of one of two conditions, each checked by the server for every row in the
+statement that deletes it:
+
+- ``settled``: the row's transaction (xmin) is older than all that were running when the archive's reading began. Such
+  a row was visible to that reading, and a row that was changed or added since has a newer transaction.
+- equal content: the MD5 sum of the row's line is the one computed from the archive file.
+"""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from include.maintenance import archive_files
+from include.maintenance import archive_files, holds
+from include.maintenance.archive_files import ESCAPE, ESCAPED, FIELD, NULL, ROW
 from include.outcome import ConfigurationError
 from include.platform import database
 from include.platform.database import Column, Table
@@ -17,40 +25,92 @@ if TYPE_CHECKING:
     import psycopg
     from psycopg import sql
 
-    from include.warehouse.archives import Archive
+    from include.warehouse.legal_holds import LegalHold
+
+COUNT_LIMIT = 50_000
+"""Rows up to which a plan or proof counts; beyond, it estimates or says "at least"."""
 
 _STATEMENTS = statements(__file__)
 _TIME_TYPES = ("timestamp with time zone", "timestamp without time zone")  # without a time zone it is taken as UTC
+_PLAIN = {"smallint", "integer", "bigint", "uuid", "date", *_TIME_TYPES}  # their texts need no escaping
+_TEXTS = _PLAIN | {"text", "jsonb", "json"}  # concat_ws writes them as ::text does
+_MOST_ARGUMENTS = 90  # a function takes 100
+_LARGE = 100_000
 
 
 @dataclass(frozen=True)
 class Source:
-    """A table that rows are taken from. ``time_column`` says how old a row is, ``key_column`` which row it is."""
+    """A table that rows are taken from; ``time_column`` says how old a row is, ``key_column`` which row it is.
 
+    ``table`` is what statements work on: the table ``name`` itself or one of its partitions. ``cut_off`` is an aware
+    datetime, or None for rows of any age. ``key_is_unique`` is False where only key and time together are.
+    """
+
+    name: str
     table: Table
     columns: list[Column]
     time_column: str
+    time_type: str
     key_column: str
     key_type: str
+    key_is_unique: bool
+    cut_off: datetime | None = None
+
+    def on(self, table: Table, cut_off: datetime | None) -> Source:
+        """The same for another table (a partition) or age."""
+        return replace(self, table=table, cut_off=cut_off)
+
+    @property
+    def positions(self) -> tuple[int, int]:
+        """The positions of time and key among the columns."""
+        names = [column.name for column in self.columns]
+        return names.index(self.time_column), names.index(self.key_column)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a row stands in the order of time and key, both as texts."""
+
+    time: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Consecutive rows of a chunk, from the first to the last (both included)."""
+
+    rows: int
+    first: Place
+    last: Place
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows as texts, with the hashes that the database computed; ``first`` and ``last`` are aware, in UTC."""
+    """Rows as one text of lines. ``escaped``: whether a text contains a character that stands for something."""
 
-    rows: list[tuple[str | None, ...]]
-    row_hashes: list[str]
-    first: datetime
-    last: datetime
+    rows: int
+    lines: str
+    escaped: bool
+
+    def place(self, source: Source, start: int, end: int | None = None) -> Place:
+        """The place of the row whose line stands there."""
+        fields = self.lines[start:end].split(FIELD)
+        time, key = (_plain(fields[position]) for position in source.positions)
+        return Place(time, key)
 
 
-def source_of(connection: psycopg.Connection[Any], table_name: str, time_column: str, key_column: str) -> Source:
+# ------------------------------------------------------------------------------------------------------ lookup
+def source_of(
+    connection: psycopg.Connection[Any], table_name: str, time_column: str, key_column: str, cut_off: datetime
+) -> Source:
     """Look a table up and check that its rows can be told apart and deleted alone. Raises ConfigurationError."""
     with database.errors_named(f"pruning of {table_name}"):
-        return _source(connection, table_name, time_column, key_column)
+        return _source(connection, table_name, time_column, key_column, cut_off)
 
 
-def _source(connection: psycopg.Connection[Any], table_name: str, time_column: str, key_column: str) -> Source:
+def _source(
+    connection: psycopg.Connection[Any], table_name: str, time_column: str, key_column: str, cut_off: datetime
+) -> Source:
     table = database.table_of(connection, table_name)
     columns = database.columns_of(connection, table)
     types = {column.name: column for column in columns}
@@ -71,86 +131,287 @@ def _source(connection: psycopg.Connection[Any], table_name: str, time_column: s
             "and remove its ON DELETE action"
         )
     archive_files.check_names(table.name, columns)
-    return Source(table, columns, time_column, key_column, types[key_column].type_name)
-
-
-def count(connection: psycopg.Connection[Any], source: Source, cut_off: datetime) -> dict[str, Any]:
-    """Return ``rows`` in all, ``rows_older`` than the cut-off, and the ``oldest`` and ``newest`` of those."""
-    from psycopg.rows import dict_row
-
-    with _errors_named(source), connection.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(_composed("count", source), {"cut_off": cut_off}).fetchone()
-    assert row is not None
-    return row
-
-
-def next_batch(connection: psycopg.Connection[Any], source: Source, cut_off: datetime, batch_rows: int) -> Batch | None:
-    """Return the oldest rows before the cut-off by time and key, or None when there are none."""
-    values = {"cut_off": cut_off, "batch_rows": batch_rows}
-    with _errors_named(source):
-        found = connection.execute(_composed("next_batch", source), values).fetchall()
-    if not found:
-        return None
-    return Batch([row[:-2] for row in found], [row[-2] for row in found], _aware(found[0][-1]), _aware(found[-1][-1]))
-
-
-def find(connection: psycopg.Connection[Any], source: Source, keys: list[str | None], archive: Archive) -> list[str]:
-    """Return the hashes of the rows with these keys within an archive's time range, as they are now."""
-    with _errors_named(source):
-        found = connection.execute(_composed("find", source), _range(keys, archive))
-        return [row_hash for (row_hash,) in found]
-
-
-def delete(connection: psycopg.Connection[Any], source: Source, keys: list[str | None], archive: Archive) -> list[str]:
-    """Delete the rows with these keys within an archive's time range; return the hashes of what was deleted.
-
-    The caller's transaction decides whether it stays so.
-    """
-    with _errors_named(source):
-        found = connection.execute(_composed("delete", source), _range(keys, archive))
-        return [row_hash for (row_hash,) in found]
-
-
-def hashes_by_key(
-    connection: psycopg.Connection[Any], table: Table, columns: list[Column], key_column: str, keys: list[str | None]
-) -> list[str]:
-    """Return the hashes of the rows of any table with these keys, over the given columns in their order."""
-    from psycopg import sql
-
-    statement = sql.SQL("SELECT {} FROM {} WHERE {}::text = ANY (%s)").format(
-        _row_hash(columns), table.identifier, sql.Identifier(key_column)
+    values = {"oid": table.oid, "time": time_column}
+    found = connection.execute(_STATEMENTS["index_on_time"], values).fetchone()
+    if found and not found[0] and found[1] > _LARGE:
+        raise ConfigurationError(
+            f"{table.name} has about {found[1]} rows but no index that begins with {time_column}: every batch would "
+            f"read all of it; create one first (CREATE INDEX CONCURRENTLY ON {table.name} ({time_column}))"
+        )
+    return Source(
+        table.name,
+        table,
+        columns,
+        time_column,
+        types[time_column].type_name,
+        key_column,
+        types[key_column].type_name,
+        database.is_unique(connection, table, [key_column]),
+        cut_off,
     )
-    return [row_hash for (row_hash,) in connection.execute(statement, (keys,))]
 
 
-def _errors_named(source: Source) -> AbstractContextManager[None]:
-    return database.errors_named(f"pruning of {source.table.name}")
+# ---------------------------------------------------------------------------------------------------- counting
+def count(connection: psycopg.Connection[Any], source: Source, held: tuple[LegalHold, ...]) -> dict[str, Any]:
+    """Return how many rows are past their retention (``rows_older``), the oldest and newest of them, and ``rows_held``.
+
+    Beyond COUNT_LIMIT, ``rows_older`` is the planner's estimate and ``rows_older_is_exact`` False.
+    """
+    with database.errors_named(f"pruning of {source.name}"):
+        older = _number(connection, source, "older", held)
+        oldest, newest = (
+            connection.execute(_composed(name, source), _values(source), prepare=False).fetchone()
+            for name in ("oldest", "newest")
+        )
+        exact = older <= COUNT_LIMIT
+        if not exact:
+            row = connection.execute(_composed("estimate", source), _values(source), prepare=False).fetchone()
+            assert row is not None
+            older = max(older, int(row[0][0]["Plan"]["Plan Rows"]))
+        return {
+            "rows_older": older,
+            "rows_older_is_exact": exact,
+            "oldest": _aware(oldest[0]) if oldest else None,
+            "newest": _aware(newest[0]) if newest else None,
+            "rows_held": _number(connection, source, "held", held) if held else 0,
+        }
 
 
-def _range(keys: list[str | None], archive: Archive) -> dict[str, Any]:
-    return {"keys": keys, "first": archive.first_created_at, "last": archive.last_created_at}
+def _number(connection: psycopg.Connection[Any], source: Source, statement: str, held: tuple[LegalHold, ...]) -> int:
+    values = _values(source) | {"limit": COUNT_LIMIT + 1}
+    row = connection.execute(_composed(statement, source, held=held), values, prepare=False).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
-def _composed(statement: str, source: Source) -> sql.Composed:
+def snapshot(connection: psycopg.Connection[Any]) -> str:
+    """Return the oldest transaction that is running now, as a 32-bit transaction id."""
+    row = connection.execute(_STATEMENTS["snapshot"]).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+# ----------------------------------------------------------------------------------------------------- reading
+def read(
+    connection: psycopg.Connection[Any],
+    source: Source,
+    after: Place | None,
+    limit: int,
+    held: tuple[LegalHold, ...],
+    settled_before: str | None,
+) -> Batch | None:
+    """Return the next rows after a place that are not held, or None when there are none.
+
+    ``settled_before``: a transaction from ``snapshot``; None takes the rows of any transaction.
+    """
+    values = _values(source) | {"rows": limit, "settled_before": settled_before}
+    if after:
+        values |= {"time": after.time, "key": after.key}
+    statement = "next_rows" if after else "first_rows"
+    for escape in (False, True):
+        composed = _composed(statement, source, held=held, settled=settled_before is not None, escape=escape)
+        row = connection.execute(composed, values, prepare=False).fetchone()
+        assert row is not None
+        rows, lines, nulls = row
+        if not rows:
+            return None
+        if escape or _has_no_marks(lines, rows, nulls, len(source.columns)):
+            return Batch(rows, lines, ESCAPE in lines)
+    raise AssertionError("unreachable")
+
+
+def _has_no_marks(lines: str, rows: int, nulls: int, columns: int) -> bool:
+    """Whether the characters that stand for something do so everywhere, and stand in no text."""
+    return (
+        lines.count(FIELD) == rows * (columns - 1)
+        and lines.count(ROW) == rows - 1
+        and lines.count(NULL) == nulls
+        and ESCAPE not in lines
+    )
+
+
+def stretches(source: Source, batch: Batch, largest: int) -> list[Stretch]:
+    """Cut a batch into stretches of about ``largest`` rows."""
+    found: list[Stretch] = []
+    parts = -(-batch.rows // largest)
+    start, length = 0, len(batch.lines)
+    while start <= length:
+        wanted = length * (len(found) + 1) // parts
+        end = length if len(found) + 1 >= parts else batch.lines.find(ROW, max(start, wanted))
+        end = length if end < 0 else end
+        rows = batch.lines.count(ROW, start, end) + 1
+        last = max(batch.lines.rfind(ROW, start, end) + 1, start)
+        found.append(
+            Stretch(rows, batch.place(source, start, _end(batch.lines, start)), batch.place(source, last, end))
+        )
+        start = end + 1
+    return found
+
+
+def _end(lines: str, start: int) -> int:
+    end = lines.find(ROW, start)
+    return len(lines) if end < 0 else end
+
+
+# ---------------------------------------------------------------------------------------------------- deleting
+def delete_stretches(
+    connection: psycopg.Connection[Any],
+    source: Source,
+    group: list[Stretch],
+    held: tuple[LegalHold, ...],
+    settled_before: str,
+    *,
+    whole_times: bool,
+) -> int:
+    """Delete the archived rows of consecutive stretches that are unchanged and not held; return how many.
+
+    ``whole_times``: no row of the same source, before or after these, has the time of their first or last one.
+    """
+    first, last = group[0].first, group[-1].last
+    values = _values(source) | {
+        "first_time": first.time,
+        "first_key": first.key,
+        "last_time": last.time,
+        "last_key": last.key,
+        "settled_before": settled_before,
+    }
+    return connection.execute(
+        _composed("delete_times" if whole_times else "delete_range", source, held=held, settled=True),
+        values,
+        prepare=False,
+    ).rowcount
+
+
+def delete_equal(
+    connection: psycopg.Connection[Any],
+    source: Source,
+    archived: list[tuple[str, ...]],
+    held: tuple[LegalHold, ...],
+) -> int:
+    """Delete those of the archived rows (key, time, MD5 sum) whose content is unchanged and that are not held."""
+    values = _listed(archived) | {"sums": [row[2] for row in archived]}
+    return connection.execute(_composed("delete_equal", source, held=held), values, prepare=False).rowcount
+
+
+def still_there(
+    connection: psycopg.Connection[Any], source: Source, archived: list[tuple[str, ...]]
+) -> list[tuple[str, ...]]:
+    """Return those of the archived rows that are in the table, whatever their content."""
+    found = connection.execute(_composed("still_there", source), _listed(archived), prepare=False)
+    return [archived[position - 1] for position in sorted({position for (position,) in found})]
+
+
+def _listed(archived: list[tuple[str, ...]]) -> dict[str, Any]:
+    return {"keys": [row[0] for row in archived], "times": [row[1] for row in archived]}
+
+
+def put_back(
+    connection: psycopg.Connection[Any], table: Table, columns: list[Column], written: list[str]
+) -> tuple[int, str]:
+    """Insert the rows of the temporary table restored_rows; return how many and the content hash of what is there now.
+
+    ``columns`` are the archive's, ``written`` the names of those that are written and not computed.
+    """
     from psycopg import sql
 
+    statement = sql.SQL(_STATEMENTS["put_back"]).format(
+        table=table.identifier, names=_names(written), sum=_sum(columns, sql.SQL("source"))
+    )
+    row = connection.execute(statement).fetchone()
+    assert row is not None
+    sums = row[1]
+    return row[0], archive_files.content_hash(sums[n : n + 32] for n in range(0, len(sums), 32))
+
+
+# --------------------------------------------------------------------------------------------------- composing
+def _values(source: Source) -> dict[str, Any]:
+    if source.cut_off is None:
+        return {}
+    return {"cut_off": source.cut_off.astimezone(UTC).isoformat()}
+
+
+def _composed(
+    statement: str,
+    source: Source,
+    *,
+    held: tuple[LegalHold, ...] = (),
+    settled: bool = False,
+    escape: bool = False,
+) -> sql.Composed:
+    from psycopg import sql
+
+    time, time_type = sql.Identifier(source.time_column), sql.SQL(source.time_type)  # as the server itself writes it
+    older = sql.SQL("{time} < %(cut_off)s::{time_type} AND {time} > '-infinity'").format(time=time, time_type=time_type)
+    is_held = holds.condition(held, source.time_column, source.time_type, source.key_column, source.key_type)
+    nullable = [sql.Identifier(column.name) for column in source.columns if not column.not_null]
+    nulls = [sql.SQL("count(*) - count({})").format(name) for name in nullable]
     return sql.SQL(_STATEMENTS[statement]).format(  # our own file's text
         table=source.table.identifier,
-        time=sql.Identifier(source.time_column),
+        time=time,
+        time_type=time_type,
         key=sql.Identifier(source.key_column),
-        key_type=sql.SQL(source.key_type),  # as the server itself writes it
-        texts=sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(c.name)) for c in source.columns),
-        row_hash=_row_hash(source.columns),
+        key_type=sql.SQL(source.key_type),
+        older=older if source.cut_off is not None else sql.SQL("true"),
+        held=is_held,
+        not_held=sql.SQL("NOT {}").format(is_held) if held else sql.SQL("true"),
+        settled=sql.SQL("age(source.xmin) > (SELECT age(%(settled_before)s::xid))" if settled else "true"),
+        same_time=sql.SQL("true")
+        if source.key_is_unique
+        else sql.SQL("source.{} = archived.time").format(sql.Identifier(source.time_column)),
+        line=_line(source.columns, sql.SQL("source"), escape=escape),
+        nulls=sql.SQL(" + ").join(nulls) if nulls else sql.SQL("0"),
+        sum=_sum(source.columns, sql.SQL("source")),
     )
 
 
-def _row_hash(columns: list[Column]) -> sql.Composed:
-    """SHA-256 of a row as archive_files describes it."""
+def _names(names: list[str]) -> sql.Composed:
     from psycopg import sql
 
-    part = sql.SQL("coalesce(octet_length(convert_to({column}::text, 'UTF8')) || ':' || {column}::text, '-') || ','")
-    parts = sql.SQL(" || ").join(part.format(column=sql.Identifier(column.name)) for column in columns)
-    return sql.SQL("encode(sha256(convert_to({}, 'UTF8')), 'hex')").format(parts)
+    return sql.SQL(", ").join(sql.Identifier(name) for name in names)
+
+
+def _sum(columns: list[Column], table: sql.SQL) -> sql.Composed:
+    """The MD5 sum of a row's line."""
+    from psycopg import sql
+
+    return sql.SQL("md5(convert_to({}, 'UTF8'))").format(_line(columns, table, escape=True))
+
+
+def _line(columns: list[Column], table: sql.SQL, *, escape: bool) -> sql.Composed:
+    """A row's line, as archive_files describes it."""
+    from psycopg import sql
+
+    fields = [_field(column, table, escape) for column in columns]
+    groups = [
+        sql.SQL("concat_ws(E'\\x1f', {})").format(sql.SQL(", ").join(fields[n : n + _MOST_ARGUMENTS]))
+        for n in range(0, len(fields), _MOST_ARGUMENTS)
+    ]
+    return sql.SQL(" || E'\\x1f' || ").join(groups)
+
+
+def _field(column: Column, table: sql.SQL, escape: bool) -> sql.Composable:
+    from psycopg import sql
+
+    name = sql.SQL("{}.{}").format(table, sql.Identifier(column.name))
+    text: sql.Composable = sql.SQL("{}::text").format(name)
+    if column.not_null and column.type_name in _TEXTS and not escape:
+        return name
+    if escape and column.type_name not in _PLAIN:
+        for plain, instead in ESCAPED:
+            text = sql.SQL("replace({}, {}, {})").format(text, _characters(plain), _characters(instead))
+    return text if column.not_null else sql.SQL("coalesce({}, E'\\x1d')").format(text)
+
+
+def _characters(text: str) -> sql.SQL:
+    from psycopg import sql
+
+    return sql.SQL("E'" + "".join(f"\\x{ord(letter):02x}" for letter in text) + "'")
+
+
+def _plain(text: str) -> str:
+    for plain, instead in reversed(ESCAPED):
+        text = text.replace(instead, plain)
+    return text
 
 
 def _aware(value: datetime) -> datetime:

@@ -1,27 +1,84 @@
--- Statements of rows.py, each under its name. {braces} are put in as quoted names by psycopg.sql.
+-- Statements of rows.py, each under its name. {braces} are put in as quoted names and conditions by psycopg.sql.
 -- The time column decides what is old; infinitely old rows have no time and stay.
 
--- statement: count
-SELECT count(*) AS rows,
-       count(*) FILTER (WHERE {time} < %(cut_off)s AND {time} > '-infinity') AS rows_older,
-       min({time}) FILTER (WHERE {time} < %(cut_off)s AND {time} > '-infinity') AS oldest,
-       max({time}) FILTER (WHERE {time} < %(cut_off)s AND {time} > '-infinity') AS newest
-FROM {table};
+-- statement: snapshot
+-- The oldest transaction that runs now: every row of an older one is visible to all statements from now on.
+SELECT (pg_snapshot_xmin(pg_current_snapshot())::xid)::text;
 
--- statement: next_batch
--- Sorted by the columns themselves, not by their texts of the same names.
-SELECT {texts}, {row_hash}, {time}
-FROM {table} AS source
-WHERE {time} < %(cut_off)s AND {time} > '-infinity'
-ORDER BY source.{time}, source.{key}
-LIMIT %(batch_rows)s;
+-- statement: older
+-- Counts up to a limit: the proof of a large table must not be one long transaction.
+SELECT count(*) FROM (SELECT FROM {table} AS source WHERE {older} LIMIT %(limit)s) AS found;
 
--- statement: find
-SELECT {row_hash}
-FROM {table}
-WHERE {key} = ANY (%(keys)s::text[]::{key_type}[]) AND {time} BETWEEN %(first)s AND %(last)s;
+-- statement: held
+SELECT count(*) FROM (SELECT FROM {table} AS source WHERE {older} AND {held} LIMIT %(limit)s) AS found;
 
--- statement: delete
-DELETE FROM {table}
-WHERE {key} = ANY (%(keys)s::text[]::{key_type}[]) AND {time} BETWEEN %(first)s AND %(last)s
-RETURNING {row_hash};
+-- statement: oldest
+SELECT {time} FROM {table} AS source WHERE {older} ORDER BY {time} LIMIT 1;
+
+-- statement: newest
+SELECT {time} FROM {table} AS source WHERE {older} ORDER BY {time} DESC LIMIT 1;
+
+-- statement: estimate
+EXPLAIN (FORMAT json) SELECT FROM {table} AS source WHERE {older};
+
+-- statement: first_rows
+-- The next rows by time and key, as one text; how many of their fields are null.
+SELECT count(*), string_agg({line}, E'\x1e'), {nulls}
+FROM (
+    SELECT * FROM {table} AS source
+    WHERE {older} AND {not_held} AND {settled}
+    ORDER BY {time}, {key} LIMIT %(rows)s
+) AS source;
+
+-- statement: next_rows
+SELECT count(*), string_agg({line}, E'\x1e'), {nulls}
+FROM (
+    SELECT * FROM {table} AS source
+    WHERE {older} AND {not_held} AND {settled}
+      AND {time} >= %(time)s::{time_type} AND ({time}, {key}) > (%(time)s::{time_type}, %(key)s::{key_type})
+    ORDER BY {time}, {key} LIMIT %(rows)s
+) AS source;
+
+-- statement: delete_times
+-- Deletes only rows that no transaction has written since the snapshot: those are the archived ones, unchanged.
+-- All rows of these times belong to these stretches; the range lies within what was read, so that all are old.
+DELETE FROM {table} AS source
+WHERE {time} BETWEEN %(first_time)s::{time_type} AND %(last_time)s::{time_type} AND {not_held} AND {settled};
+
+-- statement: delete_range
+-- The same where the rows of a time are spread over several stretches.
+DELETE FROM {table} AS source
+WHERE {time} BETWEEN %(first_time)s::{time_type} AND %(last_time)s::{time_type}
+  AND ({time}, {key}) >= (%(first_time)s::{time_type}, %(first_key)s::{key_type})
+  AND ({time}, {key}) <= (%(last_time)s::{time_type}, %(last_key)s::{key_type})
+  AND {not_held} AND {settled};
+
+-- statement: delete_equal
+-- Deletes the listed rows whose content is the archived one.
+DELETE FROM {table} AS source
+USING unnest(%(keys)s::text[]::{key_type}[], %(times)s::text[]::{time_type}[], %(sums)s::text[]) AS archived (key, time, sum)
+WHERE source.{key} = archived.key AND source.{time} = archived.time AND {sum} = archived.sum AND {not_held};
+
+-- statement: still_there
+-- Which of the listed rows are in the table, whatever their content. {same_time} is true where the key alone is unique.
+SELECT archived.position
+FROM unnest(%(keys)s::text[]::{key_type}[], %(times)s::text[]::{time_type}[]) WITH ORDINALITY
+    AS archived (key, time, position)
+JOIN {table} AS source ON source.{key} = archived.key AND {same_time};
+
+-- statement: put_back
+-- Inserts the rows of the temporary table and tells what was inserted, by the MD5 sums of its lines.
+WITH inserted AS (
+    INSERT INTO {table} AS source ({names}) OVERRIDING SYSTEM VALUE
+    SELECT {names} FROM restored_rows
+    RETURNING {sum} AS sum
+)
+SELECT count(*), coalesce(string_agg(sum, ''), '') FROM inserted;
+
+-- statement: index_on_time
+SELECT EXISTS (
+           SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+           WHERE i.indrelid = %(oid)s AND i.indisvalid AND i.indpred IS NULL AND a.attname = %(time)s
+       ) AS indexed,
+       (SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class
+        WHERE oid = %(oid)s OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = %(oid)s)) AS rows;

@@ -16,9 +16,12 @@ _SIGNATURES = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"
 class Content:
     """The uncompressed content of a file; it ends early, with ``damaged`` set, where the file is cut or broken."""
 
-    def __init__(self, stream: IO[bytes], errors: tuple[type[Exception], ...]) -> None:
-        """Read from ``stream``, taking ``errors`` for the end of what can be read."""
-        self._stream, self._errors = stream, errors
+    def __init__(self, stream: IO[bytes], errors: tuple[type[Exception], ...], step: int = 8192) -> None:
+        """Read from ``stream``, taking ``errors`` for the end of what can be read.
+
+        ``step`` is small where what was unpacked before an error in the same step would be lost.
+        """
+        self._stream, self._errors, self._step = stream, errors, step
         self.damaged = False
 
     def read(self, size: int) -> bytes:
@@ -27,8 +30,7 @@ class Content:
         wanted = size
         while wanted and not self.damaged:
             try:
-                # Small steps: what was unpacked before an error in the same step would be lost.
-                part = self._stream.read(min(wanted, 8192) if self._errors else wanted)
+                part = self._stream.read(min(wanted, self._step) if self._errors else wanted)
             except self._errors:
                 self.damaged = True
                 break
@@ -43,31 +45,38 @@ class _Zstandard:
     """Zstandard frames one after the other; unlike the library's own reader it notices that a frame is cut."""
 
     def __init__(self, handle: IO[bytes]) -> None:
-        self._handle, self._ready = handle, b""
+        self._handle, self._ready, self._place = handle, b"", 0
         self._frame: Any = None
+        self._error: Exception | None = None
 
     def read(self, size: int) -> bytes:
-        while not self._ready:
+        while self._place == len(self._ready):
+            if self._error:
+                raise self._error
             packed = self._handle.read(64 << 10)
             if not packed:
                 if self._frame is not None:
                     raise EOFError
                 return b""
             self._unpack(packed)
-        part, self._ready = self._ready[:size], self._ready[size:]
+        part = self._ready[self._place : self._place + size]
+        self._place += len(part)
         return part
 
     def _unpack(self, packed: bytes) -> None:
         import zstandard
 
         parts = []
-        while packed:
-            self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
-            parts.append(self._frame.decompress(packed))
-            packed = self._frame.unused_data if self._frame.eof else b""
-            if self._frame.eof:
-                self._frame = None
-        self._ready = b"".join(parts)
+        try:
+            while packed:
+                self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+                parts.append(self._frame.decompress(packed))
+                packed = self._frame.unused_data if self._frame.eof else b""
+                if self._frame.eof:
+                    self._frame = None
+        except zstandard.ZstdError as error:
+            self._error = error  # raised once everything before it has been read
+        self._ready, self._place = b"".join(parts), 0
 
 
 def compression_of(handle: IO[bytes]) -> str:
@@ -88,7 +97,7 @@ def open_content(handle: IO[bytes], compression: str) -> Iterator[Content]:
     elif compression == "zstd":
         import zstandard
 
-        yield Content(cast("IO[bytes]", _Zstandard(handle)), (zstandard.ZstdError, EOFError))
+        yield Content(cast("IO[bytes]", _Zstandard(handle)), (zstandard.ZstdError, EOFError), 1 << 20)
     elif compression == "bzip2":
         with bz2.BZ2File(handle) as stream:
             yield Content(cast("IO[bytes]", stream), (EOFError, OSError))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from include import connections
@@ -38,6 +39,20 @@ class Table:
         from psycopg import sql
 
         return sql.Identifier(self.schema, self.relation)
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """The oldest rows that somebody may still see, and who.
+
+    ``age`` counts transactions, ``transaction`` is the same as a 64-bit transaction id (it grows for ever), ``since``
+    is when the holder began, or None where the server does not tell.
+    """
+
+    holder: str
+    age: int
+    transaction: int
+    since: datetime | None
 
 
 @dataclass(frozen=True)
@@ -142,7 +157,13 @@ def tables_changed_by_deletion(connection: psycopg.Connection[Any], table: Table
     return [name for (name,) in connection.execute(_STATEMENTS["changed_by_deletion"], {"oid": table.oid})]
 
 
+def horizon(connection: psycopg.Connection[Any]) -> Horizon | None:
+    """Return what keeps dead rows of this database's tables from being removed most, or None when nothing does."""
+    row = connection.execute(_STATEMENTS["horizon"]).fetchone()
+    return Horizon(*row) if row else None
+
+
 def horizon_holder(connection: psycopg.Connection[Any]) -> str | None:
     """Say who keeps dead rows from being removed: the oldest transaction, prepared transaction, slot or standby."""
-    row = connection.execute(_STATEMENTS["horizon_holder"]).fetchone()
-    return str(row[0]) if row else None
+    found = horizon(connection)
+    return found.holder if found else None

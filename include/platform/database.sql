@@ -36,26 +36,28 @@ FROM pg_constraint
 WHERE contype = 'f' AND confrelid = %(oid)s AND confdeltype IN ('c', 'n', 'd')
 ORDER BY 1;
 
--- statement: horizon_holder
--- Who holds the oldest snapshot. A vacuum and an index build without locks do not hold one back from other tables.
-SELECT description
+-- statement: horizon
+-- Who holds the oldest snapshot. A vacuum and an index build without locks do not hold one back from other tables, and
+-- neither does what happens in another database. A slot's catalog_xmin keeps rows of the system catalogs only.
+SELECT holder, age, pg_snapshot_xmax(pg_current_snapshot())::text::bigint - age AS transaction, since
 FROM (
     SELECT format('process %s (%s as %s, %s) with a transaction open since %s', pid,
                   coalesce(nullif(application_name, ''), backend_type), coalesce(usename, '?'), coalesce(state, '?'),
-                  to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"')) AS description,
-           age(coalesce(backend_xmin, backend_xid)) AS age
+                  to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"')) AS holder,
+           greatest(age(backend_xmin), age(backend_xid)) AS age, xact_start AS since
     FROM pg_stat_activity
     WHERE coalesce(backend_xmin, backend_xid) IS NOT NULL AND pid <> pg_backend_pid()
-      AND pid NOT IN (SELECT pid FROM pg_stat_progress_vacuum)
+      AND pid NOT IN (SELECT pid FROM pg_stat_progress_vacuum) AND backend_type <> 'walsender'
       AND (datname = current_database() OR datname IS NULL)
     UNION ALL
-    SELECT format('the prepared transaction %s of %s', gid, owner), age(transaction) FROM pg_prepared_xacts
+    SELECT format('the prepared transaction %s of %s', gid, owner), age(transaction), prepared
+    FROM pg_prepared_xacts WHERE database = current_database()
     UNION ALL
-    SELECT format('the replication slot %s', slot_name), greatest(age(xmin), age(catalog_xmin))
-    FROM pg_replication_slots WHERE coalesce(xmin, catalog_xmin) IS NOT NULL
+    SELECT format('the replication slot %s', slot_name), age(xmin), NULL
+    FROM pg_replication_slots WHERE xmin IS NOT NULL
     UNION ALL
-    SELECT format('the standby %s', application_name), age(backend_xmin)
+    SELECT format('the standby %s', application_name), age(backend_xmin), NULL
     FROM pg_stat_replication WHERE backend_xmin IS NOT NULL
-) AS holder
+) AS held
 ORDER BY age DESC NULLS LAST
 LIMIT 1;

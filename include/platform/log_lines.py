@@ -72,6 +72,21 @@ def instants(kind: Kind, text: str, zone: ZoneInfo) -> list[datetime]:
     return [instant for instant in found if instant is not None]
 
 
+def minutes(kind: Kind, text: str, zone: ZoneInfo) -> list[datetime]:
+    """Return one of the times of each minute that stands in a piece of a log, as aware datetimes in UTC.
+
+    ``zone`` is the time zone of logs that name no offset. Lines repeat their minute: each is put into numbers once.
+    """
+    found: dict[tuple[str, str], datetime] = {}
+    for match in _TIME_IN_TEXT[kind].finditer(text):
+        told = match[1] if kind is Kind.APPLICATION else match[0]
+        offset = "" if kind is Kind.ERROR else told[-6:].partition("Z")[1] or told[-6:]
+        minute = (told[: 18 if kind is Kind.ACCESS else 16], offset)
+        if minute not in found and (instant := _instant(kind, match, zone)) is not None:
+            found[minute] = instant
+    return list(found.values())
+
+
 def _instant(kind: Kind, match: re.Match[str], zone: ZoneInfo) -> datetime | None:
     try:
         if kind is Kind.APPLICATION:

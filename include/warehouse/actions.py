@@ -6,7 +6,7 @@ The row is written before and after the change, each time at once, so that a kil
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -17,7 +17,10 @@ from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavail
 from include.warehouse import session
 from include.warehouse.statements import statements
 
-KINDS = ("analyze", "vacuum", "prune", "rotate_logs", "delete_logs", "cache_statistics")
+KINDS = (
+    *("analyze", "vacuum", "prune", "rotate_logs", "delete_logs", "cache_statistics", "reindex"),
+    *("clean_airflow_database", "delete_airflow_logs"),
+)
 """Every kind of act, as the comment of the column ``kind`` lists them."""
 
 _STATEMENTS = statements(__file__)
@@ -100,6 +103,15 @@ def nothing_to_do(action: Action, reason: str) -> Action:
     return replace(action, state="nothing_to_do", reason=reason)
 
 
+def postpone(action: Action, reason: str, applied: dict[str, Any] | None = None) -> Action:
+    """Record that the act did not fit in its maintenance window and why; the next run has it first.
+
+    ``applied`` tells what was done of one that had begun.
+    """
+    _change("postpone", action, {"reason": reason, "applied": _json(applied) if applied is not None else None})
+    return replace(action, state="postponed", reason=reason, applied=applied)
+
+
 def fail(action: Action, reason: str, proof: dict[str, Any] | None = None) -> Action:
     """Record that the act failed or could not be checked, and why."""
     _change("fail", action, {"reason": reason, "proof": _json(proof) if proof is not None else None})
@@ -128,6 +140,20 @@ def find(kind: str, resource: str, run_id: str) -> Action | None:
 def last_proven(kind: str, resource: str) -> Action | None:
     """Return the newest proven act of a kind on a resource, or None."""
     return _execute("last_proven", {"kind": kind, "resource": resource})
+
+
+def recent(kinds: Sequence[str], resources: Sequence[str], each: int = 5) -> list[Action]:
+    """Return the newest acts of each kind on each resource that were no dry runs, the newest first."""
+    with session.transaction() as connection:
+        values = {"kinds": list(kinds), "resources": list(resources), "each": each}
+        return [Action(*row) for row in connection.execute(_STATEMENTS["recent"], values)]
+
+
+def of_run(run_id: str, kinds: Sequence[str]) -> list[Action]:
+    """Return the acts of a run, in the order in which they were planned first."""
+    with session.transaction() as connection:
+        found = connection.execute(_STATEMENTS["of_run"], {"run_id": run_id, "kinds": list(kinds)})
+        return [Action(*row) for row in found]
 
 
 def begun(kind: str, resource: str, limit: int = 20) -> list[Action]:

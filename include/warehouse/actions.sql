@@ -27,6 +27,11 @@ WHERE maintenance_action_id = %(id)s AND state = 'applying';
 UPDATE ops.maintenance_action SET state = 'nothing_to_do', reason = %(reason)s, finished_at = clock_timestamp()
 WHERE maintenance_action_id = %(id)s AND state = 'planned';
 
+-- statement: postpone
+UPDATE ops.maintenance_action
+SET state = 'postponed', reason = %(reason)s, applied = coalesce(%(applied)s, applied), finished_at = clock_timestamp()
+WHERE maintenance_action_id = %(id)s AND state IN ('planned', 'applying');
+
 -- statement: fail
 UPDATE ops.maintenance_action
 SET state = 'failed', reason = %(reason)s, proof = coalesce(%(proof)s, proof), finished_at = clock_timestamp()
@@ -41,6 +46,24 @@ SELECT maintenance_action_id, kind, resource, run_id, dry_run, state, plan, appl
 FROM ops.maintenance_action
 WHERE kind = %(kind)s AND resource = %(resource)s AND state = 'proven'
 ORDER BY finished_at DESC, maintenance_action_id DESC LIMIT 1;
+
+-- statement: recent
+SELECT found.*
+FROM unnest(%(kinds)s::text[]) AS kind
+CROSS JOIN unnest(%(resources)s::text[]) AS resource
+CROSS JOIN LATERAL (
+    SELECT maintenance_action_id, a.kind, a.resource, run_id, dry_run, state, plan, applied, proof, reason, planned_at
+    FROM ops.maintenance_action a
+    WHERE a.kind = kind.kind AND a.resource = resource.resource AND NOT a.dry_run
+    ORDER BY maintenance_action_id DESC LIMIT %(each)s
+) AS found
+ORDER BY found.maintenance_action_id DESC;
+
+-- statement: of_run
+SELECT maintenance_action_id, kind, resource, run_id, dry_run, state, plan, applied, proof, reason, planned_at
+FROM ops.maintenance_action
+WHERE run_id = %(run_id)s AND kind = ANY (%(kinds)s)
+ORDER BY maintenance_action_id;
 
 -- statement: begun
 -- Acts on a resource that began to change it, the newest first.

@@ -12,6 +12,7 @@ BEGIN
         GRANT USAGE ON ALL SEQUENCES IN SCHEMA ops TO warehouse_writer;
         REVOKE INSERT, UPDATE, DELETE ON ops.alembic_version FROM warehouse_writer;
         REVOKE UPDATE, DELETE ON ops.signal, ops.incident_timeline, ops.metric_write FROM warehouse_writer;
+        REVOKE DELETE ON ops.legal_hold FROM warehouse_writer;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'warehouse_reader') THEN
         GRANT USAGE ON SCHEMA ops TO warehouse_reader;

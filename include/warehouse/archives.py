@@ -1,4 +1,4 @@
-"""Writes ``ops.archive``: which rows were moved out of a table, into which file, and how far that went."""
+"""Writes ``ops.archive`` and ``ops.detached_partition``: what left a table, into which file, how far."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from include.outcome import ConfigurationError, SourceUnavailable
+from include.warehouse.statements import statements
 
 if TYPE_CHECKING:
     import psycopg
 
-_COLUMNS = (
-    "archive_id, source_table, location, row_count, content_hash, file_sha256, first_created_at, last_created_at, state"
-)
+_STATEMENTS = statements(__file__)
 
 
 @contextmanager
@@ -26,8 +25,8 @@ def _errors_named() -> Iterator[None]:
         yield
     except psycopg.OperationalError:
         raise SourceUnavailable("the connection to the warehouse was lost") from None
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
-        raise ConfigurationError("the warehouse lacks ops.archive or its grants; run the migrations") from None
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InsufficientPrivilege):
+        raise ConfigurationError("the warehouse lacks a table of archives or its grants; run the migrations") from None
 
 
 @dataclass(frozen=True)
@@ -43,75 +42,136 @@ class Archive:
     first_created_at: datetime
     last_created_at: datetime
     state: str = "written"
+    relation: str | None = None
+    replaces: str | None = None
+    chain_number: int | None = None
+    manifest_sha256: str | None = None
+
+    @property
+    def manifest(self) -> str:
+        """Name of its manifest within the archive folder."""
+        return f"{self.location}.manifest.json"
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition that was recorded before it was detached; ``bound`` is its bound as SQL."""
+
+    source_table: str
+    partition: str
+    bound: str
+    state: str
+    rows_archived: int | None
 
 
 @_errors_named()
 def record_written(connection: psycopg.Connection[Any], archive: Archive) -> None:
-    """Record an archive whose file is about to take its place. Recording the same one again changes nothing."""
-    connection.execute(
-        """
-        INSERT INTO ops.archive (archive_id, source_table, location, row_count, content_hash, file_sha256,
-                                 first_created_at, last_created_at, state)
-        VALUES (%(archive_id)s, %(source_table)s, %(location)s, %(row_count)s, %(content_hash)s, %(file_sha256)s,
-                %(first_created_at)s, %(last_created_at)s, 'written')
-        ON CONFLICT (archive_id) DO UPDATE SET file_sha256 = excluded.file_sha256 WHERE archive.state = 'written'
-        """,
-        vars(archive),
-    )
+    """Record an archive whose file is about to take its place."""
+    connection.execute(_STATEMENTS["record_written"], vars(archive))
 
 
 @_errors_named()
-def record_verified(connection: psycopg.Connection[Any], archive_id: str) -> None:
-    """Record that the file was read back and equals the source rows."""
-    connection.execute(
-        "UPDATE ops.archive SET state = 'verified' WHERE archive_id = %s AND state = 'written'", (archive_id,)
-    )
+def record_verified(connection: psycopg.Connection[Any], archive_id: str, number: int, manifest_sha256: str) -> None:
+    """Record that the file was read back and equals the source rows, and its manifest's place in the chain."""
+    values = {"id": archive_id, "number": number, "manifest": manifest_sha256}
+    connection.execute(_STATEMENTS["record_verified"], values)
 
 
 @_errors_named()
 def record_deleted(connection: psycopg.Connection[Any], archive_id: str) -> None:
     """Record that the source rows are gone."""
-    connection.execute(
-        "UPDATE ops.archive SET state = 'deleted', deleted_at = clock_timestamp()"
-        " WHERE archive_id = %s AND state = 'verified'",
-        (archive_id,),
-    )
+    connection.execute(_STATEMENTS["record_deleted"], {"id": archive_id})
+
+
+@_errors_named()
+def record_replaced(connection: psycopg.Connection[Any], archive_id: str, replaced_id: str) -> None:
+    """Record in one step that an archive's rows are gone and that the one it replaces does not count any more."""
+    connection.execute(_STATEMENTS["record_replaced"], {"id": archive_id, "replaced": replaced_id})
+
+
+@_errors_named()
+def record_withdrawing(connection: psycopg.Connection[Any], archive_id: str) -> None:
+    """Record that a verified archive does not count any more: its rows stay in their table, its file goes."""
+    connection.execute(_STATEMENTS["record_withdrawing"], {"id": archive_id})
+
+
+@_errors_named()
+def record_withdrawn(connection: psycopg.Connection[Any], archive_id: str) -> None:
+    """Record that the file of a withdrawn archive is gone; its manifest stays, as a link of the chain."""
+    connection.execute(_STATEMENTS["record_withdrawn"], {"id": archive_id})
 
 
 @_errors_named()
 def forget(connection: psycopg.Connection[Any], archive_id: str) -> None:
-    """Remove an archive whose rows were never deleted from their table; a deleted one stays."""
-    connection.execute("DELETE FROM ops.archive WHERE archive_id = %s AND state <> 'deleted'", (archive_id,))
+    """Remove an archive that was not verified yet."""
+    connection.execute(_STATEMENTS["forget"], {"id": archive_id})
 
 
 @_errors_named()
 def get(connection: psycopg.Connection[Any], archive_id: str) -> Archive | None:
     """Return one archive, or None."""
-    row = connection.execute(
-        f"SELECT {_COLUMNS} FROM ops.archive WHERE archive_id = %s",  # noqa: S608 - a constant
-        (archive_id,),
-    ).fetchone()
+    row = connection.execute(_STATEMENTS["get"], {"id": archive_id}).fetchone()
     return Archive(*row) if row else None
 
 
 @_errors_named()
 def unfinished(connection: psycopg.Connection[Any], source_table: str) -> list[Archive]:
-    """Return the archives of a table whose rows may still be in it, the oldest first."""
-    found = connection.execute(
-        f"SELECT {_COLUMNS} FROM ops.archive WHERE source_table = %s AND state <> 'deleted'"  # noqa: S608 - a constant
-        " ORDER BY first_created_at, archive_id",
-        (source_table,),
-    )
-    return [Archive(*row) for row in found]
+    """Return the archives of a table that an earlier attempt did not finish, the oldest first."""
+    return [Archive(*row) for row in connection.execute(_STATEMENTS["unfinished"], {"table": source_table})]
+
+
+@_errors_named()
+def of_relation(connection: psycopg.Connection[Any], relation: str, *states: str) -> list[Archive]:
+    """Return the archives of a table or partition that are in one of the states, the oldest first."""
+    values = {"relation": relation, "states": list(states)}
+    return [Archive(*row) for row in connection.execute(_STATEMENTS["of_relation"], values)]
+
+
+@_errors_named()
+def chain(connection: psycopg.Connection[Any], source_table: str) -> list[Archive]:
+    """Return the archives of a table that have a manifest, in the order of the chain."""
+    return [Archive(*row) for row in connection.execute(_STATEMENTS["chain"], {"table": source_table})]
+
+
+@_errors_named()
+def chain_end(connection: psycopg.Connection[Any], source_table: str) -> tuple[int, str | None]:
+    """Return the number and SHA-256 of a table's newest manifest; (0, None) when it has none."""
+    row = connection.execute(_STATEMENTS["chain_end"], {"table": source_table}).fetchone()
+    return (row[0], row[1]) if row else (0, None)
 
 
 @_errors_named()
 def deleted_since(connection: psycopg.Connection[Any], source_table: str, since: datetime) -> tuple[int, int]:
     """Return the number of archives, and of their rows, that were deleted from a table since an aware datetime."""
-    row = connection.execute(
-        "SELECT count(*), coalesce(sum(row_count), 0)::bigint FROM ops.archive"
-        " WHERE source_table = %s AND state = 'deleted' AND deleted_at >= %s",
-        (source_table, since),
-    ).fetchone()
+    row = connection.execute(_STATEMENTS["deleted_since"], {"table": source_table, "since": since}).fetchone()
     assert row is not None
     return row[0], row[1]
+
+
+# -------------------------------------------------------------------------------------------------- partitions
+@_errors_named()
+def record_detaching(connection: psycopg.Connection[Any], source_table: str, partition: str, bound: str) -> None:
+    """Record that a partition is about to be detached. Recording it again changes nothing."""
+    values = {"table": source_table, "partition": partition, "bound": bound}
+    connection.execute(_STATEMENTS["record_detaching"], values)
+
+
+@_errors_named()
+def change_partition(
+    connection: psycopg.Connection[Any], source_table: str, partition: str, state: str, rows: int | None = None
+) -> None:
+    """Record the next state of a recorded partition: archived, dropped or kept."""
+    values = {"table": source_table, "partition": partition, "state": state, "rows": rows}
+    connection.execute(_STATEMENTS["change_partition"], values)
+
+
+@_errors_named()
+def open_partitions(connection: psycopg.Connection[Any], source_table: str) -> list[Partition]:
+    """Return the partitions of a table that are on their way out, the oldest first."""
+    return [Partition(*row) for row in connection.execute(_STATEMENTS["open_partitions"], {"table": source_table})]
+
+
+@_errors_named()
+def restorable(connection: psycopg.Connection[Any], before: datetime) -> list[Archive]:
+    """Return the archives made before an aware datetime whose rows are in no table any more, the oldest first."""
+    return [Archive(*row) for row in connection.execute(_STATEMENTS["restorable"], {"before": before})]

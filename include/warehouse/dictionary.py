@@ -19,7 +19,7 @@ _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Traffic", ("traffic_", "log_", "hourly_", "error_")),
     ("Weekly and monthly metrics", ("weekly_", "monthly_", "period_", "rollup")),
     ("Reports", ("report",)),
-    ("Maintenance", ("maintenance_", "archive")),
+    ("Maintenance", ("maintenance_", "archive", "platform_")),
     ("Signals and incidents", ("signal", "incident")),
 )
 _OTHERS = "Bookkeeping"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from include import connections
@@ -11,6 +14,62 @@ from include.outcome import ConfigurationError, SourceUnavailable
 
 if TYPE_CHECKING:
     import psycopg
+
+_LONGEST_IDLE_SECONDS = 30.0  # a connection that was unused for longer may have been cut by what lies between
+
+
+@dataclass
+class _Kept:
+    connection: psycopg.Connection[Any] | None = None
+    used_at: float = 0.0
+    in_use: bool = False
+
+
+_KEPT: ContextVar[dict[str, _Kept] | None] = ContextVar("kept_warehouse_connections", default=None)
+
+
+@contextmanager
+def kept_open() -> Iterator[None]:
+    """Let the transactions of this thread within the block share one connection instead of opening one each."""
+    if _KEPT.get() is not None:
+        yield
+        return
+    kept: dict[str, _Kept] = {}
+    token = _KEPT.set(kept)
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+        for one in kept.values():
+            if one.connection is not None:
+                one.connection.close()
+
+
+@contextmanager
+def _connection(connection_id: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection for one transaction: committed when the block ends well, rolled back otherwise."""
+    import psycopg
+
+    mine = None if (kept := _KEPT.get()) is None else kept.setdefault(connection_id, _Kept())
+    if mine is None or mine.in_use:  # a transaction within another stays one of its own
+        with connections.postgres(connection_id) as connection:
+            yield connection
+        return
+    stale = time.monotonic() - mine.used_at > _LONGEST_IDLE_SECONDS
+    if mine.connection is None or mine.connection.closed or stale:
+        if mine.connection is not None:
+            mine.connection.close()
+        mine.connection = connections.postgres(connection_id)
+    mine.in_use = True
+    try:
+        yield mine.connection
+        mine.connection.commit()
+    except BaseException:
+        with suppress(psycopg.OperationalError):  # a lost connection has rolled back by itself
+            mine.connection.rollback()
+        raise
+    finally:
+        mine.in_use, mine.used_at = False, time.monotonic()
 
 
 @contextmanager
@@ -23,7 +82,7 @@ def transaction(connection_id: str = "warehouse") -> Iterator[psycopg.Connection
     import psycopg
 
     try:
-        with connections.postgres(connection_id) as connection:
+        with _connection(connection_id) as connection:
             yield connection
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName) as error:
         raise ConfigurationError(f"the warehouse is not migrated ({_first_line(error)}); run its migrations") from error

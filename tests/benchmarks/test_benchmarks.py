@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as harness
-from benchmarks import access_log_lines, access_logs, dag_import
+from benchmarks import access_log_lines, access_logs, dag_import, log_rotation
 from benchmarks.figures import PYTHON, CommandFailedError, Cost, Figure, cost_of, not_measured
 from tests.include.reporting.traffic_recount import recount
 
@@ -54,9 +54,9 @@ def test_one_figure_by_its_name(
 
 def test_unknown_figure_is_told_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert harness.main(["nonsense"]) == 2
-    assert capsys.readouterr().err == (
-        "there is no figure nonsense; there are access_logs, daily_metrics, dag_import, task_overhead\n"
-    )
+    said = capsys.readouterr().err
+    assert said == f"there is no figure nonsense; there are {', '.join(harness.FIGURES)}\n"
+    assert "log_rotation" in said
 
 
 def test_what_is_not_measured_never_holds() -> None:
@@ -111,3 +111,15 @@ def test_import_time_of_a_dag_file(tmp_path: Path) -> None:
     assert float(quick.ours.split()[0]) < 5
     broken = dag_import._figure(tmp_path / "broken.py", str(tmp_path))
     assert broken.verdict == "not measured: ModuleNotFoundError: No module named 'nothing_of_that_name'"
+
+
+def test_rotation_is_measured_on_the_same_log_and_told_when_the_peer_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "logs").mkdir()
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    [figure] = log_rotation._side_by_side(tmp_path / "made.log", tmp_path / "logs")
+    assert figure.verdict == "not measured: logrotate is not installed (apt-get install logrotate)"
+    (tmp_path / "logs" / "access.log").write_text("not rotated\n")
+    with pytest.raises(CommandFailedError, match=r"did not become one .gz file but \['access.log'\]"):
+        log_rotation._only(tmp_path / "logs", ".gz")

@@ -1,13 +1,16 @@
 """Every DAG runs against real servers, without a logical date, as asset, partition and manual runs do."""
 
 import itertools
+import os
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from demo.databases import Databases
+from include.settings import settings
 from tests.catalogue import DAG_FILES, dags
 from tests.conftest import Platform
 
@@ -41,8 +44,9 @@ def warehouse_of(platform: Platform, databases: Databases) -> Any:
 
 def test_the_list_of_dags_under_test_is_complete() -> None:
     assert {path.stem for path in DAG_FILES} == {
-        "daily_maintenance", "daily_metrics", "daily_reports", "incident_watch", "monthly_metrics", "platform_watch",
-        "weekly_metrics",
+        "daily_maintenance", "daily_metrics", "daily_reports", "incident_watch", "monthly_disaster_recovery",
+        "monthly_maintenance", "monthly_metrics", "platform_watch",
+        "weekly_backup_verification", "weekly_maintenance", "weekly_metrics",
     }  # fmt: skip
 
 
@@ -92,6 +96,46 @@ def test_maintenance_acts_and_proves(warehouse_of: Any, platform: Platform, data
         assert escrow.execute(count).fetchone() == (0,)
     assert warehouse_of("SELECT sum(row_count) FROM ops.archive WHERE state = 'deleted'") == [before]
     assert warehouse_of("SELECT count(*) FROM ops.maintenance_action WHERE state IN ('failed', 'applying')") == [(0,)]
+
+
+def test_maintenance_fails_when_a_table_or_pruning_does_and_still_does_the_rest(
+    warehouse_of: Any, platform: Platform, databases: Databases, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("OPERATIONS__RUNS__RETRIES", "0")  # a retry waits for half a minute
+    settings.cache_clear()
+    with psycopg.connect(databases.url(platform.escrow, "escrow_owner")) as holder:
+        holder.execute("REVOKE ALL ON audit_logs FROM operations_maintainer")
+        holder.commit()
+        holder.execute("LOCK TABLE users IN SHARE UPDATE EXCLUSIVE MODE")
+        failed = run("daily_maintenance")
+    assert failed.state == "failed"
+    states = {(one.task_id, one.state) for one in failed.get_task_instances()}
+    assert {
+        ("prune_table", "failed"), ("prune_failed", "failed"), ("maintain_table", "failed"),
+        ("maintain_table", "success"), ("finish_tables", "success"),
+    } <= states  # fmt: skip
+    acts = dict(warehouse_of("SELECT resource, state FROM ops.maintenance_action WHERE kind IN ('vacuum', 'analyze')"))
+    assert (acts.pop("all tables"), acts.pop("public.users")) == ("failed", "failed")
+    assert set(acts.values()) == {"proven"}, "what can be done is done"
+    # Airflow judges a run by its last tasks: each of these fails it, and the one that ends the plan does not hide them.
+    counted = failed._tis_for_dagrun_state(dag=dags()["daily_maintenance"], tis=failed.get_task_instances())
+    assert {"prune_failed", "maintain_table"} <= {one.task_id for one in counted}
+    assert "finish_tables" not in {one.task_id for one in counted}
+    settings.cache_clear()
+
+
+def test_backups_are_verified(warehouse_of: Any, platform: Platform, databases: Databases, tmp_path: Path) -> None:
+    from demo.platform import backups
+
+    url = databases.url(platform.escrow, "escrow_owner")
+    dump = backups.take(url, tmp_path / "backups", datetime.now(UTC).date())
+    # The history of this platform ended long ago: its newest rows are in the backup all the same.
+    assert run("weekly_backup_verification", source="nightly", jobs=2).state == "success"
+    assert warehouse_of("SELECT resource, outcome, reason FROM ops.drill") == [("nightly", "passed", "")]
+    os.truncate(dump, dump.stat().st_size - 1)
+    assert run("weekly_backup_verification").state == "failed"
+    [(reason,)] = warehouse_of("SELECT reason FROM ops.drill WHERE outcome = 'failed'")
+    assert reason.startswith("checksums: the backup's files are not what was written")
 
 
 def test_the_watches_run(warehouse_of: Any, platform: Platform) -> None:

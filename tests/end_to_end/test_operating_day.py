@@ -210,6 +210,11 @@ def test_maintenance_by_hand_with_parameters(world: World) -> None:
     assert world.finished(run) == "success"
     actions = f"SELECT DISTINCT dry_run, state FROM ops.maintenance_action WHERE run_id = '{run['dag_run_id']}'"
     assert {(True, "planned")} <= set(world.rows(actions)) <= {(True, "planned"), (True, "nothing_to_do")}
+    of_run = f"run_id = '{run['dag_run_id']}'"
+    clean = f"SELECT state FROM ops.maintenance_action WHERE kind = 'clean_airflow_database' AND {of_run}"
+    assert world.rows(clean) == [("planned",)], "a task reaches Airflow's database through its connection"
+    found = world.rows(f"SELECT check_name, outcome FROM ops.finding WHERE check_name LIKE 'airflow%' AND {of_run}")
+    assert dict(found) == {"airflow_database": "ok", "airflow_dags": "ok"}, "all DAGs are there and none is paused"
 
 
 def _task_process(airflow: Airflow, client_port: int) -> psutil.Process:

@@ -38,7 +38,7 @@ def test_the_guide_is_the_default() -> None:
     assert (found.alerts.error_rate, found.alerts.response_seconds) == (0.05, 3.0)
     assert found.support.response_hours.model_dump() == {"high": 2, "medium": 24, "low": 48}
     assert found.maintenance.prune[0].keep_days == 90
-    assert found.maintenance.logs_keep_days == 7
+    assert found.maintenance.logs.keep_days == 7
     assert settings() is settings()
 
 

@@ -15,7 +15,7 @@ def test_installing_again_changes_nothing(new_escrow: Callable[[], str], databas
     url = databases.url(new_escrow(), "escrow_owner")
     with psycopg.connect(url, autocommit=True) as owner:
         query = """SELECT relname, relkind, relacl::text FROM pg_class WHERE relnamespace IN
-                   ('public'::regnamespace, 'operations'::regnamespace) ORDER BY 1"""
+                   ('public'::regnamespace, 'operations'::regnamespace) ORDER BY 1, 2"""
         before = owner.execute(query).fetchall()
         constraints = owner.execute("SELECT count(*) FROM pg_constraint WHERE contype = 'f'").fetchone()
         database.install(url)

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -28,6 +29,21 @@ def platform(
     databases: Databases, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
 ) -> Iterator[psycopg.Connection]:
     """Yield an autocommit connection as the owner of the platform's schema; the maintenance connections lead to it."""
+    with _platform_on(databases, environment) as owner:
+        yield owner
+
+
+@pytest.fixture
+def any_platform(
+    any_databases: Databases, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> Iterator[psycopg.Connection]:
+    """As ``platform``, on PostgreSQL 18 and again on PostgreSQL 15; the warehouse stays on 18."""
+    with _platform_on(any_databases, environment) as owner:
+        yield owner
+
+
+@contextmanager
+def _platform_on(databases: Databases, environment: pytest.MonkeyPatch) -> Iterator[psycopg.Connection]:
     name = f"escrow_{uuid.uuid4().hex[:12]}"
     databases.create(name, "escrow_owner")
     environment.setenv("AIRFLOW_CONN_PLATFORM_DB", databases.url(name, "operations_reader"))

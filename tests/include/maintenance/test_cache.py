@@ -72,13 +72,23 @@ def test_keys_by_prefix_and_expiry(server: redis.Redis, warehouse: psycopg.Conne
         pipeline.execute()
     cache.statistics("r1")
     keys = _proof(warehouse, "r1")["keys"]
+    names = ("session:7", "session:1000", "rate:1", "session:forever", "lonely")
+    small, other, rate, forever, lonely = (int(server.memory_usage(name) or 0) for name in names)
+    assert small == other, "all keys of a kind take the same"
     assert keys["by_prefix"] == {
-        "(none)": {"with_expiry": 0, "without_expiry": 1},
-        "rate": {"with_expiry": 0, "without_expiry": 40},
-        "session": {"with_expiry": 1300, "without_expiry": 1},
-    }
+        "(none)": {
+            "with_expiry": 0, "without_expiry": 1, "bytes": lonely, "bytes_without_expiry": lonely,
+        },
+        "rate": {
+            "with_expiry": 0, "without_expiry": 40, "bytes": 40 * rate, "bytes_without_expiry": 40 * rate,
+        },
+        "session": {
+            "with_expiry": 1300, "without_expiry": 1, "bytes": 1300 * small + forever, "bytes_without_expiry": forever,
+        },
+    }  # fmt: skip
     assert (keys["with_expiry"], keys["without_expiry"], keys["complete"]) == (1300, 42, True)
-    assert keys["calls"] >= 3, "500 keys a call"
+    assert {name: told["keys"] for name, told in keys["by_expiry"].items()} == {"none": 42, "under 1 hour": 1300}
+    assert keys["by_type"]["string"]["keys"] == 1342
     assert _proof(warehouse, "r1")["after"]["fragmentation_ratio"] is None
 
 
@@ -105,6 +115,7 @@ def test_expired_keys_are_swept(server: redis.Redis, warehouse: psycopg.Connecti
     proof = _proof(warehouse, "r1")
     assert proof["after"]["keys"] == 1
     assert proof["keys"]["visited"] == 1
+    assert proof["sweep"]["possible"]
     assert proof["sweep"]["expired_keys"] == proof["sweep"]["keys_released"] == proof["before"]["keys"] - 1
 
 

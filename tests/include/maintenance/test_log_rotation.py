@@ -1,28 +1,29 @@
-"""Logs are renamed, compressed and deleted without losing a line, whoever writes to them meanwhile."""
+"""Logs are renamed without losing a line, whoever writes to them meanwhile and whenever the rotation is killed."""
 
-import gzip
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
-import zstandard
 
 from demo.platform.live_logs import LogFile
 from include.maintenance import log_rotation
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import log_files
 from include.settings import ROOT, settings
+from tests.include.maintenance.log_files_made import NOW, access, acts, all_lines, connect, known, names, old, text_of
 
-NOW = datetime(2026, 10, 4, 3, 0, tzinfo=UTC)
+WRITER = Path(__file__).with_name("log_writer.py")
 
 
 @pytest.fixture
@@ -30,51 +31,54 @@ def logs(warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_pat
     return tmp_path / "platform_logs"
 
 
-def access(*times: str) -> str:
-    return "".join(f'10.0.0.1 - - [{time} +0000] "GET / HTTP/1.1" 200 5 "-" "-" 0.001\n' for time in times)
+@pytest.fixture
+def open_logs(logs: Path) -> Iterator[Path]:
+    """The same, and a writer that has access.log open and does not open it anew."""
+    with (logs / "access.log").open("a"):
+        yield logs
 
 
-def old(path: Path, text: str, days: int) -> Path:
-    if path.suffix == ".gz":
-        path.write_bytes(gzip.compress(text.encode()))
-    else:
-        path.write_text(text)
-    seconds = (NOW - timedelta(days=days)).timestamp()
-    os.utime(path, (seconds, seconds))
-    return path
+@contextmanager
+def writer(log: Path, mode: str) -> Iterator[tuple[int, list[int]]]:
+    """A process that writes; its number, and, when the block is over, how many lines it wrote."""
+    count = log.parent.parent / "written"
+    process = subprocess.Popen([sys.executable, WRITER, log, count, mode], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    written: list[int] = []
+    try:
+        process.stdout.readline()
+        yield process.pid, written
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        process.stdout.close()
+        written.append(int(count.read_text()))
 
 
-def known(warehouse: psycopg.Connection, *days: str, state: str = "complete") -> None:
-    for day in days:
-        warehouse.execute(
-            "INSERT INTO ops.daily_subject (day, subject, state, completeness, content_hash)"
-            " VALUES (%s, 'traffic', %s, 1, '')",
-            (day, state),
-        )
-
-
-def acts(warehouse: psycopg.Connection) -> dict[tuple[str, str], list[Any]]:
-    found = warehouse.execute("SELECT kind, resource, state, reason, plan, proof FROM ops.maintenance_action")
-    return {(kind, resource): rest for kind, resource, *rest in found}
-
-
-def names(logs: Path) -> list[str]:
-    return sorted(path.name for path in logs.iterdir())
-
-
-def test_a_log_is_renamed_after_the_day_that_it_closes(logs: Path, warehouse: psycopg.Connection) -> None:
-    (logs / "access.log").write_text("one\ntwo\n")
-    (logs / "error.log").write_text("")
+def test_a_log_is_renamed_after_the_day_that_it_closes(open_logs: Path, warehouse: psycopg.Connection) -> None:
+    (open_logs / "access.log").write_text("one\ntwo\n")
+    (open_logs / "error.log").write_text("")
     log_rotation.rotate("r1", False, NOW)
-    assert names(logs) == ["access.log-20261003", "error.log"]
-    assert (logs / "access.log-20261003").read_text() == "one\ntwo\n"
+    assert names(open_logs) == ["access.log-20261003", "error.log"]
+    assert (open_logs / "access.log-20261003").read_text() == "one\ntwo\n"
     found = acts(warehouse)
     state, reason, plan, proof = found["rotate_logs", "access.log"]
-    assert (state, reason, plan["to"], plan["bytes"]) == ("proven", "", "access.log-20261003", 8)
-    assert (proof["lines"], proof["bytes_after"]) == (2, 8)
+    assert (state, plan["to"], plan["bytes"]) == ("proven", "access.log-20261003", 8)
+    assert reason == "its writer has not opened the new log yet, so it is compressed the next time"
+    assert (proof["lines"], proof["bytes_after"], proof["renamed_file"]) == (2, 8, "held")
     assert proof["inode_before"] == proof["inode_after"]
     assert found["rotate_logs", "error.log"][:2] == ["nothing_to_do", "it has 0 bytes and is rotated above 0"]
     assert found["rotate_logs", "application.log"][:2] == ["nothing_to_do", "there is no file application.log"]
+
+
+def test_what_nobody_writes_to_any_more_is_compressed_at_once(logs: Path, warehouse: psycopg.Connection) -> None:
+    (logs / "access.log").write_text("one\ntwo\n")
+    log_rotation.rotate("r1", False, NOW)
+    assert names(logs) == ["access.log-20261003.zst"]
+    assert text_of(logs / "access.log-20261003.zst") == "one\ntwo\n"
+    found = acts(warehouse)
+    assert found["rotate_logs", "access.log"][3]["renamed_file"] == "closed"
+    assert found["rotate_logs", "access.log-20261003"][3]["lines"] == 2
 
 
 def test_the_day_is_that_of_the_platform(
@@ -84,11 +88,13 @@ def test_the_day_is_that_of_the_platform(
     settings.cache_clear()
     (logs / "access.log").write_text("one\n")
     log_rotation.rotate("r1", False, datetime(2026, 10, 3, 16, 0, tzinfo=UTC))  # 01:00 on the 4th in Tokyo
-    assert names(logs) == ["access.log-20261003"]
+    assert names(logs) == ["access.log-20261003.zst"]
     settings.cache_clear()
 
 
-def test_twice_on_a_day_and_repeated(logs: Path, warehouse: psycopg.Connection) -> None:
+def test_twice_on_a_day_and_repeated(
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
     (logs / "access.log").write_text("one\n")
     log_rotation.rotate("r1", False, NOW)
     query = "SELECT a::text FROM ops.maintenance_action a ORDER BY maintenance_action_id"
@@ -97,31 +103,35 @@ def test_twice_on_a_day_and_repeated(logs: Path, warehouse: psycopg.Connection) 
     log_rotation.rotate("r1", False, NOW)
     assert warehouse.execute(f"{query} LIMIT 1").fetchall() == first[:1], "the proven act is not repeated"
     log_rotation.rotate("r2", False, NOW + timedelta(hours=2))
-    assert names(logs) == ["access.log", "access.log-20261003"]
+    assert names(logs) == ["access.log", "access.log-20261003.zst"]
     row = warehouse.execute("SELECT reason FROM ops.maintenance_action WHERE run_id = 'r2' AND resource = 'access.log'")
     assert row.fetchone() == ("it was rotated today already, to access.log-20261003",)
-    os.utime(logs / "access.log-20261003", (NOW.timestamp(),) * 2)
-    log_rotation.rotate("r3", False, NOW + timedelta(days=1))
-    assert names(logs) == ["access.log-20261003.zst", "access.log-20261004"]
+    environment.setenv("OPERATIONS__MAINTENANCE__LOGS__ROTATE_AGAIN_LARGER_THAN_BYTES", "3")
+    settings.cache_clear()
+    log_rotation.rotate("r3", False, NOW + timedelta(hours=3))
+    assert names(logs) == ["access.log-20261003.1.zst", "access.log-20261003.zst"], "it has become too large"
+    assert sorted(all_lines(logs)) == ["one", "two"]
+    settings.cache_clear()
 
 
 @pytest.mark.parametrize("taken", ["access.log-20261003", "access.log-20261003.gz", "access.log-20261003.zst"])
 def test_a_taken_name_is_never_overwritten(logs: Path, warehouse: psycopg.Connection, taken: str) -> None:
-    (logs / taken).write_text("of another tool\n")
+    old(logs / taken, "of another tool\n", 1)
     (logs / "access.log-20261003.1").write_text("too\n")
     (logs / "access.log").write_text("one\n")
     log_rotation.rotate("r1", False, NOW)
-    assert names(logs) == sorted([taken, "access.log-20261003.1", "access.log-20261003.2"])
-    assert (logs / taken).read_text() == "of another tool\n"
+    assert text_of(logs / "access.log-20261003.2.zst") == "one\n"
+    assert [name for name in names(logs) if name.startswith(taken)]
+    assert sorted(all_lines(logs)) == ["of another tool", "one", "too"]
 
 
 def test_small_logs_wait(logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("OPERATIONS__MAINTENANCE__ROTATE_LOGS_LARGER_THAN_BYTES", "4")
+    environment.setenv("OPERATIONS__MAINTENANCE__LOGS__ROTATE_LARGER_THAN_BYTES", "4")
     settings.cache_clear()
     (logs / "access.log").write_text("one\n")
     (logs / "error.log").write_text("three\n")
     log_rotation.rotate("r1", False, NOW)
-    assert names(logs) == ["access.log", "error.log-20261003"]
+    assert names(logs) == ["access.log", "error.log-20261003.zst"]
     assert acts(warehouse)["rotate_logs", "access.log"][1] == "it has 4 bytes and is rotated above 4"
     settings.cache_clear()
 
@@ -141,112 +151,7 @@ def test_a_dry_run_changes_nothing(logs: Path, warehouse: psycopg.Connection) ->
     assert found["delete_logs", "access.log-20260901"][2]["days"] == ["2026-09-01"]
 
 
-def test_files_older_than_a_day_are_compressed(logs: Path, warehouse: psycopg.Connection) -> None:
-    text = access(*["02/Oct/2026:10:00:00"] * 1000) + "the last line was cut"
-    source = old(logs / "access.log-20261002", text, 1)
-    source.chmod(0o640)
-    old(logs / "access.log-20261003", "yesterday's\n", 0)
-    (logs / "other.txt").write_text("not a log")
-    log_rotation.rotate("r1", False, NOW)
-    assert names(logs) == ["access.log-20261002.zst", "access.log-20261003", "other.txt"]
-    packed = logs / "access.log-20261002.zst"
-    with zstandard.open(packed, "rt", newline="") as content:
-        assert content.read() == text
-    assert packed.stat().st_mode & 0o777 == 0o640
-    assert packed.stat().st_mtime == (NOW - timedelta(days=1)).timestamp()
-    state, _, _, proof = acts(warehouse)["rotate_logs", "access.log-20261002"]
-    assert state == "proven"
-    assert (proof["lines_before"], proof["lines_after"]) == (1001, 1001)
-    assert proof["bytes_before"] == len(text) > 20 * proof["bytes_after"]
-
-
-def test_a_file_that_is_still_written_to_is_not_compressed(logs: Path, warehouse: psycopg.Connection) -> None:
-    path = logs / "access.log-20261001"
-    path.write_text("one\n")
-    os.utime(path, (NOW.timestamp() - 60,) * 2)
-    old(logs / "error.log-20261001", "one\n", 2)
-    with pytest.raises(MaintenanceFailed, match="still written to: its writer did not open the new log"):
-        log_rotation.rotate("r1", False, NOW)
-    assert names(logs) == ["access.log-20261001", "error.log-20261001.zst"], "the other file has its turn"
-    assert acts(warehouse)["rotate_logs", "access.log-20261001"][0] == "failed"
-
-
-def test_a_compressed_file_of_other_content_is_kept_beside(logs: Path, warehouse: psycopg.Connection) -> None:
-    old(logs / "access.log-20261001", "one\n", 2)
-    (logs / "access.log-20261001.zst").write_bytes(zstandard.compress(b"two\n"))
-    with pytest.raises(MaintenanceFailed, match="holds something else"):
-        log_rotation.rotate("r1", False, NOW)
-    assert names(logs) == ["access.log-20261001", "access.log-20261001.zst"]
-
-
-def test_a_damaged_compression_keeps_the_original(
-    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
-) -> None:
-    compress = log_files.compress
-
-    def damaged(source: Path, target: Path) -> None:
-        compress(source, target)
-        content = bytearray(target.read_bytes())
-        content[len(content) // 2] ^= 1
-        target.write_bytes(bytes(content))
-
-    old(logs / "access.log-20261001", access(*["01/Oct/2026:10:00:00"] * 100), 2)
-    with environment.context() as patch:
-        patch.setattr(log_files, "compress", damaged)
-        with pytest.raises(MaintenanceFailed, match="damaged|does not read back"):
-            log_rotation.rotate("r1", False, NOW)
-    assert names(logs) == ["access.log-20261001"], "the original alone is there"
-    log_rotation.rotate("r1", False, NOW)
-    assert names(logs) == ["access.log-20261001.zst"]
-
-
-def test_only_what_the_warehouse_knows_is_deleted(logs: Path, warehouse: psycopg.Connection) -> None:
-    known(warehouse, "2026-09-20", "2026-09-22")
-    known(warehouse, "2026-09-21", state="partial")
-    known(warehouse, "2026-09-23", state="missing")
-    warehouse.execute(
-        "INSERT INTO ops.daily_subject (day, subject, state, completeness, content_hash)"
-        " VALUES ('2026-09-24', 'uptime', 'complete', 1, '')"
-    )
-    old(logs / "access.log-20260920.gz", access("20/Sep/2026:03:00:00", "21/Sep/2026:02:59:59"), 13)
-    old(logs / "access.log-20260921.gz", access("22/Sep/2026:23:59:59", "23/Sep/2026:00:00:00"), 12)
-    old(
-        logs / "error.log-20260922",
-        "2026/09/22 10:00:00 [error] 1#1: x\n  more of it\n2026/09/24 00:00:00 [error] y\n",
-        11,
-    )
-    old(logs / "application.log-20260925", '{"time": "2026-09-20T10:00:00Z", "level": "info"}\n', 8)
-    old(logs / "access.log-20260926", "no time at all\n", 8)
-    old(logs / "access.log-20260924", "", 8)
-    old(logs / "access.log-20260927", access("20/Sep/2026:10:00:00"), 7)  # seven days old: kept
-    log_rotation.rotate("r1", False, NOW)
-    found = acts(warehouse)
-    assert {resource: rest[:2] for (kind, resource), rest in found.items() if kind == "delete_logs"} == {
-        "access.log-20260920.gz": ["proven", ""],
-        "access.log-20260921.gz": ["nothing_to_do", "kept: day 2026-09-23 is not in the warehouse yet"],
-        "error.log-20260922": ["nothing_to_do", "kept: day 2026-09-24 is not in the warehouse yet"],
-        "application.log-20260925": ["proven", ""],
-        "access.log-20260926": ["nothing_to_do", "kept: no line of it carries a time that can be read"],
-        "access.log-20260924": ["proven", ""],
-    }
-    assert names(logs) == [
-        "access.log-20260921.gz",
-        "access.log-20260926.zst",
-        "access.log-20260927.zst",
-        "error.log-20260922.zst",
-    ]
-
-
-def test_a_damaged_old_file_is_a_failure(logs: Path, warehouse: psycopg.Connection) -> None:
-    path = old(logs / "access.log-20260920.gz", access("20/Sep/2026:03:00:00") * 100, 13)
-    path.write_bytes(path.read_bytes()[:-12])
-    known(warehouse, "2026-09-20")
-    with pytest.raises(MaintenanceFailed, match="is damaged"):
-        log_rotation.rotate("r1", False, NOW)
-    assert path.exists()
-
-
-def test_not_a_line_is_lost_while_a_writer_goes_on(logs: Path, warehouse: psycopg.Connection) -> None:
+def test_not_a_line_is_lost_by_a_writer_that_notices_by_itself(logs: Path, warehouse: psycopg.Connection) -> None:
     log, written, stop = LogFile(logs / "access.log"), [0], threading.Event()
 
     def write() -> None:
@@ -256,41 +161,76 @@ def test_not_a_line_is_lost_while_a_writer_goes_on(logs: Path, warehouse: psycop
             if written[0] % 50 == 0:
                 time.sleep(0.001)
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    for day in range(10):
+    thread = threading.Thread(target=write)
+    thread.start()
+    for day in range(6):
         time.sleep(0.05)
         log_rotation.rotate(f"r{day}", False, NOW + timedelta(days=day, hours=24))
-        for file in logs.glob("access.log-*"):  # as if nobody had written to it for long
-            if not file.name.endswith(".zst"):
-                os.utime(file, (NOW.timestamp(),) * 2)
     stop.set()
-    writer.join()
-    lines: list[str] = []
-    for file in logs.iterdir():
-        with zstandard.open(file, "rt") if file.suffix == ".zst" else file.open() as content:
-            lines += content.read().splitlines()
-    assert len(list(logs.glob("access.log-*.zst"))) >= 7
-    assert sorted(lines) == sorted(f"line {n}" for n in range(written[0])), "each line stands there once"
+    thread.join()
+    assert len(list(logs.glob("access.log-*.zst"))) >= 4
+    assert all_lines_are_there(logs, written[0])
 
 
-def test_the_writer_is_told(logs: Path, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    code = "import signal, sys; signal.signal(signal.SIGUSR1, lambda *_: sys.exit(7)); print('ready', flush=True)\n"
-    writer = subprocess.Popen(
-        [sys.executable, "-c", f"{code}while True: signal.pause()"], stdout=subprocess.PIPE, text=True
+def all_lines_are_there(logs: Path, written: int) -> bool:
+    """Whether each line that was written stands in the logs, and just once."""
+    return written > 0 and sorted(all_lines(logs)) == sorted(f"line {n}" for n in range(written))
+
+
+def test_not_a_line_is_lost_by_a_writer_that_is_told(
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with writer(logs / "access.log", "signal") as (pid, written):
+        (tmp_path / "writer.pid").write_text(f"{pid}\n")
+        connect(environment, logs, pid_file=str(tmp_path / "writer.pid"))
+        for day in range(6):
+            time.sleep(0.05)
+            log_rotation.rotate(f"r{day}", False, NOW + timedelta(days=day))
+            last = NOW + timedelta(days=day - 1)
+            packed = logs / f"access.log-{last:%Y%m%d}.zst"
+            assert packed.exists(), "its writer opened the new log, so it is compressed in the same night"
+    assert all_lines_are_there(logs, written[0])
+    rows = warehouse.execute(
+        "SELECT sum((proof ->> 'lines')::int), bool_and(applied ->> 'writer' LIKE 'SIGUSR1 sent to process%')"
+        " FROM ops.maintenance_action"
     )
-    assert writer.stdout is not None
-    writer.stdout.readline()
-    (tmp_path / "writer.pid").write_text(f"{writer.pid}\n")
-    extra = {"path": str(logs), "pid_file": str(tmp_path / "writer.pid"), "reopen_signal": "SIGUSR1"}
-    environment.setenv("AIRFLOW_CONN_PLATFORM_LOGS", json.dumps({"conn_type": "fs", "extra": extra}))
-    (logs / "access.log").write_text("one\n")
-    log_rotation.rotate("r1", False, NOW)
-    assert writer.wait(5) == 7
-    writer.stdout.close()
-    (tmp_path / "writer.pid").write_text("none")
-    with pytest.raises(ConfigurationError, match="does not hold a process id"):
-        log_rotation.rotate("r2", False, NOW)
+    in_live_log = len((logs / "access.log").read_text().splitlines())
+    assert rows.fetchone() == (written[0] - in_live_log, True), "the proofs count every line"
+
+
+def test_not_a_line_is_lost_by_a_writer_that_never_reopens(
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment.setenv("OPERATIONS__MAINTENANCE__LOGS__REOPEN_WAIT_SECONDS", "0.2")
+    settings.cache_clear()
+    known(warehouse, "2026-10-03")
+    with writer(logs / "access.log", "never") as (pid, written):
+        (tmp_path / "writer.pid").write_text(f"{pid}\n")
+        connect(environment, logs, pid_file=str(tmp_path / "writer.pid"))
+        log_rotation.rotate("r0", False, NOW)
+        assert names(logs) == ["access.log-20261003"], "left until the next night"
+        for day in (1, 30):
+            with pytest.raises(MaintenanceFailed, match=f"still written to by process {pid}|still written to: its"):
+                log_rotation.rotate(f"r{day}", False, NOW + timedelta(days=day))
+            assert names(logs) == ["access.log-20261003"], "neither compressed nor deleted, however old"
+    assert all_lines_are_there(logs, written[0])
+    log_rotation.rotate("r2", False, NOW + timedelta(days=2))
+    assert names(logs) == ["access.log-20261003.zst"], "its writer has ended"
+    assert all_lines_are_there(logs, written[0])
+    settings.cache_clear()
+
+
+def test_a_writer_that_a_killed_attempt_did_not_tell_is_told(
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with writer(logs / "access.log", "signal") as (pid, written):
+        (tmp_path / "writer.pid").write_text(f"{pid}\n")
+        connect(environment, logs, pid_file=str(tmp_path / "writer.pid"))
+        assert killed("to_disk", "before", NOW) == -signal.SIGKILL
+        assert names(logs) == ["access.log-20261003"], "renamed, and the writer does not know"
+        log_rotation.rotate("r2", False, NOW + timedelta(days=1))
+        assert (logs / "access.log").exists()
+    assert all_lines_are_there(logs, written[0])
 
 
 KILLED = """
@@ -298,10 +238,11 @@ import os, signal, sys
 from datetime import datetime
 from pathlib import Path
 from include.maintenance import log_proofs, log_rotation
-from include.platform import log_files
+from include.platform import log_checksums, log_files
 
 name, when = sys.argv[1:3]
-owner = log_proofs if hasattr(log_proofs, name) else Path if hasattr(Path, name) else log_files
+owners = (log_proofs, log_checksums, Path, log_files)
+owner = next(owner for owner in owners if hasattr(owner, name))
 step = getattr(owner, name)
 
 def killed(*arguments, **options):
@@ -315,6 +256,13 @@ log_rotation.rotate("r1", False, datetime.fromisoformat(sys.argv[3]))
 """
 
 
+def killed(step: str, when: str, now: datetime) -> int:
+    """Rotate in a process that is killed before or after a step; return how it ended."""
+    command = [sys.executable, "-c", KILLED, step, when, now.isoformat()]
+    ended = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    return ended.returncode
+
+
 @pytest.mark.parametrize(
     ("step", "when", "live"),
     [
@@ -322,6 +270,8 @@ log_rotation.rotate("r1", False, datetime.fromisoformat(sys.argv[3]))
         ("rename", "after", True),
         ("rotation", "before", True),
         ("compress", "after", False),
+        ("note", "before", False),
+        ("note", "after", False),
         ("rename", "after", False),
         ("compression", "before", False),
         ("unlink", "after", False),
@@ -340,17 +290,63 @@ def test_a_kill_anywhere_loses_nothing(
     known(warehouse, "2026-09-01")
     if step in ("deletion", "unlink"):
         old(logs / "access.log-20260901", access("01/Sep/2026:10:00:00"), 30)
-    command = [sys.executable, "-c", KILLED, step, when, NOW.isoformat()]
-    ended = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
-    assert ended.returncode == -signal.SIGKILL
+    assert killed(step, when, NOW) == -signal.SIGKILL
     log_rotation.rotate("r1" if same_run else "r2", False, NOW)
-    assert names(logs) == ["access.log-20261003" if live else "access.log-20261001.zst"]
-    [path] = logs.iterdir()
-    with zstandard.open(path, "rt") if path.suffix == ".zst" else path.open() as content:
-        assert content.read() == text
+    assert names(logs) == ["access.log-20261003.zst" if live else "access.log-20261001.zst"]
+    assert "".join(f"{line}\n" for line in all_lines(logs)) == text
     if same_run:
         states = {rest[0] for rest in acts(warehouse).values()}
         assert states == {"proven", "nothing_to_do"}
+
+
+ROTATING = """
+import sys
+from datetime import datetime, timedelta
+from include.maintenance import log_rotation
+print("ready", flush=True)
+for turn in range(1000):
+    now = datetime.fromisoformat(sys.argv[2]) + timedelta(days=turn // 2)
+    log_rotation.rotate(f"{sys.argv[1]}-{turn // 2}", False, now)
+    print("turn", flush=True)
+"""
+
+
+@pytest.mark.timeout(1800)
+def test_killed_at_random_and_repeated_nothing_is_lost_or_doubled(
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """8 kills; LOG_ROTATION_KILLS=200 for more."""
+    environment.setenv("OPERATIONS__MAINTENANCE__LOGS__KEEP_DAYS", "10000")
+    settings.cache_clear()
+    now = NOW
+    with writer(logs / "access.log", "signal") as (pid, written):
+        (tmp_path / "writer.pid").write_text(f"{pid}\n")
+        connect(environment, logs, pid_file=str(tmp_path / "writer.pid"))
+        seconds = 0.0  # of two turns on this machine, as busy as it is
+        for attempt in range(int(os.environ.get("LOG_ROTATION_KILLS", "8"))):
+            command = [sys.executable, "-c", ROTATING, f"k{attempt}", now.isoformat()]
+            environ = os.environ | {"PYTHONPATH": str(ROOT)}
+            with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE) as rotating:
+                assert rotating.stdout is not None
+                rotating.stdout.readline()
+                if attempt == 0:
+                    started = time.monotonic()
+                    rotating.stdout.readline()
+                    rotating.stdout.readline()
+                    seconds = time.monotonic() - started
+                time.sleep(random.uniform(0, 2 * seconds))
+                rotating.kill()
+            assert rotating.returncode == -signal.SIGKILL
+            now += timedelta(days=30)
+        log_rotation.rotate("last", False, now)
+    assert all_lines_are_there(logs, written[0])
+    assert len(list(logs.glob("access.log-*.zst"))) >= 2
+    assert [path.name for path in logs.iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in logs.glob("access.log-*") if path.suffix != ".zst"] == []
+    done = subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=logs, check=False)
+    assert done.returncode == 0
+    assert len((logs / "SHA256SUMS").read_text().splitlines()) == len(list(logs.glob("*.zst")))
+    settings.cache_clear()
 
 
 def test_what_a_person_must_correct(

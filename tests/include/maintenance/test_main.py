@@ -25,6 +25,7 @@ def test_a_day_and_its_dry_run(
     assert main(["daily", "--dry-run", "--run-id", "r1"]) == 0
     assert _states(warehouse) == {
         "prune public.audit_logs": "planned",
+        "vacuum all tables": "planned",
         "analyze public.audit_logs": "planned",
         "rotate_logs access.log": "planned",
         "rotate_logs application.log": "nothing_to_do",
@@ -36,8 +37,10 @@ def test_a_day_and_its_dry_run(
     found = _states(warehouse)
     assert {kind for kind, state in found.items() if state == "proven"} == {
         "prune public.audit_logs",
+        "vacuum all tables",
         "vacuum public.audit_logs",
         "rotate_logs access.log",
+        next(kind for kind in found if kind.startswith("rotate_logs access.log-")),  # compressed at once
         "cache_statistics platform_redis",
     }
     assert platform.execute("SELECT count(*) FROM public.audit_logs").fetchone() == (89,), "90 days ago has passed"
@@ -61,3 +64,11 @@ def test_a_failure_is_said_and_the_rest_is_done(
     assert "no table public.audit_logs" in said[0]
     assert "platform_redis cannot be reached" in said[1]
     assert _states(warehouse)["vacuum all tables"] == "nothing_to_do"
+
+
+def test_airflow_looks_after_itself_without_airflow(
+    warehouse: psycopg.Connection, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["airflow", "--run-id", "r1", "--log-folder", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count('"outcome": "unknown"') == 2, "neither connection is configured"
+    assert _states(warehouse) == {"delete_airflow_logs Airflow's logs": "nothing_to_do"}

@@ -386,3 +386,23 @@ def test_many_small_files_are_looked_at_quickly(folder: Path) -> None:
     started = time.perf_counter()
     assert len(looked_at()) == 300
     assert time.perf_counter() - started < 30
+
+
+def test_minutes_are_those_of_all_lines() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    texts = {
+        Kind.ACCESS: "\n".join(
+            f'- - - [0{day}/Nov/2026:0{hour}:59:{second} +0{offset}00] "GET / HTTP/1.1" 200 1 "-" "-" 0.1'
+            for day in (1, 2) for hour in (3, 4) for second in (10, 61, 59) for offset in (0, 2)
+        ),
+        Kind.APPLICATION: "\n".join(
+            f'{{"time": "2026-11-01T0{hour}:00:{second}.5{offset}"}}'
+            for hour in (1, 2) for second in (10, 59) for offset in ("Z", "+02:00", "-0530")
+        ),
+        Kind.ERROR: "\n".join(f"2026/11/01 0{hour}:30:1{second} [error] x" for hour in (1, 2) for second in range(5)),
+    }  # fmt: skip
+    for kind, expected in ((Kind.ACCESS, 8), (Kind.APPLICATION, 6), (Kind.ERROR, 2)):
+        found = log_lines.minutes(kind, texts[kind], berlin)
+        every = {instant.replace(second=0, microsecond=0) for instant in log_lines.instants(kind, texts[kind], berlin)}
+        assert len(found) == expected
+        assert {instant.replace(second=0, microsecond=0) for instant in found} == every

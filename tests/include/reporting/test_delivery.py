@@ -1,9 +1,10 @@
-"""Reports written to folders: a local one and an object store in memory."""
+"""Reports written to folders: a local one, an object store in memory and a real S3-speaking server."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.reporting import delivery
 from include.warehouse.reports import Report
+from tests.object_storage import BUCKET, Line, ObjectStorage, running_object_storage
 
 
 def report(markdown: str = "text ü", kind: str = "daily_system_health") -> Report:
@@ -74,7 +76,7 @@ def test_a_write_that_breaks_leaves_the_old_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", no_room)
-    with pytest.raises(SourceUnavailable, match=r"connection reports \(No space left on device\)$"):
+    with pytest.raises(SourceUnavailable, match=r"connection reports failed \(No space left on device\)$"):
         delivery.deliver([report("other")])
     assert (tmp_path / "reports" / MD).read_text() == "text ü"
     assert len(list((tmp_path / "reports" / "2026-10-03").iterdir())) == 2
@@ -82,7 +84,7 @@ def test_a_write_that_breaks_leaves_the_old_file(
 
 def test_a_place_that_cannot_be_a_folder_needs_a_person(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "reports" / "2026-10-03").write_text("in the way")
-    with pytest.raises(ConfigurationError, match="correct the connection or the folder's permissions"):
+    with pytest.raises(ConfigurationError, match="correct the connection's credentials or the folder's permissions"):
         delivery.deliver([report()])
 
 
@@ -104,3 +106,64 @@ def test_secrets_of_the_storage_stay_out_of_the_error(
     with pytest.raises(SourceUnavailable) as caught:
         delivery.deliver([report()])
     assert "TOPSECRET" not in str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------------- object storage
+@pytest.fixture(scope="module")
+def server() -> Iterator[ObjectStorage]:
+    with running_object_storage() as storage:
+        yield storage
+
+
+@pytest.fixture
+def storage(server: ObjectStorage, environment: pytest.MonkeyPatch) -> Iterator[ObjectStorage]:
+    """The server with one empty bucket, which the connection reports leads to."""
+    server.post("moto-api/reset")
+    fsspec.filesystem("s3", **server.options()).mkdir(BUCKET)
+    environment.setenv("AIRFLOW_CONN_REPORTS", server.connection())
+    yield server
+    server.post("moto-api/reset-auth", b"1000000")
+
+
+def _held(server: ObjectStorage) -> dict[str, str]:
+    files = fsspec.filesystem("s3", **server.options())
+    return {name.removeprefix(f"{BUCKET}/prefix/"): files.cat_file(name).decode() for name in files.find(BUCKET)}
+
+
+def test_reports_on_s3(storage: ObjectStorage) -> None:
+    assert delivery.deliver([report()]) == [MD, HTML]
+    assert _held(storage) == {MD: "text ü", HTML: "<p>text ü</p>"}
+    assert delivery.deliver([report()]) == []
+    fsspec.filesystem("s3", **storage.options()).pipe_file(f"{BUCKET}/prefix/{MD}", b"overwritten")
+    assert delivery.deliver([report()]) == [MD], "what somebody overwrote is written again"
+    assert _held(storage)[MD] == "text ü"
+
+
+def test_an_interrupted_upload_keeps_the_old_report_and_is_tried_again(
+    storage: ObjectStorage, environment: pytest.MonkeyPatch
+) -> None:
+    delivery.deliver([report()])
+    line = Line(storage.port)
+    environment.setenv("AIRFLOW_CONN_REPORTS", storage.connection(port=line.port))
+    long = report("long " * 100_000)
+    line.left = 100_000
+    with pytest.raises(SourceUnavailable, match="the folder of the connection reports failed"):
+        delivery.deliver([long])
+    assert _held(storage)[MD] == "text ü"
+    line.left = float("inf")
+    assert delivery.deliver([long]) == [MD, HTML]
+    assert _held(storage)[MD] == long.markdown
+    line.close()
+
+
+def test_wrong_credentials_and_a_missing_bucket_need_a_person(
+    storage: ObjectStorage, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("AIRFLOW_CONN_REPORTS", storage.connection("nowhere/prefix"))
+    with pytest.raises(ConfigurationError, match="its bucket or folder is missing"):
+        delivery.deliver([report()])
+    storage.post("moto-api/reset-auth", b"0")
+    environment.setenv("AIRFLOW_CONN_REPORTS", storage.connection(secret="not-the-secret"))
+    with pytest.raises(ConfigurationError, match="refused it .* correct the connection's credentials") as caught:
+        delivery.deliver([report()])
+    assert "not-the-secret" not in str(caught.value)

@@ -1,13 +1,16 @@
 """An act is one row from its plan to its proof, and a repeated task continues its own row."""
 
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import psycopg
 import pytest
 
+from demo.databases import Databases
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
-from include.warehouse import actions
+from include.warehouse import actions, session
 
 
 def _plan(run_id: str = "r1", *, dry_run: bool = False, **facts: object) -> actions.Action:
@@ -106,9 +109,69 @@ def test_the_last_proven_act(warehouse: psycopg.Connection) -> None:
     assert actions.find("analyze", "public.users", "r1") is None
 
 
+def test_a_postponed_act_is_planned_anew(warehouse: psycopg.Connection) -> None:
+    actions.postpone(_plan(rows=5), "the window is over")
+    assert _rows(warehouse)[0][1:6] == ("postponed", {"rows": 5}, None, None, "the window is over")
+    stopped = actions.postpone(actions.applying(_plan(rows=5)), "it was stopped", {"seconds": 7})
+    assert _rows(warehouse)[0][1:6] == ("postponed", {"rows": 5}, {"seconds": 7}, None, "it was stopped")
+    assert (stopped.state, stopped.applied) == ("postponed", {"seconds": 7})
+    again = actions.prove(actions.applying(_plan(rows=5)), {"after": 0}, {})
+    with pytest.raises(MaintenanceFailed):
+        actions.postpone(again, "too late")
+
+
+def test_the_recent_acts_of_some_resources(warehouse: psycopg.Connection) -> None:
+    for run_id in ("r1", "r2", "r3"):
+        actions.nothing_to_do(_plan(run_id), "no rows")
+        actions.plan("analyze", "public.users", run_id, dry_run=False, plan={})
+        actions.plan("vacuum", "public.others", run_id, dry_run=False, plan={})
+    _plan("r4", dry_run=True)
+    found = actions.recent(["vacuum", "analyze"], ["public.users"], each=2)
+    assert [(action.kind, action.run_id) for action in found] == [
+        ("analyze", "r3"), ("vacuum", "r3"), ("analyze", "r2"), ("vacuum", "r2")
+    ]  # fmt: skip
+    assert actions.recent(["vacuum"], []) == []
+    assert [action.resource for action in actions.of_run("r2", ["vacuum"])] == ["public.users", "public.others"]
+
+
+def test_a_kept_connection_is_shared_and_replaced_when_it_is_lost(
+    warehouse: psycopg.Connection, databases: Databases
+) -> None:
+    writers = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename = 'warehouse_writer'"
+    with session.kept_open():
+        _plan(rows=1)
+        first = warehouse.execute(writers).fetchall()
+        _plan(rows=2)
+        assert warehouse.execute(writers).fetchall() == first
+        assert len(first) == 1
+        with session.transaction() as outer:
+            _plan(rows=3)  # within another transaction it is one of its own, as without a kept connection
+            outer.rollback()
+        assert _rows(warehouse)[0][2] == {"rows": 3}
+        with suppress(ValueError), session.transaction() as undone:
+            undone.execute("UPDATE ops.maintenance_action SET reason = 'changed'")
+            raise ValueError
+        assert _rows(warehouse)[0][5] == ""
+        with psycopg.connect(databases.postgres.url("postgres")) as superuser:
+            superuser.execute("SELECT pg_terminate_backend(%s, 5000)", first[0])
+        with pytest.raises(SourceUnavailable):
+            _plan(rows=4)
+        _plan(rows=5)
+        with session.kept_open():
+            _plan(rows=6)
+        with pytest.raises(ConfigurationError), session.transaction() as connection:
+            connection.execute("SELECT * FROM ops.nothing")
+        _plan(rows=7)
+    assert _rows(warehouse)[0][2] == {"rows": 7}
+    deadline = time.monotonic() + 10  # the server takes a moment to see a connection end
+    while warehouse.execute(writers).fetchall() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert warehouse.execute(writers).fetchall() == []
+
+
 def test_bad_input_and_a_lost_warehouse(warehouse: psycopg.Connection, environment: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigurationError, match="'reindex' is not a kind"):
-        actions.plan("reindex", "x", "r1", dry_run=False, plan={})
+    with pytest.raises(ConfigurationError, match="'defragment' is not a kind"):
+        actions.plan("defragment", "x", "r1", dry_run=False, plan={})
     action = _plan()
     environment.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://x:y@127.0.0.1:1/warehouse")
     with pytest.raises(SourceUnavailable, match="warehouse"):

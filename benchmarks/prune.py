@@ -1,0 +1,262 @@
+"""Pruning beside one naive DELETE, on identical copies: 1 M rows of 3 M, three indexes, jsonb.
+
+Measured in one run: the deletion alone, the whole of it with verified archives, the longest transaction, and the 99th
+percentile of a writer's commits with and without a prune beside it. The order of the two sides changes with each round;
+the best of the rounds counts for both.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.figures import ROOT, Figure
+from benchmarks.scratch import environment, scratch_databases
+from demo.databases import Databases
+from demo.processes import Processes
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from include.settings import Prune
+
+ROWS, OLD = 3_000_000, 1_000_000
+ROUNDS = 3
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+CUT_OFF = FIRST + timedelta(seconds=OLD + 1)
+KEEP_DAYS = 90
+_TABLE = """
+CREATE TABLE public.audit_logs (
+    audit_log_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created_at timestamptz NOT NULL, actor text NOT NULL, action text NOT NULL, detail jsonb
+);
+INSERT INTO public.audit_logs (created_at, actor, action, detail)
+SELECT %(first)s + n * interval '1 second', 'user' || n %% 1000, (ARRAY['login', 'transfer', 'view'])[n %% 3 + 1],
+       jsonb_build_object('ip', '10.0.0.' || n %% 250, 'n', n)
+FROM generate_series(1, %(rows)s) AS n;
+CREATE INDEX ON public.audit_logs (created_at);
+CREATE INDEX ON public.audit_logs (actor, created_at);
+GRANT USAGE ON SCHEMA public TO operations_maintainer;
+GRANT SELECT, DELETE, INSERT ON public.audit_logs TO operations_maintainer;
+ALTER TABLE public.audit_logs SET (autovacuum_enabled = off);
+"""
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Seconds of a run, and its longest transaction in milliseconds."""
+
+    seconds: float
+    longest: float
+
+
+def measure() -> list[Figure]:
+    """Prune copies of one table in turn with the other side's single statement, and beside a writer."""
+    naive: list[float] = []
+    ours: list[_Measured] = []
+    deletions: list[_Measured] = []
+    with scratch_databases() as (folder, processes, databases):
+        _made_durable(databases, processes)
+        databases.create("template", "escrow_owner")
+        _fill(databases)
+        for number in range(ROUNDS):
+            for side in ("naive", "delete", "prune")[:: -1 if number % 2 else 1]:
+                with _copy(databases, folder, f"{side}_{number}") as connection:
+                    if side == "naive":
+                        naive.append(_naive(connection))
+                    else:
+                        (ours if side == "prune" else deletions).append(_ours(folder, side))
+        with _copy(databases, folder, "alone"):
+            alone = _writer(None)
+        with _copy(databases, folder, "beside"):
+            beside = _writer(folder)
+    return _figures(min(naive), deletions, ours, alone, beside)
+
+
+def _figures(
+    naive: float, deletions: list[_Measured], ours: list[_Measured], alone: list[float], beside: list[float]
+) -> list[Figure]:
+    deleting, whole = min(one.seconds for one in deletions), min(one.seconds for one in ours)
+    longest = min(one.longest for one in ours)
+    without, along = _p99(alone), _p99(beside)
+    peer = f"one DELETE {naive:.2f} s"
+    return [
+        Figure(
+            "prune: deletion of 1 M of 3 M rows",
+            f"{deleting:.2f} s",
+            peer,
+            f"{deleting / naive:.2f}",
+            "at most 1.25 times one naive DELETE",
+            deleting <= 1.25 * naive,
+        ),
+        Figure(
+            "prune: with verified archive",
+            f"{whole:.2f} s",
+            peer,
+            f"{whole / naive:.2f}",
+            "at most 2.5 times one naive DELETE",
+            whole <= 2.5 * naive,
+        ),
+        Figure(
+            "prune: longest transaction",
+            f"{longest:.0f} ms",
+            f"{naive * 1000:.0f} ms",
+            f"{longest / naive / 1000:.3f}",
+            "at most 50 ms",
+            longest <= 50,
+        ),
+        Figure(
+            "prune: a writer's p99 beside it",
+            f"{along:.2f} ms ({len(beside)} commits)",
+            f"without: {without:.2f} ms",
+            f"{along / without:.2f}",
+            "at most 5 ms more than without",
+            along <= without + 5,
+        ),
+    ]
+
+
+def _p99(milliseconds: list[float]) -> float:
+    return statistics.quantiles(milliseconds, n=100)[98]
+
+
+def _made_durable(databases: Databases, processes: Processes) -> None:
+    """Start the cluster again with fsync and full pages in its log, as one in production runs."""
+    postgres = databases.postgres
+    user, group = postgres._ids()
+    postgres.stop()
+    command: list[str | Path] = [
+        *(postgres.binaries / "postgres", "-D", postgres.data, "-p", str(postgres.port)),
+        *("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "timezone=UTC"),
+        *("-c", "shared_buffers=1GB", "-c", "max_wal_size=8GB", "-c", "checkpoint_timeout=30min"),
+    ]
+    postgres.process = processes.start("PostgreSQL", command, log=postgres.log, user=user, group=group)
+    processes.wait_until(postgres.process, postgres._answers, seconds=60)
+
+
+def _fill(databases: Databases) -> None:
+    import psycopg
+
+    with psycopg.connect(databases.url("template", "escrow_owner"), autocommit=True) as connection:
+        for statement in _TABLE.split(";")[:-1]:
+            values = {"first": FIRST, "rows": ROWS} if "%(" in statement else None
+            connection.execute(statement.encode(), values)
+        connection.execute("VACUUM ANALYZE public.audit_logs")
+
+
+@contextmanager
+def _copy(databases: Databases, folder: Path, name: str) -> Iterator[psycopg.Connection[Any]]:
+    """A copy of the table, warm, with connections that lead to it and to an empty warehouse."""
+    import psycopg
+
+    from include.warehouse import migrate
+
+    databases.create(name, "escrow_owner", template="template")
+    databases.create(f"{name}_warehouse", "warehouse_owner")
+    archive = folder / f"{name}_archive"
+    archive.mkdir()
+    place = {"AIRFLOW_CONN_ARCHIVE": json.dumps({"conn_type": "fs", "extra": {"path": str(archive)}})}
+    with environment(databases.connections(warehouse=f"{name}_warehouse", escrow=name) | place):
+        migrate.upgrade()
+        with psycopg.connect(databases.url(name, "escrow_owner"), autocommit=True) as connection:
+            connection.execute("SELECT count(detail) FROM public.audit_logs")
+            connection.execute("SELECT count(created_at) FROM public.audit_logs WHERE created_at < %s", (CUT_OFF,))
+            with psycopg.connect(databases.postgres.url("postgres"), autocommit=True) as superuser:
+                superuser.execute("CHECKPOINT")
+            yield connection
+    databases.drop(name)
+    databases.drop(f"{name}_warehouse")
+
+
+def _naive(connection: psycopg.Connection[Any]) -> float:
+    started = time.perf_counter()
+    deleted = connection.execute("DELETE FROM public.audit_logs WHERE created_at < %s", (CUT_OFF,)).rowcount
+    seconds = time.perf_counter() - started
+    assert deleted == OLD
+    return seconds
+
+
+def _ours(folder: Path, what: str) -> _Measured:
+    """Prune, or delete only, in a process of its own, as a task does it."""
+    target = folder / "measured.json"
+    subprocess.run([sys.executable, "-m", "benchmarks.prune", what, str(target)], cwd=ROOT, check=True)
+    return _Measured(**json.loads(target.read_text()))
+
+
+def _prune_here() -> _Measured:
+    import duckdb
+    import numpy  # noqa: F401 - both are loaded before the clock starts
+
+    duckdb.execute("SELECT 1")
+    from include.maintenance import prune
+
+    started = time.perf_counter()
+    done = prune.prune(_rule(), "benchmark", dry_run=False, now=CUT_OFF + timedelta(days=KEEP_DAYS))
+    seconds = time.perf_counter() - started
+    assert done["rows"] == OLD, done
+    from include.warehouse import actions
+
+    action = actions.find("prune", "public.audit_logs", "benchmark")
+    assert action is not None
+    assert action.proof is not None
+    return _Measured(seconds, action.proof["longest_transaction_milliseconds"])
+
+
+def _delete_here() -> _Measured:
+    """Archive all rows first, and then measure the deletion alone."""
+    from include.maintenance import moving, prune
+
+    with prune._attempt(_rule(), CUT_OFF) as work:
+        chunks = []
+        for chunk in moving.chunks(work, work.source, True):
+            moving.archive(work, chunk)
+            chunks.append(chunk)
+        started = time.perf_counter()
+        deleted = sum(moving._delete(work, chunk) for chunk in chunks)
+        seconds = time.perf_counter() - started
+        assert deleted == OLD, deleted
+        return _Measured(seconds, work.deleting.longest_milliseconds)
+
+
+def _rule() -> Prune:
+    from include.settings import Prune
+
+    return Prune(
+        table="public.audit_logs",
+        time_column="created_at",
+        key_column="audit_log_id",
+        keep_days=KEEP_DAYS,
+        batch_rows=5000,
+    )
+
+
+def _writer(folder: Path | None) -> list[float]:
+    """Commit rows of today at a steady pace for some seconds, or as long as a prune takes; milliseconds of each."""
+    from include import connections
+
+    process = None
+    if folder is not None:
+        command = [sys.executable, "-m", "benchmarks.prune", "prune", str(folder / "beside.json")]
+        process = subprocess.Popen(command, cwd=ROOT)
+    took, until = [], time.monotonic() + 4
+    with connections.postgres("platform_db_maintenance", autocommit=True) as connection:
+        while process.poll() is None if process else time.monotonic() < until:
+            started = time.perf_counter()
+            connection.execute("INSERT INTO public.audit_logs (created_at, actor, action) VALUES (now(), 'w', 'w')")
+            took.append((time.perf_counter() - started) * 1000)
+            time.sleep(0.005)
+    return took
+
+
+if __name__ == "__main__":
+    measured = _prune_here() if sys.argv[1] == "prune" else _delete_here()
+    Path(sys.argv[2]).write_text(json.dumps(vars(measured)))

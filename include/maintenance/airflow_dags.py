@@ -1,0 +1,115 @@
+"""Looks whether Airflow runs what it should: DAGs that are missing, paused, broken, or whose runs are stuck.
+
+It changes nothing; what it finds are findings of the check ``airflow_dags``.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from include import connections
+from include.outcome import Outcome
+from include.platform import airflow_api
+from include.settings import ROOT, settings
+from include.warehouse import findings
+from include.warehouse.findings import Finding
+
+_CHECK = "airflow_dags"
+
+
+def check(run_id: str, now: datetime | None = None) -> dict[str, Any]:
+    """Look at every DAG of the collection and every unfinished run at ``now`` (aware); return small facts.
+
+    Without the connection ``airflow_api`` the outcome is ``unknown``, with its remedy. Raises ConfigurationError or
+    SourceUnavailable, then after recording ``unknown`` too.
+    """
+    if not connections.is_defined(airflow_api.CONNECTION):
+        return findings.replace(run_id, _CHECK, [_not_configured()])
+    now = now or datetime.now(UTC)
+    try:
+        with airflow_api.open_api() as api:
+            dags = {dag["dag_id"]: dag for dag in api.pages("/dags", "dags")}
+            errors = api.pages("/importErrors", "import_errors")
+            runs = api.pages("/dags/~/dagRuns", "dag_runs", state=["running", "queued"])
+    except Exception:
+        unknown = "Airflow's DAGs could not be looked at: the task of this check has failed, its log says why"
+        findings.replace(run_id, _CHECK, [Finding("airflow_api", Outcome.UNKNOWN, unknown)])
+        raise
+    expected = sorted(path.stem for path in (ROOT / "dags").glob("*/*.py") if path.stem != "__init__")
+    found = [*_broken(errors), *_missing_or_paused(expected, dags), *_stuck(runs, dags, now)]
+    if not found:
+        summary = f"all {len(expected)} DAGs are there, none is paused, none is broken and no run is stuck"
+        numbers = {"dags": len(expected), "unfinished_runs": len(runs)}
+        found = [Finding("airflow", Outcome.OK, summary, numbers)]
+    return findings.replace(run_id, _CHECK, found)
+
+
+def _not_configured() -> Finding:
+    return Finding(
+        "airflow_api",
+        Outcome.UNKNOWN,
+        "not configured: without the connection airflow_api nobody notices a DAG that is paused, missing or broken, or "
+        "a run that is stuck",
+        remedy="set AIRFLOW_CONN_AIRFLOW_API for the workers to http://USER:PASSWORD@HOST:8080, of a user who may read "
+        "DAGs (docs/deploy.md, Airflow looks after itself)",
+    )
+
+
+def _broken(errors: list[dict[str, Any]]) -> list[Finding]:
+    """One finding per file; the error's text may quote anything, so only its kind is told."""
+    found = {}
+    for error in errors:
+        last = (str(error.get("stack_trace") or "").strip().splitlines() or [""])[-1]
+        kind = last.split(":")[0].strip()
+        kind = kind if kind.replace(".", "").isidentifier() else "an error"
+        found[str(error["filename"])] = Finding(
+            str(error["filename"]),
+            Outcome.CRITICAL,
+            f"{error['filename']} cannot be imported ({kind}): its DAGs do not run, and nothing else tells",
+            {"since": error.get("timestamp")},
+            "airflow dags list-import-errors",
+        )
+    return list(found.values())
+
+
+def _missing_or_paused(expected: list[str], dags: dict[str, dict[str, Any]]) -> list[Finding]:
+    found = []
+    for name in expected:
+        if name not in dags:
+            summary = f"Airflow does not know the DAG {name}: its file is not read, or it is switched off"
+            found.append(Finding(name, Outcome.CRITICAL, summary, {}, "airflow dags reserialize"))
+        elif dags[name]["is_paused"] and name in settings().maintenance.airflow.paused_on_purpose:
+            found.append(Finding(name, Outcome.NOT_APPLICABLE, f"{name} is paused on purpose (paused_on_purpose)"))
+        elif dags[name]["is_paused"]:
+            critical = {"name": "tier:critical"} in [{"name": tag["name"]} for tag in dags[name].get("tags") or []]
+            summary = f"{name} is paused: its schedule starts nothing, and what is triggered waits forever"
+            outcome = Outcome.CRITICAL if critical else Outcome.WARNING
+            found.append(Finding(name, outcome, summary, {}, f"airflow dags unpause {name}"))
+    return found
+
+
+def _stuck(runs: list[dict[str, Any]], dags: dict[str, dict[str, Any]], now: datetime) -> list[Finding]:
+    upkeep = settings().maintenance.airflow
+    limits = {
+        "running": ("start_date", timedelta(hours=upkeep.stuck_after_hours)),
+        "queued": ("queued_at", timedelta(minutes=upkeep.queued_too_long_minutes)),
+    }
+    found = []
+    for run in runs:
+        key, limit = limits[run["state"]]
+        since = datetime.fromisoformat(run[key]) if run.get(key) else None
+        paused = dags.get(run["dag_id"], {}).get("is_paused")
+        if since is None or now - since <= limit or (run["state"] == "queued" and paused):
+            continue  # the paused DAG itself is a finding
+        hours = (now - since).total_seconds() / 3600
+        found.append(
+            Finding(
+                f"{run['dag_id']} {run['dag_run_id']}",
+                Outcome.WARNING,
+                f"a run of {run['dag_id']} is {run['state']} for {hours:.1f} hours",
+                {"state": run["state"], "since": since, "hours": round(hours, 1)},
+                "open the run in Airflow, see which task waits and for what; clear that task or mark the run failed",
+            )
+        )
+    return found

@@ -1,0 +1,185 @@
+"""Removes Airflow's own old logs: those of task runs and of the DAG processor, never those of a run that goes on.
+
+Airflow has no retention for logs on a local disk. Only folders of the names that Airflow makes are touched, whole runs
+at a time, the oldest first and at most so many files a night; links are never followed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from include import connections
+from include.outcome import ConfigurationError, MaintenanceFailed
+from include.platform import airflow_api, log_writers
+from include.settings import settings
+from include.warehouse import actions
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+@dataclass(frozen=True)
+class _Logs:
+    """The logs of one run, or of one day of the DAG processor; ``newest`` is when one was written to last."""
+
+    folder: Path
+    run: tuple[str, str] | None
+    files: int
+    bytes: int
+    newest: datetime
+
+
+def clean(folder: Path, run_id: str, dry_run: bool, now: datetime | None = None) -> dict[str, Any]:
+    """Remove logs in Airflow's base log folder that were last written ``logs_keep_days`` before ``now`` (aware).
+
+    Returns the act's summary. Raises ConfigurationError, SourceUnavailable (runs that go on could not be asked for)
+    or MaintenanceFailed.
+    """
+    upkeep = settings().maintenance.airflow
+    cut_off = (now or datetime.now(UTC)) - timedelta(days=upkeep.logs_keep_days)
+    action = actions.plan(
+        "delete_airflow_logs", "Airflow's logs", run_id, dry_run=dry_run, plan={"folder": str(folder)}
+    )
+    if action.done:
+        return action.summary()
+    with actions.failures_recorded(action):
+        if not folder.is_dir():
+            return actions.nothing_to_do(action, f"there is no folder {folder}").summary()
+        going_on, told_by = _going_on()
+        try:
+            everything = list(_all_logs(folder))
+        except PermissionError as error:
+            raise _not_permitted(error) from None
+        old = sorted((logs for logs in everything if logs.newest < cut_off), key=lambda logs: logs.newest)
+        due, left = _bounded([logs for logs in old if logs.run not in going_on], upkeep.most_log_files)
+        plan = {
+            "folder": str(folder),
+            "cut_off": cut_off,
+            "runs_and_days": len(due),
+            "files": sum(logs.files for logs in due),
+            "bytes": sum(logs.bytes for logs in due),
+            "files_in_all": sum(logs.files for logs in everything),
+            "kept_because_they_go_on": sum(logs.run in going_on for logs in old),
+            "runs_that_go_on_are_told_by": told_by,
+            "left_for_the_next_night": left,
+        }
+        action = actions.plan("delete_airflow_logs", "Airflow's logs", run_id, dry_run=dry_run, plan=plan)
+        if not due:
+            return actions.nothing_to_do(action, f"no log is older than {upkeep.logs_keep_days} days").summary()
+        if dry_run:
+            return action.summary()
+        return _remove(actions.applying(action), folder, due, cut_off).summary()
+
+
+def _remove(action: actions.Action, folder: Path, due: list[_Logs], cut_off: datetime) -> actions.Action:
+    try:
+        held = sum(_remove_old_files(logs.folder, cut_off.timestamp()) for logs in due)
+    except PermissionError as error:
+        raise _not_permitted(error) from None
+    after = list(_all_logs(folder))
+    due_folders = {logs.folder for logs in due}
+    still = [logs for logs in after if logs.folder in due_folders and logs.newest < cut_off]
+    if len(still) > held:
+        raise MaintenanceFailed(f"{len(still)} folders of old logs are still there, such as {still[0].folder.name}")
+    proof = {
+        "files_before": action.plan["files_in_all"],
+        "files_after": sum(logs.files for logs in after),
+        "bytes_after": sum(logs.bytes for logs in after),
+        "old_folders_after": len(still),
+        "kept_because_written_to": held,
+    }
+    applied = {"folders": len(due), "bytes_freed": sum(logs.bytes for logs in due)}
+    left = action.plan["left_for_the_next_night"]
+    return actions.prove(action, proof, applied, f"{left} files are left for the next night" if left else "")
+
+
+def _not_permitted(error: PermissionError) -> ConfigurationError:
+    name = Path(str(error.filename)).name
+    return ConfigurationError(f"{name} in Airflow's log folder may not be read or removed by this user; grant it that")
+
+
+# ------------------------------------------------------------------------------------------------ what there is
+def _all_logs(folder: Path) -> Iterator[_Logs]:
+    for dag in _folders(folder):
+        if dag.name == "dag_processor":
+            for day in _folders(dag):
+                if _DAY.fullmatch(day.name):
+                    yield from _measured(day, None)
+        elif dag.name.startswith("dag_id="):
+            for run in _folders(dag):
+                if run.name.startswith("run_id="):
+                    yield from _measured(run, (dag.name.removeprefix("dag_id="), run.name.removeprefix("run_id=")))
+
+
+def _folders(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:
+        return [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+
+def _measured(folder: Path, run: tuple[str, str] | None) -> Iterator[_Logs]:
+    files, size, newest = 0, 0, 0.0
+    for path in _files(folder):
+        with suppress(FileNotFoundError):
+            status = path.lstat()
+            files, size, newest = files + 1, size + status.st_size, max(newest, status.st_mtime)
+    if files == 0:
+        with suppress(FileNotFoundError):
+            newest = folder.stat().st_mtime
+    yield _Logs(folder, run, files, size, datetime.fromtimestamp(newest, UTC))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(folder, onerror=_raise, followlinks=False):
+        yield from (Path(parent) / name for name in names)
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _bounded(logs: list[_Logs], most_files: int) -> tuple[list[_Logs], int]:
+    """The oldest logs of at most so many files (at least one run), and how many files are left."""
+    taken: list[_Logs] = []
+    files = 0
+    for one in logs:
+        if taken and files + one.files > most_files:
+            break
+        taken.append(one)
+        files += one.files
+    return taken, sum(one.files for one in logs) - files
+
+
+def _going_on() -> tuple[set[tuple[str, str] | None], str]:
+    """The runs that are not finished, as Airflow's API tells them; without it, open files tell alone."""
+    if not connections.is_defined(airflow_api.CONNECTION):
+        return set(), "their age and open files; the connection airflow_api is not configured"
+    with airflow_api.open_api() as api:
+        runs = api.pages("/dags/~/dagRuns", "dag_runs", state=["running", "queued"])
+    return {(run["dag_id"], run["dag_run_id"]) for run in runs}, "Airflow's API"
+
+
+def _remove_old_files(folder: Path, cut_off: float) -> bool:
+    """Remove the files that are still old, then the folders that are empty. Returns whether a writer kept any."""
+    held = False
+    for path in _files(folder):
+        with suppress(FileNotFoundError):
+            if path.lstat().st_mtime >= cut_off:
+                continue
+            if not path.is_symlink() and log_writers.held_for_writing(path):
+                held = True
+                continue
+            path.unlink()
+    for parent, _, _ in os.walk(folder, topdown=False, followlinks=False):
+        with suppress(OSError):
+            Path(parent).rmdir()
+    with suppress(OSError):
+        if folder.parent.name.startswith("dag_id="):
+            folder.parent.rmdir()
+    return held

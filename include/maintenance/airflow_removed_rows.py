@@ -1,0 +1,92 @@
+"""The tables that ``airflow db clean`` moves removed rows to: exported, when configured, and dropped.
+
+An exported table is a CSV file, compressed with zstd, in the folder ``airflow`` of the connection ``archive``. Its
+table is dropped only after the file was read back and found equal in content and number of rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from include import connections
+from include.outcome import MaintenanceFailed
+
+if TYPE_CHECKING:
+    import fsspec
+    import psycopg
+
+FOLDER = "airflow"
+
+
+def counts(database: psycopg.Connection[Any], tables: list[str]) -> dict[str, int]:
+    """Count the rows of tables."""
+    from psycopg import sql
+
+    found = {}
+    for table in tables:
+        row = database.execute(sql.SQL("SELECT count(*) FROM public.{}").format(sql.Identifier(table))).fetchone()
+        assert row is not None
+        found[table] = int(row[0])
+    return found
+
+
+def take_away(database: psycopg.Connection[Any], tables: list[str], *, export: bool) -> dict[str, dict[str, Any]]:
+    """Drop tables, exported first when ``export`` is set. Returns rows, file and SHA-256 of each.
+
+    A table that was exported by an attempt that was killed is exported again to the same name. Raises
+    ConfigurationError or MaintenanceFailed.
+    """
+    from psycopg import sql
+
+    done: dict[str, dict[str, Any]] = {}
+    for table in tables:
+        done[table] = {"rows": counts(database, [table])[table]}
+        if export:
+            done[table] |= _export(database, table, done[table]["rows"])
+        database.execute(sql.SQL("DROP TABLE public.{}").format(sql.Identifier(table)))
+    return done
+
+
+def _export(database: psycopg.Connection[Any], table: str, rows: int) -> dict[str, Any]:
+    import zstandard
+    from psycopg import sql
+
+    files, root = connections.folder("archive")
+    folder = f"{root.rstrip('/')}/{FOLDER}"
+    name, partial = f"{folder}/{table}.csv.zst", f"{folder}/.{table}.partial"
+    files.makedirs(folder, exist_ok=True)
+    digest = hashlib.sha256()
+    copy = sql.SQL("COPY public.{} TO STDOUT (FORMAT csv, HEADER)").format(sql.Identifier(table))
+    compressor = zstandard.ZstdCompressor(write_checksum=True)
+    with (
+        files.open(partial, "wb") as target,
+        compressor.stream_writer(target) as packed,
+        database.cursor() as cursor,
+        cursor.copy(copy) as source,
+    ):
+        for block in source:
+            digest.update(block)
+            packed.write(block)
+    read = hashlib.sha256()
+    records = sum(1 for _ in csv.reader(_lines(files, partial, read))) - 1
+    if (records, read.hexdigest()) != (rows, digest.hexdigest()):
+        files.rm(partial)
+        raise MaintenanceFailed(
+            f"the export of {table} reads back as {records} of {rows} rows or with another content; the table is kept"
+        )
+    files.mv(partial, name)
+    return {"file": f"{FOLDER}/{table}.csv.zst", "sha256_of_content": digest.hexdigest()}
+
+
+def _lines(files: fsspec.AbstractFileSystem, name: str, digest: Any) -> Iterator[str]:
+    """Every line of a compressed file as text, hashed as it passes."""
+    import zstandard
+
+    with files.open(name, "rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as content:
+        for line in io.BufferedReader(content):
+            digest.update(line)
+            yield line.decode()

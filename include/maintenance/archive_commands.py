@@ -1,0 +1,65 @@
+"""The commands about archives and legal holds of ``python -m include.maintenance``."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from typing import Any
+
+from include.maintenance import holds, manifests, restore
+
+COMMANDS = ("restore", "verify-archives", "hold")
+"""Names of the commands."""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the commands."""
+    back = commands.add_parser("restore", help="copy an archive's rows into a table")
+    for name in ("archive", "connection", "target"):
+        back.add_argument(name)
+    verify = commands.add_parser("verify-archives", help="check every file and manifest of a table's archives")
+    verify.add_argument("table")
+    hold = commands.add_parser("hold", help="place, release or list legal holds: rows that are never pruned")
+    acts = hold.add_subparsers(dest="act", required=True)
+    place = acts.add_parser("place", help="hold the rows that meet all conditions; without any, the whole table")
+    place.add_argument("--table", required=True, help="schema.table, as in maintenance.prune")
+    place.add_argument("--reason", required=True, help="for example the case number")
+    place.add_argument("--by", required=True, help="who places it")
+    place.add_argument("--from", dest="time_from", type=_time, help="rows from this time on (ISO 8601, UTC by default)")
+    place.add_argument("--until", dest="time_until", type=_time, help="rows before this time")
+    place.add_argument("--key-from", help="rows from this key on")
+    place.add_argument("--key-to", help="rows up to this key, itself included")
+    place.add_argument("--column", help="rows with a value in this column, one of the rule's hold_columns")
+    place.add_argument("--value", help="the value")
+    release = acts.add_parser("release", help="end a hold")
+    release.add_argument("legal_hold", type=int)
+    release.add_argument("--by", required=True, help="who ends it")
+    acts.add_parser("list", help="the holds in force")
+
+
+def run(given: argparse.Namespace) -> Any:
+    """Run a command; return what it did as JSON-able facts."""
+    if given.command == "restore":
+        return restore.restore(given.archive, given.connection, given.target)
+    if given.command == "verify-archives":
+        return manifests.verify_chain(given.table)
+    if given.act == "list":
+        return holds.listed()
+    if given.act == "release":
+        return holds.release(given.legal_hold, given.by)
+    return holds.place(
+        given.table,
+        given.reason,
+        given.by,
+        time_from=given.time_from,
+        time_until=given.time_until,
+        key_from=given.key_from,
+        key_to=given.key_to,
+        column=given.column,
+        value=given.value,
+    )
+
+
+def _time(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

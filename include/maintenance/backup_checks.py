@@ -1,0 +1,394 @@
+"""What is checked of a backup and of the database that was restored from it. Each check returns a ``Result``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from include import connections
+from include.outcome import ConfigurationError, SourceUnavailable
+from include.platform import backup_facts, contract, source
+from include.platform.backup_facts import Facts, TableFacts
+from include.platform.backup_restore import Restored, first_problem
+from include.platform.backups import Backup
+from include.platform.scratch_server import ScratchServer
+from include.settings import BackupSource, settings
+from include.warehouse.drills import StageOutcome
+from include.warehouse.statements import statements
+
+_STATEMENTS = statements(__file__)
+_LISTED = 5  # differences that are named; the rest is counted
+_CAST = re.compile(r"::\"?[a-z_][\w. ]*\"?(\(\d+(,\d+)?\))?(\[\])*|[\s()]")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a check found; ``reason`` is one sentence and is needed unless it passed."""
+
+    outcome: StageOutcome
+    reason: str = ""
+    detail: dict[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
+    """How long it took, where that differs from how long it was waited for."""
+
+
+def passed(**detail: Any) -> Result:
+    """The check passed."""
+    return Result(StageOutcome.PASSED, detail=detail)
+
+
+def failed(reason: str, **detail: Any) -> Result:
+    """The check found a fault."""
+    return Result(StageOutcome.FAILED, reason, detail)
+
+
+def unknown(reason: str, **detail: Any) -> Result:
+    """The check could not be made."""
+    return Result(StageOutcome.UNKNOWN, reason, detail)
+
+
+def not_applicable(reason: str) -> Result:
+    """There is nothing of this kind to check."""
+    return Result(StageOutcome.NOT_APPLICABLE, reason)
+
+
+def some(items: Sequence[str]) -> str:
+    """Name the first few of many."""
+    rest = len(items) - _LISTED
+    return ", ".join(items[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+# --------------------------------------------------------------------------------------------- before a restore
+def age(rule: BackupSource, backup: Backup, earlier: Sequence[datetime], now: datetime) -> Result:
+    """Compare the newest backup's age with the schedule; ``earlier`` are the times of all backups, newest first."""
+    hours = (now - backup.taken_at) / timedelta(hours=1)
+    gaps = [(later - before) / timedelta(hours=1) for later, before in pairwise(earlier[:8])]
+    detail = {
+        "backup": backup.name,
+        "bytes": backup.bytes,
+        "taken_at": backup.taken_at,
+        "taken_at_from": backup.taken_at_from,
+        "age_hours": round(hours, 2),
+        "allowed_hours": rule.every_hours + rule.late_hours,
+        "backups": len(earlier),
+        "longest_recent_gap_hours": round(max(gaps), 2) if gaps else None,
+    }
+    if hours > rule.every_hours + rule.late_hours:
+        return failed(
+            f"the newest backup of {rule.name}, {backup.name}, is {hours:.1f} hours old; one is due every "
+            f"{rule.every_hours:g} hours",
+            **detail,
+        )
+    return passed(**detail)
+
+
+def checksums(path: Path, facts: Facts | None) -> Result:
+    """Compare a backup's files with the SHA-256 that was recorded when it was taken."""
+    if facts is None or not facts.files:
+        return unknown("no checksums were recorded when the backup was taken")
+    found = backup_facts.file_differences(path, facts.files)
+    if found:
+        return failed(f"the backup's files are not what was written: {some(found)}", differences=found[:50])
+    return passed(files=len(facts.files), bytes=sum(one.bytes for one in facts.files.values()))
+
+
+def verify_base(server: ScratchServer, data: Path, *, wal: Path | None = None, manifest: Path | None = None) -> Result:
+    """Run pg_verifybackup on a copied base backup that has not been started."""
+    if not (manifest or data / "backup_manifest").exists():
+        return unknown("the base backup has no manifest; take it without --no-manifest")
+    done = server.run(
+        "pg_verifybackup", "--quiet", *(["--format=plain"] if server.major >= 18 else []),
+        *([f"--wal-directory={wal}"] if wal else []), *([f"--manifest-path={manifest}"] if manifest else []), data,
+    )  # fmt: skip
+    if done.returncode != 0:
+        return failed(f"pg_verifybackup: {first_problem(done.stderr).removeprefix('pg_verifybackup: ')}")
+    return passed()
+
+
+def wal_continuity(names: Sequence[str], first: str, segment_bytes: int) -> tuple[list[str], list[str]]:
+    """Return the archived WAL segments from ``first`` on (on its timeline and later ones) and those missing between.
+
+    ``names`` are file names; a compression's ending is left aside.
+    """
+    per_log = 0x100000000 // segment_bytes
+    plain = {name.split(".")[0] for name in names if re.match(r"^[0-9A-F]{24}(\.(gz|zst|lz4|bz2))?$", name)}
+    numbers = {int(name[8:16], 16) * per_log + int(name[16:], 16) for name in plain}
+    start = int(first[8:16], 16) * per_log + int(first[16:], 16)
+    kept = sorted(number for number in numbers if number >= start)
+    wanted = range(start, (kept[-1] if kept else start) + 1)
+    missing = [
+        f"{first[:8]}{number // per_log:08X}{number % per_log:08X}" for number in wanted if number not in numbers
+    ]
+    return sorted(name for name in plain if name[8:] >= first[8:]), missing
+
+
+# ---------------------------------------------------------------------------------------------- after a restore
+def catalog(restored: Restored, facts: Facts | None) -> Result:
+    """Compare every schema object with what was recorded, or else with the live database."""
+    with restored.server.connect(restored.database) as connection:
+        found = backup_facts.read_catalog(connection)
+    if facts is not None:
+        differences = catalog_differences(facts.catalog, found)
+        if differences:
+            return failed(f"the restored schema differs: {some(differences)}", differences=differences[:50])
+        return passed(objects=len(found), compared_with="recorded facts")
+    try:
+        with connections.postgres(source.SOURCE) as live:
+            today = backup_facts.read_catalog(live)
+    except (ConfigurationError, SourceUnavailable) as error:
+        return unknown(f"no schema was recorded with the backup, and the live one cannot be read: {error}")
+    # Without recorded roles the privileges were not restored.
+    differences = catalog_differences(*([one for one in each if one[0] != "privileges"] for each in (today, found)))
+    if differences:
+        return unknown(
+            f"no schema was recorded with the backup, and it differs from today's live one: {some(differences)}",
+            differences=differences[:50],
+        )
+    return passed(objects=len(found), compared_with="live database", privileges="not restored")
+
+
+def catalog_differences(expected: Sequence[tuple[str, str, str]], found: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Say for each schema object that is missing, there in addition, or different.
+
+    Definitions that differ by casts and parentheses only are the same: PostgreSQL writes them anew after a restore.
+    Ownership and privileges of the scratch server's own superuser are compared like all others.
+    """
+    before = {(kind, name): definition for kind, name, definition in expected}
+    after = {(kind, name): definition for kind, name, definition in found}
+    if ("extension", "amcheck") not in before:
+        after.pop(("extension", "amcheck"), None)  # that of our own check
+    differences = []
+    for kind, name in sorted(before.keys() | after.keys()):
+        one, other = before.get((kind, name)), after.get((kind, name))
+        if other is None:
+            differences.append(f"{kind} {name} is missing")
+        elif one is None:
+            differences.append(f"{kind} {name} was not there before")
+        elif one != other and _CAST.sub("", one) != _CAST.sub("", other):
+            differences.append(f"{kind} {name} differs")
+    return differences
+
+
+def count_tables(restored: Restored, at: datetime, jobs: int) -> dict[str, TableFacts]:
+    """Count every restored table and find its newest row, ``jobs`` tables at a time. Raises psycopg.Error."""
+    with restored.server.connect(restored.database) as connection:
+        tables = backup_facts.tables_of(connection)
+
+    def part(number: int) -> dict[str, TableFacts]:
+        with restored.server.connect(restored.database) as connection:
+            return backup_facts.count(connection, tables[number::jobs], at)
+
+    counts: dict[str, TableFacts] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        for found in pool.map(part, range(jobs)):
+            counts |= found
+    return counts
+
+
+def row_counts(facts: Facts | None, counts: Mapping[str, TableFacts]) -> Result:
+    """Compare the restored rows with those of the backup's snapshot, or else with the live server's estimates."""
+    total = sum(one.rows for one in counts.values())
+    if facts is None:
+        return _against_live(counts)
+    wrong = count_differences(facts, counts)
+    if wrong:
+        return failed(f"the restored rows are not those of the backup: {some(wrong)}", differences=wrong[:50])
+    return passed(tables=len(counts), rows=total, exact=facts.exact)
+
+
+def count_differences(facts: Facts, counts: Mapping[str, TableFacts]) -> list[str]:
+    """Say for each recorded table how its restored rows differ.
+
+    Rows of a base backup may be those of any moment between its two records.
+    """
+    found = []
+    for table, recorded in facts.tables.items():
+        there = counts.get(table)
+        if there is None:
+            found.append(f"{table} is missing")
+            continue
+        low, high = sorted((recorded.rows, (facts.tables_before or {}).get(table, recorded).rows))
+        if not low <= there.rows <= high:
+            wanted = str(low) if low == high else f"{low} to {high}"
+            found.append(f"{table} has {there.rows} rows instead of {wanted}")
+    return found
+
+
+def _against_live(counts: Mapping[str, TableFacts]) -> Result:
+    try:
+        with connections.postgres(source.SOURCE) as live:
+            estimates = dict(live.execute(_STATEMENTS["estimates"]).fetchall())
+    except (ConfigurationError, SourceUnavailable) as error:
+        return unknown(f"no row counts were recorded with the backup, and the live ones cannot be read: {error}")
+    tolerance = settings().backups.row_count_tolerance
+    far = [
+        f"{table} has {counts[table].rows if table in counts else 'no'} rows, live about {rows}"
+        for table, rows in sorted(estimates.items())
+        if abs(rows - (counts[table].rows if table in counts else 0)) > tolerance * rows + 1
+    ]
+    if lost := [table for table, rows in estimates.items() if rows and not (table in counts and counts[table].rows)]:
+        return failed(f"tables that have rows live came back without any: {some(sorted(lost))}", differences=far[:50])
+    return unknown(
+        "no row counts were recorded with the backup; the live server's estimates "
+        + (f"differ by more than {tolerance:.0%}: {some(far)}" if far else f"are within {tolerance:.0%}"),
+        differences=far[:50],
+        tables=len(counts),
+    )
+
+
+def newest_rows(facts: Facts | None, counts: Mapping[str, TableFacts]) -> Result:
+    """Compare the newest row of every table with the recorded one; its time is the measured recovery point."""
+    newest = {table: one.newest for table, one in sorted(counts.items()) if one.newest}
+    if not newest:
+        return not_applicable("no table has a column of times")
+    latest = max(newest.values())
+    if facts is not None and facts.exact:
+        wrong = [
+            f"{table} ends at {newest.get(table)} instead of {recorded.newest}"
+            for table, recorded in facts.tables.items()
+            if table in counts and recorded.newest != newest.get(table)
+        ]
+        if wrong:
+            return failed(f"the newest rows are not those of the backup: {some(wrong)}", newest=newest)
+    elif facts is not None:
+        earlier = facts.tables_before or {}
+        wrong = [
+            f"{table} ends at {newest.get(table)}, before {recorded.newest}"
+            for table, recorded in earlier.items()
+            if recorded.newest and (newest.get(table) or "") < recorded.newest and facts.tables[table] == recorded
+        ]
+        if wrong:
+            return failed(f"rows from before the backup did not come back: {some(wrong)}", newest=newest)
+    return passed(newest=newest, latest=latest)
+
+
+def sequences(restored: Restored) -> Result:
+    """Check that every sequence that fills a column is beyond the column's values."""
+    from psycopg import sql
+
+    behind, number = [], 0
+    with restored.server.connect(restored.database) as connection:
+        for name, space, relation, table_space, table, column, ascending in connection.execute(
+            _STATEMENTS["sequences"]
+        ).fetchall():
+            number += 1
+            query = sql.SQL(
+                "SELECT s.last_value, s.is_called, (SELECT {}({}) FROM {}) FROM {} AS s"
+            ).format(
+                sql.SQL("max" if ascending else "min"), sql.Identifier(column), sql.Identifier(table_space, table),
+                sql.Identifier(space, relation),
+            )  # fmt: skip
+            row = connection.execute(query).fetchone()
+            assert row is not None
+            last, called, extreme = row
+            if extreme is None:
+                continue
+            ahead = (last >= extreme if called else last > extreme) if ascending else (
+                last <= extreme if called else last < extreme
+            )  # fmt: skip
+            if not ahead:
+                behind.append(f"{name} is at {last} while {table_space}.{table}.{column} has {extreme}")
+    if behind:
+        return failed(f"sequences are behind the rows they number: {some(behind)}", behind=behind[:50])
+    return passed(sequences=number)
+
+
+def constraints(restored: Restored) -> Result:
+    """Check that every constraint holds; one that was never validated is validated here."""
+    import psycopg
+    from psycopg import sql
+
+    validated, broken = [], []
+    with restored.server.connect(restored.database) as connection:
+        row = connection.execute(_STATEMENTS["constraint_count"]).fetchone()
+        assert row is not None
+        for space, table, name in connection.execute(_STATEMENTS["unvalidated"]).fetchall():
+            statement = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(
+                sql.Identifier(space, table), sql.Identifier(name)
+            )
+            where = f"{name} of {space}.{table}"
+            try:
+                connection.execute(statement)
+                validated.append(where)
+            except (psycopg.errors.IntegrityError, psycopg.errors.CheckViolation):
+                broken.append(where)
+        invalid = [name for (name,) in connection.execute(_STATEMENTS["invalid_indexes"])]
+    detail = {"constraints": row[0], "not_validated_before": validated, "broken": broken, "invalid_indexes": invalid}
+    if broken:
+        return failed(f"restored rows break constraints that were never validated: {some(broken)}", **detail)
+    if invalid:
+        return failed(f"indexes are invalid: {some(invalid)}", **detail)
+    return passed(**detail)
+
+
+def amcheck(restored: Restored, jobs: int) -> Result:
+    """Run pg_amcheck with heapallindexed on all tables and B-tree indexes of every restored database."""
+    import psycopg
+
+    server, databases = restored.server, restored.databases or [restored.database]
+    try:
+        for database in databases:
+            with server.connect(database) as connection:
+                connection.execute("CREATE EXTENSION IF NOT EXISTS amcheck")
+    except (psycopg.errors.UndefinedFile, psycopg.errors.FeatureNotSupported):
+        return unknown(f"PostgreSQL {server.major} has no extension amcheck here; install its contrib package")
+    if not (server.binaries / "pg_amcheck").exists():
+        return _amcheck_by_function(restored, databases)
+    # A dump's catalogs were made a moment ago; those of a cluster came with the backup.
+    catalogs = [] if restored.databases else ["--exclude-schema=pg_catalog", "--exclude-schema=information_schema"]
+    named = [f"--database={name}" for name in databases]
+    done = server.run("pg_amcheck", "--heapallindexed", f"--jobs={jobs}", *catalogs, *named)
+    found = (done.stdout.strip() or done.stderr.strip() or "it said nothing").splitlines()
+    if done.returncode == 2:  # its status for corruption
+        return failed(f"pg_amcheck: {found[0][:200]}", lines=found[:20])
+    if done.returncode != 0:
+        return unknown(f"pg_amcheck could not run: {first_problem(done.stderr)}")
+    return passed(databases=databases)
+
+
+def _amcheck_by_function(restored: Restored, databases: Sequence[str]) -> Result:
+    """What pg_amcheck does, for PostgreSQL 13, which does not have it yet: B-tree indexes only."""
+    import psycopg
+
+    number = 0
+    for database in databases:
+        with restored.server.connect(database) as connection:
+            for oid, name in connection.execute(_STATEMENTS["btree_indexes"]).fetchall():
+                try:
+                    connection.execute("SELECT bt_index_check(%s::oid::regclass, true)", (oid,))
+                except psycopg.errors.DataException as error:
+                    return failed(f"amcheck of {name}: {error.diag.message_primary}")
+                number += 1
+    return passed(databases=list(databases), indexes=number, note="PostgreSQL 13 checks indexes only")
+
+
+def query(restored: Restored) -> Result:
+    """Run one query of the application, or else read every view of the source contract."""
+    import psycopg
+
+    given = settings().backups.query
+    with restored.server.connect(restored.database) as connection:
+        if given:
+            connection.execute("SET default_transaction_read_only = on")
+            try:
+                row = connection.execute(given.encode()).fetchone()
+            except psycopg.Error as error:
+                return failed(f"backups.query cannot be run on the restored database: {error.diag.message_primary}")
+            if row is None or row[0] is not True:
+                return failed("backups.query did not give a row that is true")
+            return passed(query="backups.query")
+        problems = contract.problems(connection)
+        if problems:
+            return failed(
+                f"the restored database does not meet the source contract: {problems[0]}", problems=len(problems)
+            )
+        # Reading a row of each view runs it, with all that it stands on.
+        for view in contract.contract():
+            connection.execute(f"SELECT * FROM {contract.SCHEMA}.{view} LIMIT 1".encode())  # noqa: S608 - constants
+    return passed(query="source contract", views=len(contract.contract()))

@@ -1,0 +1,67 @@
+"""Backups on the command line: ``python -m include.maintenance backup | backup-facts | verify-backup``."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from include import connections
+from include.maintenance import backup_verification
+from include.outcome import ConfigurationError
+from include.platform import backups
+from include.settings import BackupSource
+
+COMMANDS = ("backup", "backup-facts", "verify-backup")
+
+
+def add(commands: Any) -> None:
+    """Add the commands to those of ``python -m include.maintenance``."""
+    backup = commands.add_parser("backup", help="take a backup with the facts that its verification needs")
+    backup.add_argument("source", help="a source of backups.sources with the format custom, directory or base")
+    backup.add_argument("connection", help="the database, as a role that may read all of it (base: replicate it)")
+    backup.add_argument(
+        "name", nargs="?", help="name of the backup; by default that of the source's files, with the time"
+    )
+    backup.add_argument("--jobs", type=int, default=1, choices=range(1, 33), metavar="1-32", help="of a directory")
+    backup.add_argument("--tar", action="store_true", help="write a base backup as compressed tar files")
+    facts = commands.add_parser("backup-facts", help="record facts before, and again after, another tool's backup")
+    facts.add_argument("name", help="name of the backup, as the tool lists it")
+    facts.add_argument("connection", help="the database, as a role that may read all of it")
+    verify = commands.add_parser("verify-backup", help="restore the newest backup of a source and examine it")
+    verify.add_argument("source")
+    verify.add_argument("--run-id", help="continue the drill of this run instead of beginning a new one")
+
+
+def run(given: argparse.Namespace) -> dict[str, Any]:
+    """Run a parsed command; return small facts. Raises ConfigurationError, MaintenanceFailed or SourceUnavailable."""
+    now = datetime.now(UTC)
+    if given.command == "verify-backup":
+        return backup_verification.verify(given.source, given.run_id or f"command__{now:%Y-%m-%dT%H:%M:%S.%fZ}")
+    url = connections.postgres_url(given.connection)
+    if given.command == "backup-facts":
+        backups.record_facts(url, given.name)
+        return {"facts": given.name}
+    rule = backups.source_of(given.source)
+    if rule.format == "command":
+        raise ConfigurationError(f"the backups of {rule.name} are taken by its own tool; use backup-facts around it")
+    files, root = connections.folder(backups.FOLDER)
+    if not backups.is_local(files):
+        raise ConfigurationError(
+            f"the connection {backups.FOLDER} is object storage; take the backup to a folder first"
+        )
+    taken = backups.take(
+        url, Path(root), given.name or default_name(rule, now), rule.format, jobs=given.jobs, tar=given.tar
+    )
+    return {"backup": taken.name, "source": rule.name}
+
+
+def default_name(rule: BackupSource, now: datetime) -> str:
+    """Return a name that the source's pattern matches, with the time in place of its star.
+
+    Raises ConfigurationError when the pattern has not exactly one star.
+    """
+    if rule.files.count("*") != 1 or set("?[") & set(rule.files):
+        raise ConfigurationError(f"the pattern {rule.files} of {rule.name} does not give a name; say the backup's name")
+    return rule.files.rsplit("/", 1)[-1].replace("*", f"{now:%Y%m%d-%H%M%S}")

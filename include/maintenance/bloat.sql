@@ -1,0 +1,105 @@
+-- Statements of bloat.py, each under its name. They work on PostgreSQL 13 to 18.
+
+-- statement: indexes
+-- B-tree indexes and the size that their entries need by the planner's statistics. An entry is a header of 8 bytes
+-- (16 where columns may be empty), the columns' data, all aligned to 8 bytes, and a line pointer of 4 bytes; a leaf
+-- page has a header of 24 and a special space of 16 bytes and is filled up to the fill factor. Inner pages (about one
+-- in a hundred) and the merging of equal entries are left out: the one makes the estimate a little high, the other low.
+WITH index AS (
+    SELECT i.indexrelid, i.indrelid, i.indkey::int2[] AS numbers, i.indnatts, n.nspname, c.relname, t.relname AS table_name,
+           tn.nspname AS table_schema, c.reltuples, pg_relation_size(c.oid) AS bytes,
+           current_setting('block_size')::numeric AS page,
+           coalesce(substring(array_to_string(c.reloptions, ' ') FROM 'fillfactor=([0-9]+)')::numeric, 90) / 100 AS fill,
+           -- The entries as of the last vacuum or analyze, and as many more as the table has got since.
+           c.reltuples * greatest(1, s.n_live_tup / nullif(t.reltuples, 0)::numeric) AS entries,
+           greatest(s.last_analyze, s.last_autoanalyze) AS analyzed_at
+    FROM pg_index i
+    JOIN pg_class c ON c.oid = i.indexrelid AND c.relkind = 'i' AND c.relpersistence <> 't'
+    JOIN pg_am am ON am.oid = c.relam AND am.amname = 'btree'
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_class t ON t.oid = i.indrelid
+    JOIN pg_namespace tn ON tn.oid = t.relnamespace
+        AND tn.nspname NOT IN ('pg_catalog', 'information_schema') AND tn.nspname NOT LIKE 'pg\_toast%%'
+    LEFT JOIN pg_stat_all_tables s ON s.relid = t.oid
+    WHERE i.indisvalid AND i.indisready AND NOT i.indisexclusion AND pg_relation_size(c.oid) >= %(minimum_bytes)s
+), entry AS (
+    SELECT index.indexrelid, sum((1 - st.null_frac) * st.avg_width) AS data, coalesce(bool_or(st.null_frac > 0), false) AS empty,
+           bool_or(st.avg_width IS NULL OR own.atttypid = 'name'::regtype) AS is_na
+    FROM index
+    CROSS JOIN LATERAL generate_series(1, index.indnatts) AS position
+    JOIN pg_attribute own ON own.attrelid = index.indexrelid AND own.attnum = position
+    LEFT JOIN pg_attribute source ON source.attrelid = index.indrelid AND source.attnum = index.numbers[position - 1]
+        AND source.attnum <> 0
+    LEFT JOIN LATERAL (
+        SELECT p.null_frac, p.avg_width FROM pg_stats p
+        WHERE CASE WHEN source.attname IS NULL THEN (p.schemaname, p.tablename, p.attname) = (index.nspname, index.relname, own.attname)
+                   ELSE (p.schemaname, p.tablename, p.attname) = (index.table_schema, index.table_name, source.attname) END
+        ORDER BY p.inherited LIMIT 1
+    ) AS st ON true
+    GROUP BY index.indexrelid
+)
+SELECT index.indexrelid::bigint AS oid, quote_ident(nspname) || '.' || quote_ident(relname) AS name,
+       quote_ident(table_schema) || '.' || quote_ident(table_name) AS table_name, bytes::bigint AS size_bytes,
+       (fill * 100)::integer AS fill_factor, reltuples::bigint AS rows, analyzed_at,
+       CASE WHEN NOT is_na AND reltuples >= 0 THEN
+           (page * (1 + ceil(entries::numeric / greatest(1, floor((page - 40) * fill / entry_bytes)))))::bigint
+       END AS needed_bytes
+FROM index
+JOIN entry USING (indexrelid)
+CROSS JOIN LATERAL (
+    SELECT (4 + CASE WHEN empty THEN 16 ELSE 8 END + 8 * ceil(data / 8))::numeric AS entry_bytes
+) AS width
+ORDER BY bytes DESC, name;
+
+-- statement: tables
+-- Tables and the size that their rows need by the planner's statistics: a row is a header of 23 bytes and a bit per
+-- column where columns may be empty, aligned to 8 bytes, its data aligned to 8 bytes, and a line pointer of 4 bytes; a
+-- page has a header of 24 bytes. The padding between columns is left out, so the estimate is a little high.
+WITH wide AS (
+    SELECT c.oid, n.nspname, c.relname, c.reltuples, pg_relation_size(c.oid) AS bytes,
+           current_setting('block_size')::numeric AS page,
+           coalesce(substring(array_to_string(c.reloptions, ' ') FROM 'fillfactor=([0-9]+)')::numeric, 100) / 100 AS fill,
+           greatest(c.reltuples, s.n_live_tup) AS live, greatest(s.last_analyze, s.last_autoanalyze) AS analyzed_at
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+        AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_toast%%'
+    JOIN pg_am am ON am.oid = c.relam AND am.amname = 'heap'
+    LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
+    WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND pg_relation_size(c.oid) >= %(minimum_bytes)s
+), row AS (
+    SELECT wide.oid, count(*) AS columns, coalesce(sum((1 - st.null_frac) * st.avg_width), 0) AS data,
+           coalesce(bool_or(st.null_frac > 0), false) AS empty,
+           bool_or(st.avg_width IS NULL OR a.atttypid = 'name'::regtype) AS is_na
+    FROM wide
+    JOIN pg_attribute a ON a.attrelid = wide.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN LATERAL (
+        SELECT p.null_frac, p.avg_width FROM pg_stats p
+        WHERE (p.schemaname, p.tablename, p.attname) = (wide.nspname, wide.relname, a.attname)
+        ORDER BY p.inherited LIMIT 1
+    ) AS st ON true
+    GROUP BY wide.oid
+)
+SELECT oid::bigint AS oid, quote_ident(nspname) || '.' || quote_ident(relname) AS name,
+       quote_ident(nspname) || '.' || quote_ident(relname) AS table_name, bytes::bigint AS size_bytes,
+       (fill * 100)::integer AS fill_factor, reltuples::bigint AS rows, analyzed_at,
+       CASE WHEN NOT is_na AND reltuples >= 0 THEN
+           (page * ceil(live::numeric / greatest(1, floor((page - 24) * fill / row_bytes))))::bigint
+       END AS needed_bytes
+FROM wide
+JOIN row USING (oid)
+CROSS JOIN LATERAL (
+    SELECT (4 + 8 * ceil((23 + CASE WHEN empty THEN (columns + 7) / 8 ELSE 0 END)::numeric / 8)
+              + 8 * ceil(data / 8))::numeric AS row_bytes
+) AS width
+ORDER BY bytes DESC, name;
+
+-- statement: measuring
+-- The schema of pgstattuple (its name), and whether this role may call its functions.
+SELECT n.nspname,
+       bool_and(has_function_privilege(p.oid, 'EXECUTE')) AND has_schema_privilege(n.oid, 'USAGE')
+FROM pg_extension e
+JOIN pg_namespace n ON n.oid = e.extnamespace
+JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.classid = 'pg_proc'::regclass
+JOIN pg_proc p ON p.oid = d.objid AND p.proname IN ('pgstatindex', 'pgstattuple_approx')
+WHERE e.extname = 'pgstattuple'
+GROUP BY n.nspname, n.oid;

@@ -1,0 +1,154 @@
+"""Asks the platform's Redis: its counters and gauges, what it permits, and its errors in one sentence."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from include import connections
+from include.outcome import ConfigurationError, SourceUnavailable
+
+if TYPE_CHECKING:
+    import redis
+
+CONNECTION = "platform_redis"
+COUNTERS = (
+    "hits", "misses", "evicted_keys", "expired_keys", "expired_time_cap_reached_count", "commands", "connections",
+)  # fmt: skip
+"""What only grows until the server restarts or its statistics are reset."""
+
+_FRAGMENTATION_SAYS_SOMETHING_FROM_BYTES = 100 * 1024 * 1024  # below, the ratio is mostly the allocator's fixed cost
+_NO_TOUCH_FROM = (7, 2)
+_TRIED = {
+    "eval": ("EVAL", "return 1", "0"),
+    "scan": ("SCAN", "0", "COUNT", "1"),
+    "pttl": ("PTTL", "no:such:key"),
+    "type": ("TYPE", "no:such:key"),
+    "memory|usage": ("MEMORY", "USAGE", "no:such:key"),
+}
+
+
+def client() -> redis.Redis:
+    """Return a client with one connection of its own, so that what is set for it holds. Raises ConfigurationError."""
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    pooled = connections.redis(CONNECTION)
+    pooled.set_retry(Retry(NoBackoff(), 0))  # the task itself is tried again
+    return _with_errors("connection", pooled.client)  # type: ignore[no-any-return]
+
+
+def measure(server: redis.Redis) -> dict[str, Any]:
+    """Counters (since the server's start or reset) and gauges of INFO; bytes, shares as percent where Redis says so.
+
+    Raises SourceUnavailable or ConfigurationError.
+    """
+    info: Any = asked(server, "INFO")
+    used = int(info["used_memory"])
+    speaks = used >= _FRAGMENTATION_SAYS_SOMETHING_FROM_BYTES
+    return {
+        "server": info["run_id"],
+        "version": str(info["redis_version"]),
+        "role": str(info["role"]),
+        "uptime_seconds": int(info["uptime_in_seconds"]),
+        "measured_at": datetime.now(UTC).isoformat(),
+        "hits": int(info["keyspace_hits"]),
+        "misses": int(info["keyspace_misses"]),
+        "evicted_keys": int(info["evicted_keys"]),
+        "expired_keys": int(info["expired_keys"]),
+        "expired_time_cap_reached_count": int(info.get("expired_time_cap_reached_count", 0)),
+        "commands": int(info["total_commands_processed"]),
+        "connections": int(info["total_connections_received"]),
+        "expired_stale_percent": float(info["expired_stale_perc"]),
+        "used_memory_bytes": used,
+        "maxmemory_bytes": int(info["maxmemory"]),
+        "maxmemory_policy": info["maxmemory_policy"],
+        "fragmentation_ratio": float(info["mem_fragmentation_ratio"]) if speaks else None,
+        "fragmentation_note": "" if speaks else "the ratio says nothing below 100 MB of used memory",
+        "keys": int(asked(server, "DBSIZE")),
+    }
+
+
+def gained(last: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
+    """What the counters gained since an earlier measurement, and over how many seconds.
+
+    Counters that began anew in between (another start of the server, or any of them has become less) are counted from
+    zero: since the server's start, or since a reset at an unknown time, whose seconds are absent.
+    """
+    continued = last is not None and last["server"] == now["server"] and all(
+        now[counter] >= last.get(counter, 0) for counter in COUNTERS
+    )  # fmt: skip
+    restarted = last is None or last["server"] != now["server"]
+    base = last if last is not None and continued else dict.fromkeys(COUNTERS, 0)
+    seconds: float | None = float(now["uptime_seconds"]) if restarted else None
+    since = "the server's start" if restarted else "the reset of its counters"
+    if last is not None and continued:
+        since = "the last recorded act"
+        begun = last.get("measured_at")  # acts of an earlier release do not tell it
+        seconds = _seconds_between(begun, now["measured_at"]) if begun else None
+    return {counter: now[counter] - base.get(counter, 0) for counter in COUNTERS} | {"since": since, "seconds": seconds}
+
+
+def _seconds_between(begun: str, ended: str) -> float:
+    return (datetime.fromisoformat(ended) - datetime.fromisoformat(begun)).total_seconds()
+
+
+def leave_order_alone(server: Any, version: str) -> bool:
+    """Keep what this client asks from counting as use of a key, where the server can (CLIENT NO-TOUCH, from 7.2)."""
+    import redis as library
+
+    if tuple(int(part) for part in version.split(".")[:2]) < _NO_TOUCH_FROM:
+        return False
+    try:
+        server.execute_command("CLIENT", "NO-TOUCH", "ON")
+    except library.exceptions.ResponseError:  # not permitted, or a relative of Redis without it
+        return False
+    return True
+
+
+def refused_commands(server: Any) -> list[str]:
+    """Return which of the commands of the pass over the keys this login may not use, as ACL names."""
+    import redis as library
+
+    refused = []
+    for name, command in _TRIED.items():
+        try:
+            server.execute_command(*command)
+        except library.exceptions.ResponseError as error:
+            text = str(error)
+            # A login that is bound to some keys may well use the command; the pass itself sees which keys it may read.
+            if "permissions to run" in text or "unknown command" in text.lower():
+                refused.append(name)
+            elif "permissions to access" not in text.lower():
+                raise _sentence(error, name) from None
+        except library.exceptions.RedisError as error:
+            raise _sentence(error, name) from None
+    return refused
+
+
+def asked(server: Any, *command: str | bytes | float, **options: Any) -> Any:
+    """Ask Redis; name what went wrong in one sentence (SourceUnavailable or ConfigurationError)."""
+    return _with_errors(str(command[0]), lambda: server.execute_command(*command, **options))
+
+
+def _with_errors(what: str, ask: Any) -> Any:
+    import redis as library
+
+    try:
+        return ask()
+    except library.exceptions.RedisError as error:
+        raise _sentence(error, what) from None
+
+
+def _sentence(error: Exception, what: str) -> ConfigurationError | SourceUnavailable:
+    import redis as library
+
+    if isinstance(error, (library.exceptions.AuthenticationError, library.exceptions.NoPermissionError)):
+        return ConfigurationError(
+            f"{CONNECTION} refused the command {what}: correct its login and password, or allow that command to it"
+        )
+    if isinstance(error, (library.exceptions.ConnectionError, library.exceptions.TimeoutError)):
+        return SourceUnavailable(f"{CONNECTION} cannot be reached or did not answer in time ({what})")
+    if any(word in str(error) for word in ("NOAUTH", "WRONGPASS", "NOPERM")):
+        return ConfigurationError(f"{CONNECTION} refused the connection: correct its login and password")
+    return SourceUnavailable(f"{CONNECTION} answered the command {what} with an error")

@@ -1,0 +1,203 @@
+"""Reviews the indexes of the platform's database: unused, redundant and invalid ones, and foreign keys without one.
+
+Guide, "Index Review". Nothing is changed: each finding carries the SQL to apply. The statements stand in
+index_review.sql; bloat is reviewed in bloat.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from include import connections
+from include.outcome import ConfigurationError, MaintenanceFailed, Outcome, SourceUnavailable
+from include.platform import database
+from include.settings import settings
+from include.warehouse import findings, index_usage
+from include.warehouse.findings import Finding
+from include.warehouse.index_usage import PRIMARY, Idle, Usage
+from include.warehouse.statements import statements
+
+if TYPE_CHECKING:
+    import psycopg
+
+ALL_INDEXES = "all indexes"
+ALL_FOREIGN_KEYS = "all foreign keys"
+_STATEMENTS = statements(__file__)
+_KEEP_DAYS = 400  # of the readings of index usage: "since when is it unused" for more than a year
+
+
+def review(run_id: str) -> list[dict[str, Any]]:
+    """Make every check of the review and record its findings; return each check's facts.
+
+    A check that fails is recorded as unknown and the error raised. Raises ConfigurationError, MaintenanceFailed or
+    SourceUnavailable.
+    """
+    return [
+        _recorded(run_id, "unused_indexes", ALL_INDEXES, lambda connection: _unused(connection, run_id)),
+        _recorded(run_id, "redundant_indexes", ALL_INDEXES, _redundant),
+        _recorded(run_id, "invalid_indexes", ALL_INDEXES, _invalid),
+        _recorded(run_id, "foreign_keys_without_index", ALL_FOREIGN_KEYS, _foreign_keys),
+    ]
+
+
+def _recorded(run_id: str, check: str, whole: str, look: Any) -> dict[str, Any]:
+    with findings.unknown_recorded(run_id, check, whole), _session(check) as connection:
+        found = look(connection)
+        indexes, keys = _row(connection, "counted")
+    if not found:
+        number, what = (keys, "foreign keys have one") if whole == ALL_FOREIGN_KEYS else (indexes, "indexes are fine")
+        found = [Finding(whole, Outcome.OK, f"{number} of {number} {what}.", {"reviewed": number})]
+    return findings.replace(run_id, check, found)
+
+
+@contextmanager
+def _session(check: str) -> Iterator[psycopg.Connection[Any]]:
+    with database.maintenance_session() as connection, database.errors_named(f"the check {check}"):
+        yield connection
+
+
+def _row(connection: psycopg.Connection[Any], statement: str) -> tuple[Any, ...]:
+    row: tuple[Any, ...] | None = connection.execute(_STATEMENTS[statement]).fetchone()
+    assert row is not None, "the statement always gives a row"
+    return row
+
+
+# ------------------------------------------------------------------------------------------------------ unused
+def _unused(connection: psycopg.Connection[Any], run_id: str) -> list[Finding]:
+    """Judge by every server that scans indexes: one that was not looked at makes "unused" unknown."""
+    wanted = settings().maintenance.index_review
+    server, now = _row(connection, "server")
+    usages, gaps = _usage(connection, PRIMARY), []
+    standbys = Counter(name for name, _ in connection.execute(_STATEMENTS["standbys"]))
+    seen: dict[str, str | None] = {}
+    for replica in wanted.replicas:
+        try:
+            with connections.postgres(replica, autocommit=True) as other, database.errors_named("its indexes", replica):
+                usages += _usage_of_replica(other, replica, server, seen)
+        except (ConfigurationError, MaintenanceFailed, SourceUnavailable) as error:
+            gaps.append(f"the replica {replica} could not be looked at ({error})")
+    gaps += [
+        f"{number} standby named '{name}' is not among the replicas of maintenance.index_review.replicas"
+        for name, number in (standbys - Counter(name for name in seen.values() if name)).items()
+    ]
+    idle: dict[int, list[Idle]] = defaultdict(list)
+    for one in index_usage.record(run_id, server, now, usages, keep_days=_KEEP_DAYS):
+        idle[one.index_oid].append(one)
+    nodes = {PRIMARY, *wanted.replicas}
+    found = []
+    droppable = connection.execute(_STATEMENTS["droppable"], {"minimum_bytes": wanted.unused_minimum_bytes})
+    for oid, size, partitioned, table in droppable.fetchall():
+        if finding := _judge(idle.get(oid, []), nodes, gaps, now, size, partitioned, table):
+            found.append(finding)
+    return found
+
+
+def _usage(connection: psycopg.Connection[Any], node: str) -> list[Usage]:
+    (since,) = _row(connection, "statistics_since")
+    return [
+        Usage(node, oid, name, scans, last_scan, since)
+        for oid, name, scans, last_scan in connection.execute(_STATEMENTS["usage"])
+    ]
+
+
+def _usage_of_replica(
+    connection: psycopg.Connection[Any], replica: str, server: str, seen: dict[str, str | None]
+) -> list[Usage]:
+    standby, place, name = _row(connection, "replica")
+    if not standby or _row(connection, "server")[0] != server:
+        raise ConfigurationError(f"the connection {replica} does not lead to a replica of the platform's database")
+    if place in seen:
+        raise ConfigurationError(f"the connection {replica} leads to the same server as another replica's")
+    seen[place] = name
+    return _usage(connection, replica)
+
+
+def _judge(
+    idle: list[Idle], nodes: set[str], gaps: list[str], now: datetime, size: int, partitioned: bool, table: str
+) -> Finding | None:
+    """Return the finding about one index, or None when it is in use."""
+    days = settings().maintenance.index_review.unused_days
+    limit = now - timedelta(days=days)
+    if not idle or any(one.scans > 0 and not (one.idle_since <= limit) for one in idle):
+        return None
+    doubts = list(gaps)
+    doubts += [f"{node} does not have it yet" for node in sorted(nodes - {one.node for one in idle}) if not gaps]
+    doubts += [
+        f"the statistics of {one.node} go back only to {one.idle_since:%Y-%m-%d}"
+        for one in idle
+        if one.idle_since > limit
+    ]
+    if (known := min(one.known_since for one in idle)) > limit:
+        doubts.append(f"it is known only since {known:%Y-%m-%d}")
+    name, since = idle[0].index_name, max(one.idle_since for one in idle)
+    evidence = {
+        "size_bytes": size,
+        "table": table,
+        "unused_since": since,
+        "known_since": known,
+        "needed_days": days,
+        "scans": {one.node: one.scans for one in idle},
+        "statistics_since": {one.node: one.statistics_since for one in idle},
+    }
+    if doubts:
+        summary = f"It seems unused, but {'; '.join(doubts)}: that is no proof of {days} days on every server."
+        return Finding(name, Outcome.UNKNOWN, summary, evidence | {"doubts": doubts})
+    summary = f"No server has scanned it since {since:%Y-%m-%d}, for {(now - since).days} days; it only slows writes."
+    return Finding(name, Outcome.WARNING, summary, evidence, _drop(name, partitioned), {"bytes": size})
+
+
+def _drop(name: str, partitioned: bool) -> str:
+    # A partitioned index cannot be dropped without a short exclusive lock.
+    return f"DROP INDEX {'' if partitioned else 'CONCURRENTLY '}{name};"
+
+
+# ------------------------------------------------------------------------- redundant, invalid and missing ones
+def _redundant(connection: psycopg.Connection[Any]) -> list[Finding]:
+    found = []
+    for name, other, table, size, partitioned, identical, definition, others in connection.execute(
+        _STATEMENTS["redundant"]
+    ):
+        why = "is the same index" if identical else "begins with the same columns"
+        summary = f"{other} {why} and does its work; it only slows writes."
+        evidence = {
+            "table": table,
+            "size_bytes": size,
+            "kept_index": other,
+            "identical": identical,
+            "definition": definition.strip(),
+            "kept_definition": others.strip(),
+        }
+        found.append(Finding(name, Outcome.WARNING, summary, evidence, _drop(name, partitioned), {"bytes": size}))
+    return found
+
+
+def _invalid(connection: psycopg.Connection[Any]) -> list[Finding]:
+    found = []
+    for name, table, size, partitioned, left_over, create in connection.execute(_STATEMENTS["invalid"]):
+        evidence = {"table": table, "size_bytes": size, "left_by_reindex": left_over}
+        if partitioned:
+            summary = f"Not every partition of {table} has its part of this index yet, so no query may rely on it."
+            remedy = f"ALTER INDEX {name} ATTACH PARTITION …;  -- for every partition's own index"
+            found.append(Finding(name, Outcome.WARNING, summary, evidence, remedy))
+            continue
+        what = "an interrupted REINDEX CONCURRENTLY" if left_over else "a failed build"
+        summary = f"It is invalid, left by {what}: no query uses it, but every write to {table} maintains it."
+        remedy = _drop(name, False) + ("" if left_over else f"\n{create};")
+        found.append(Finding(name, Outcome.WARNING, summary, evidence, remedy, {"bytes": size} if left_over else None))
+    return found
+
+
+def _foreign_keys(connection: psycopg.Connection[Any]) -> list[Finding]:
+    found = []
+    for key, table, parent, columns, size, rows, partitioned in connection.execute(_STATEMENTS["foreign_keys"]):
+        listed = ", ".join(columns)
+        summary = f"No index begins with {listed}: each deletion or change of a key in {parent} reads all of {table}."
+        remedy = f"CREATE INDEX {'' if partitioned else 'CONCURRENTLY '}ON {table} ({listed});"
+        evidence = {"table": table, "columns": columns, "refers_to": parent, "size_bytes": size, "rows": rows}
+        gain = {"bytes_not_read_per_deletion": size}
+        found.append(Finding(f"{table} {key}", Outcome.WARNING, summary, evidence, remedy, gain))
+    return found

@@ -1,0 +1,154 @@
+-- Statements of index_review.py, each under its name. They read catalogs and statistics only, on PostgreSQL 13 to 18.
+
+-- statement: server
+-- The cluster and its database. Replicas have the same.
+SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || current_database(), clock_timestamp();
+
+-- statement: statistics_since
+-- The last reset of this database's statistics, or the crash that lost them: that begins the server-wide ones anew too,
+-- while a reset of one of those alone is later.
+SELECT greatest((SELECT stats_reset FROM pg_stat_database WHERE datname = current_database()),
+                least((SELECT stats_reset FROM pg_stat_bgwriter), (SELECT stats_reset FROM pg_stat_archiver),
+                      (SELECT min(stats_reset) FROM pg_stat_slru)));
+
+-- statement: usage
+-- Scans of each index; the partitions of a partitioned one together. last_idx_scan is there from PostgreSQL 16 on.
+SELECT root.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(c.relname), sum(s.idx_scan)::bigint,
+       max((to_jsonb(s) ->> 'last_idx_scan')::timestamptz)
+FROM pg_stat_user_indexes s
+CROSS JOIN LATERAL (SELECT coalesce(pg_partition_root(s.indexrelid)::oid, s.indexrelid) AS oid) AS root
+JOIN pg_class c ON c.oid = root.oid AND c.relpersistence <> 't'
+JOIN pg_namespace n ON n.oid = c.relnamespace
+GROUP BY root.oid, n.nspname, c.relname
+ORDER BY 1;
+
+-- statement: standbys
+-- Physical standbys: neither a base backup nor a logical subscriber nor a receiver of WAL, which replays nothing.
+SELECT coalesce(r.application_name, ''), coalesce(host(r.client_addr), 'the same host')
+FROM pg_stat_replication r
+WHERE (r.state IS NULL OR r.state <> 'backup' AND r.replay_lsn IS NOT NULL)
+  AND NOT EXISTS (SELECT FROM pg_replication_slots s WHERE s.active_pid = r.pid AND s.slot_type = 'logical')
+ORDER BY 1, 2;
+
+-- statement: replica
+-- Whether this is a standby, which server it is, and under which name it shows in its primary's list of standbys.
+SELECT pg_is_in_recovery(),
+       concat_ws(' ', host(inet_server_addr()), inet_server_port(), pg_postmaster_start_time()),
+       (SELECT coalesce(substring(conninfo FROM '(?:^|\s)application_name=''?([^''\s]+)'),
+                        substring(conninfo FROM 'fallback_application_name=''?([^''\s]+)')) FROM pg_stat_wal_receiver);
+
+-- statement: droppable
+-- Indexes that hold no rule and may be dropped when nobody uses them: they enforce nothing, identify no rows for
+-- replication, order no table, are no part of a partitioned one, and no foreign key is looked up through them.
+SELECT i.indexrelid::bigint, tree.bytes::bigint, c.relkind = 'I' AS partitioned,
+       quote_ident(tn.nspname) || '.' || quote_ident(t.relname) AS table_name
+FROM pg_index i
+JOIN pg_class c ON c.oid = i.indexrelid AND c.relkind IN ('i', 'I') AND NOT c.relispartition AND c.relpersistence <> 't'
+JOIN pg_class t ON t.oid = i.indrelid
+JOIN pg_namespace tn ON tn.oid = t.relnamespace
+    AND tn.nspname NOT IN ('pg_catalog', 'information_schema') AND tn.nspname NOT LIKE 'pg\_toast%%'
+CROSS JOIN LATERAL (
+    SELECT CASE c.relkind WHEN 'I' THEN (SELECT coalesce(sum(pg_relation_size(relid)), 0) FROM pg_partition_tree(c.oid))
+                          ELSE pg_relation_size(c.oid) END AS bytes
+) AS tree
+WHERE i.indisvalid AND NOT (i.indisunique OR i.indisprimary OR i.indisexclusion OR i.indisreplident OR i.indisclustered)
+  AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid)
+  AND NOT EXISTS (SELECT FROM pg_constraint k
+                  WHERE k.contype = 'f' AND k.conrelid = i.indrelid
+                    AND (i.indkey::int2[])[0:cardinality(k.conkey) - 1] @> k.conkey)
+  AND tree.bytes >= %(minimum_bytes)s
+ORDER BY 1;
+
+-- statement: redundant
+-- Indexes whose work another one does: the same columns in the same order (of a B-tree: the first columns), with the
+-- same operator classes, collations, sort orders and condition. Of two equal ones the younger goes.
+WITH index AS (
+    SELECT i.indexrelid AS oid, i.indrelid, am.amname, i.indnkeyatts AS keys, pg_get_expr(i.indpred, i.indrelid) AS condition,
+           quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
+           quote_ident(tn.nspname) || '.' || quote_ident(t.relname) AS table_name, c.relkind = 'I' AS partitioned,
+           substring(pg_get_indexdef(i.indexrelid) FROM ' USING .*') AS definition,
+           NOT (i.indisunique OR i.indisprimary OR i.indisexclusion OR i.indisreplident OR i.indisclustered
+                OR EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid)) AS droppable,
+           CASE c.relkind WHEN 'I' THEN (SELECT coalesce(sum(pg_relation_size(relid)), 0) FROM pg_partition_tree(c.oid))
+                          ELSE pg_relation_size(c.oid) END::bigint AS bytes,
+           ARRAY(SELECT concat_ws(' ', pg_get_indexdef(i.indexrelid, k, false), (i.indclass::oid[])[k - 1],
+                                  (i.indcollation::oid[])[k - 1], (i.indoption::int2[])[k - 1])
+                 FROM generate_series(1, i.indnkeyatts) AS k ORDER BY k) AS key_columns,
+           ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, false)
+                 FROM generate_series(i.indnkeyatts + 1, i.indnatts) AS k ORDER BY 1) AS included,
+           ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, false) FROM generate_series(1, i.indnatts) AS k) AS columns
+    FROM pg_index i
+    JOIN pg_class c ON c.oid = i.indexrelid AND NOT c.relispartition AND c.relpersistence <> 't'
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_am am ON am.oid = c.relam
+    JOIN pg_class t ON t.oid = i.indrelid
+    JOIN pg_namespace tn ON tn.oid = t.relnamespace
+        AND tn.nspname NOT IN ('pg_catalog', 'information_schema') AND tn.nspname NOT LIKE 'pg\_toast%'
+    WHERE i.indisvalid AND i.indisready
+)
+SELECT DISTINCT ON (one.name) one.name, other.name, one.table_name, one.bytes, one.partitioned, identical.it AS identical,
+       one.definition, other.definition
+FROM index one
+JOIN index other ON other.indrelid = one.indrelid AND other.oid <> one.oid AND other.amname = one.amname
+    AND other.condition IS NOT DISTINCT FROM one.condition
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN one.amname = 'btree' THEN other.key_columns = one.key_columns AND other.included = one.included
+                ELSE other.definition = one.definition END AS it
+) AS identical
+WHERE one.droppable
+  AND CASE WHEN identical.it THEN NOT other.droppable OR one.oid > other.oid
+           ELSE one.amname = 'btree' AND other.key_columns[1:one.keys] = one.key_columns AND one.included <@ other.columns
+      END
+ORDER BY one.name, identical.it DESC, other.bytes, other.oid;
+
+-- statement: invalid
+-- Indexes that no query uses though every write maintains them. One that is being built now is left out: its builder
+-- holds a lock on it, and the progress view names it to whom may see that.
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), quote_ident(tn.nspname) || '.' || quote_ident(t.relname),
+       pg_relation_size(c.oid)::bigint, c.relkind = 'I', c.relname ~ '_cc(new|old)[0-9]*$',
+       regexp_replace(pg_get_indexdef(i.indexrelid), '^CREATE (UNIQUE )?INDEX ', 'CREATE \1INDEX CONCURRENTLY ')
+FROM pg_index i
+JOIN pg_class c ON c.oid = i.indexrelid AND c.relpersistence <> 't'
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_class t ON t.oid = i.indrelid
+JOIN pg_namespace tn ON tn.oid = t.relnamespace
+WHERE NOT i.indisvalid
+  AND NOT EXISTS (SELECT FROM pg_locks l
+                  WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
+                    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                    AND (l.relation = i.indexrelid AND l.mode = 'ShareUpdateExclusiveLock'
+                         OR l.relation IN (i.indexrelid, i.indrelid) AND l.mode IN ('ShareLock', 'AccessExclusiveLock')))
+  AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p
+                  WHERE p.datname = current_database() AND (p.index_relid = i.indexrelid OR p.relid = i.indrelid))
+ORDER BY 1;
+
+-- statement: foreign_keys
+-- Foreign keys whose columns are not the first ones of a valid index. A condition that only leaves out the rows
+-- without a value does no harm: those refer to nothing.
+SELECT k.conname, quote_ident(n.nspname) || '.' || quote_ident(t.relname), k.confrelid::regclass::text,
+       (SELECT array_agg(quote_ident(a.attname) ORDER BY position) FROM unnest(k.conkey) WITH ORDINALITY AS key (number, position)
+        JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.number),
+       CASE t.relkind WHEN 'p' THEN (SELECT coalesce(sum(pg_relation_size(relid)), 0) FROM pg_partition_tree(t.oid))
+                      ELSE pg_relation_size(t.oid) END::bigint,
+       greatest(t.reltuples, 0)::bigint, t.relkind = 'p'
+FROM pg_constraint k
+JOIN pg_class t ON t.oid = k.conrelid
+JOIN pg_namespace n ON n.oid = t.relnamespace
+WHERE k.contype = 'f' AND k.conparentid = 0 AND coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true)
+  AND NOT EXISTS (
+      SELECT FROM pg_index i
+      JOIN pg_class c ON c.oid = i.indexrelid
+      JOIN pg_am am ON am.oid = c.relam AND am.amname IN ('btree', 'hash')
+      WHERE i.indrelid = k.conrelid AND i.indisvalid AND i.indnkeyatts >= cardinality(k.conkey)
+        AND (i.indkey::int2[])[0:cardinality(k.conkey) - 1] @> k.conkey
+        AND (i.indpred IS NULL OR cardinality(k.conkey) = 1 AND pg_get_expr(i.indpred, i.indrelid) = (
+             SELECT format('(%I IS NOT NULL)', a.attname) FROM pg_attribute a
+             WHERE a.attrelid = k.conrelid AND a.attnum = k.conkey[1])))
+ORDER BY 2, 1;
+
+-- statement: counted
+-- How many indexes and foreign keys there are to review.
+SELECT (SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE NOT c.relispartition AND c.relpersistence <> 't'
+          AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_toast%'),
+       (SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conparentid = 0);

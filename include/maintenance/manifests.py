@@ -1,0 +1,108 @@
+"""Manifests of archives: one JSON object beside each file, chained table by table.
+
+A manifest says what the file holds and how it was checked, and names the manifest before it by its SHA-256, which the
+warehouse keeps too. A file that was changed, exchanged or removed, or a manifest that is missing, breaks the chain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from include import connections
+from include.maintenance import archive_files
+from include.maintenance.archive_files import ArchiveDamaged, Written
+from include.platform import folders
+from include.platform.folders import Folder
+from include.warehouse import archives
+from include.warehouse.archives import Archive
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The lowest and the highest key of an archive's rows, by time and key, as texts."""
+
+    column: str
+    first: str
+    last: str
+
+
+def put(
+    folder: Folder, archive: Archive, written: Written, keys: Keys, previous: tuple[int, str | None], scratch: Path
+) -> tuple[int, str]:
+    """Write an archive's manifest beside its file; return its number in the chain and its SHA-256."""
+    number = previous[0] + 1
+    manifest = {
+        "format": archive_files.FORMAT,
+        "archive": archive.archive_id,
+        "number": number,
+        "previous_manifest_sha256": previous[1],
+        "replaces": archive.replaces,
+        "source_table": archive.source_table,
+        "relation": archive.relation,
+        "file": archive.location.rpartition("/")[2],
+        "file_sha256": archive.file_sha256,
+        "file_bytes": scratch.with_suffix(".parquet").stat().st_size,
+        "rows": archive.row_count,
+        "content_hash": archive.content_hash,
+        "content_hash_is": "sum of the MD5 sums of the rows' lines, both halves modulo 2^64",
+        "first_time": archive.first_created_at.isoformat(),
+        "last_time": archive.last_created_at.isoformat(),
+        "key_column": keys.column,
+        "first_key": keys.first,
+        "last_key": keys.last,
+        "columns": written.columns,
+        "written_at": datetime.now(UTC).isoformat(),
+    }
+    content = (json.dumps(manifest, ensure_ascii=False, indent=2) + "\n").encode()
+    path = scratch.with_suffix(".manifest.json")
+    path.write_bytes(content)
+    folder.put(path, archive.manifest)
+    return number, hashlib.sha256(content).hexdigest()
+
+
+def verify_chain(source_table: str) -> dict[str, Any]:
+    """Check every manifest and file of a table's archives, from the first to the last.
+
+    Returns the numbers of manifests, files and rows. Raises ArchiveDamaged with what is wrong first.
+    """
+    with connections.postgres("warehouse", autocommit=True) as warehouse:
+        chain = archives.chain(warehouse, source_table)
+    folder = folders.open_folder(archive_files.CONNECTION)
+    before: str | None = None
+    files = rows = 0
+    with tempfile.TemporaryDirectory(prefix="gold-escrow-verify-") as scratch:
+        for number, archive in enumerate(chain, start=1):
+            _check_manifest(folder, archive, number, before)
+            before = archive.manifest_sha256
+            if archive.state in ("verified", "deleted"):
+                path = Path(scratch) / "archive.parquet"
+                archive_files.fetch(folder, archive.location, path, archive.file_sha256)
+                content = archive_files.read(path)
+                if (content.row_count, content.content_hash) != (archive.row_count, archive.content_hash):
+                    raise ArchiveDamaged(f"the archive file {archive.location} does not hold the rows recorded")
+                files, rows = files + 1, rows + archive.row_count
+    return {"source_table": source_table, "manifests": len(chain), "files": files, "rows": rows}
+
+
+def _check_manifest(folder: Folder, archive: Archive, number: int, before: str | None) -> None:
+    content = folder.read(archive.manifest)
+    if content is None:
+        raise ArchiveDamaged(f"the manifest {archive.manifest} is missing")
+    if archive.chain_number != number or hashlib.sha256(content).hexdigest() != archive.manifest_sha256:
+        raise ArchiveDamaged(f"the manifest {archive.manifest} is not the one that was recorded as number {number}")
+    manifest = json.loads(content)
+    expected = {
+        "number": number,
+        "previous_manifest_sha256": before,
+        "file_sha256": archive.file_sha256,
+        "rows": archive.row_count,
+        "content_hash": archive.content_hash,
+    }
+    if wrong := [name for name, value in expected.items() if manifest.get(name) != value]:
+        raise ArchiveDamaged(f"the manifest {archive.manifest} says something else than the record about {wrong[0]}")

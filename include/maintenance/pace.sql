@@ -1,0 +1,19 @@
+-- Statements of pace.py, each under its name.
+
+-- statement: replicas
+-- How far the replicas are behind, in seconds (NULL when a replica is caught up and idle) and bytes; whether their
+-- state may be seen at all (without pg_read_all_stats every column but the process id is NULL).
+SELECT count(*) AS replicas,
+       count(*) FILTER (WHERE state IS NULL) AS unseen,
+       coalesce(max(extract(epoch FROM replay_lag)), 0)::float8 AS seconds,
+       coalesce(max(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)), 0)::bigint AS bytes
+FROM pg_stat_replication;
+
+-- statement: autovacuum
+-- Autovacuum workers that work at the table (or one of its partitions) or wait for it.
+SELECT count(*)
+FROM pg_locks l
+JOIN pg_stat_activity a ON a.pid = l.pid AND a.backend_type = 'autovacuum worker'
+WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (l.relation = %(oid)s OR l.relation IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = %(oid)s))
+  AND l.mode = 'ShareUpdateExclusiveLock';

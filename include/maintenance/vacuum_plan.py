@@ -1,0 +1,312 @@
+"""Decides which of the platform's tables to vacuum or analyze now, in which order, and whether they fit in the window.
+
+Guide, "Database Maintenance". Tables are rated by PostgreSQL's own rules for autovacuum with each table's own settings;
+the statements stand in vacuum_plan.sql. ``vacuum`` then does the work, table by table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from include.outcome import ConfigurationError
+from include.platform import database
+from include.settings import settings
+from include.warehouse import actions, session
+from include.warehouse.statements import statements
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from include.platform.database import Horizon
+
+ALL_TABLES = "all tables"
+KINDS = ("vacuum", "analyze")
+MOST_TABLES = 500
+"""Tables that one run maintains at most: Airflow maps no more than 1,024 tasks."""
+
+LONGEST_WINDOW_MINUTES = 720
+
+STATEMENTS = statements(__file__)
+_AGES = ("transaction_share", "multixact_share")
+_SHARES = ("dead_share", "inserted_share", "changed_share")
+_ROWS = ("dead_rows", "toast_dead_rows", "inserted_rows", "changed_rows")
+_LIMITS = ("dead_limit", "inserted_limit", "changed_limit")
+_ASSUMED_BYTES_PER_SECOND = 20e6  # of a vacuum, while nothing has been measured yet: a slow disk
+_ASSUMED_ANALYZE_SECONDS = 5.0  # it reads a sample of 30,000 rows, however large the table is
+_LEAST_SECONDS = 0.05
+_FREEZE_HELPS_BELOW = 0.9  # of a table's age: what a held horizon may have for freezing to be worth its writes
+
+
+def plan_tables(run_id: str, dry_run: bool = False, ends_at: datetime | None = None) -> list[dict[str, Any]]:
+    """Return the tables that need work, the worst first, each as what ``vacuum.maintain`` takes.
+
+    A table is due from ``due_share`` of its own autovacuum thresholds on (dead rows, inserted rows, changed rows), when
+    the planner knows nothing about some column, or when it is to be frozen (``freeze_share`` of its freeze_max_age).
+    First come those in danger of transaction id wraparound, then those that an earlier run began or postponed.
+    What is due but left alone (a vacuum is on it, its horizon is held) is recorded with its reason, and so is "nothing
+    to do". ``ends_at`` (aware) is the end of the maintenance window, absent without one.
+    Raises ConfigurationError or SourceUnavailable, and records that too: a list that could not be read is a failure.
+    """
+    wanted = settings().maintenance.vacuum
+    limits = {"due_share": wanted.due_share, "freeze_share": wanted.freeze_share}
+    with session.kept_open():
+        whole = actions.plan("vacuum", ALL_TABLES, run_id, dry_run=dry_run, plan=limits)
+        with (
+            actions.failures_recorded(whole),
+            database.errors_named("the list of tables"),
+            database.maintenance_session() as connection,
+        ):
+            looked_at, found = _due(connection, limits)
+            holder = database.horizon(connection) if found else None
+        parents = [one for one in found if one["partitioned"]]
+        earlier = actions.recent(KINDS, [one["name"] for one in found]) if found else []
+        found = [one for one in found if not one["partitioned"] or _parent_is_due(one, earlier, wanted.due_share)]
+        looked_at += len(parents)
+        items = [_item(one, earlier, holder) for one in found]
+        reasons = {item["table"]: _reason_to_leave(item) for item in items}
+        for item in items:
+            if reason := reasons[item["table"]]:
+                _leave(item, run_id, dry_run, reason)
+        due = [item for item in items if not reasons[item["table"]]]
+        due += _interrupted(run_id, {item["table"]: item for item in items})
+        due = [item for item in due if _has_work(item)]
+        due.sort(key=_urgency)
+        for item in due[MOST_TABLES:]:
+            _leave(item, run_id, dry_run, f"{MOST_TABLES} worse tables fill this run", postponed=True)
+        del due[MOST_TABLES:]
+        _schedule(due, wanted.tables_at_once, ends_at)
+        left = sorted(name for name, reason in reasons.items() if reason)
+        _record(whole, run_id, dry_run, limits | {"looked_at": looked_at, "left_alone": left}, due, ends_at)
+        return due
+
+
+def _due(connection: psycopg.Connection[Any], limits: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
+    """How many tables were looked at, and the facts of those that may be due; partitioned ones are all among them."""
+    from psycopg.rows import dict_row
+
+    parts = {
+        # Since PostgreSQL 18 autovacuum scales inserts by the share of the table that is not frozen yet.
+        "frozen_pages": "c.relallfrozen" if database.server_version(connection) >= 180000 else "NULL::integer",
+        "vacuum_on_it": STATEMENTS["vacuum_on_it"],
+        "may_maintain": may_maintain(connection),
+    }
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(composed(STATEMENTS["due"], parts), limits).fetchall()
+        parents = cursor.execute(STATEMENTS["parents"]).fetchall()
+    tables = [row | {"partitioned": False} for row in rows if row["name"] is not None]
+    return int(rows[0]["looked_at"]), tables + [row | {"partitioned": True} for row in parents]
+
+
+def may_maintain(connection: psycopg.Connection[Any]) -> str:
+    """SQL that tells whether this role may vacuum the relation ``c``: a privilege of its own since PostgreSQL 17."""
+    return STATEMENTS["may_maintain" if database.server_version(connection) >= 170000 else "may_maintain_before_17"]
+
+
+def composed(statement: str, parts: dict[str, str]) -> Any:
+    """Put the parts that differ by version into a statement; they are constants of this room, never input."""
+    from psycopg import sql
+
+    return sql.SQL(statement).format(**{name: sql.SQL(part) for name, part in parts.items()})
+
+
+def _parent_is_due(parent: dict[str, Any], earlier: Sequence[actions.Action], due_share: float) -> bool:
+    """Whether the partitions of a table have changed enough since our last proven analyze of the whole.
+
+    Without one it is due. So it is when the changes are fewer than then: a partition went, or statistics were lost.
+    """
+    proofs = [action.proof for action in earlier if action.resource == parent["name"] and action.state == "proven"]
+    known = [proof["after"]["changes"] for proof in proofs if proof]
+    changed = parent["changes"] - known[0] if known else None
+    parent["changed_share"] = 1.0 if changed is None or changed < 0 else changed / max(1.0, parent["changed_limit"])
+    parent["changed_rows"] = changed
+    return bool(parent["changed_share"] >= due_share)
+
+
+def _item(found: dict[str, Any], earlier: Sequence[actions.Action], holder: Horizon | None) -> dict[str, Any]:
+    """What is to be done with a table that may be due, as JSON-able facts."""
+    wanted = settings().maintenance.vacuum
+    own = [action for action in earlier if action.resource == found["name"]]
+    facts = {name: found.get(name) for name in (*_ROWS, "unknown_columns", "size_bytes")}
+    facts |= {name: _rounded(found.get(name)) for name in (*_SHARES, *_AGES, *_LIMITS)}
+    age = max((found.get(name) or 0.0) for name in _AGES)
+    ours = not found["partitioned"] and not found["catalog"]
+    dirty = ours and max(found["dead_share"], found["inserted_share"] or 0.0) >= wanted.due_share
+    unknown = ours and (found["never_analyzed"] or (found["unknown"] and not _in_vain(own, found["unknown_columns"])))
+    item: dict[str, Any] = {
+        "table": found["name"],
+        "vacuum": dirty,
+        "freeze": age >= wanted.freeze_share,
+        "analyze": found["partitioned"] or unknown or (ours and (found["changed_share"] or 0.0) >= wanted.due_share),
+        "danger": age >= 1.0,
+        "score": round(max(1.0 if unknown else 0.0, age, *(found.get(name) or 0.0 for name in _SHARES)), 4),
+        "facts": facts,
+        "postponed_before": bool(own) and own[0].state == "postponed",
+        "busy_with": found.get("busy_with"),
+        "held_by": None,
+    }
+    if holder is not None and dirty and _is_held(found, own, holder):
+        # What the next vacuum could remove, the last one has removed.
+        item["vacuum"], item["held_by"] = False, holder.holder
+    by_transactions = item["freeze"] and found["multixact_share"] < wanted.freeze_share
+    if by_transactions and holder is not None and holder.age >= _FREEZE_HELPS_BELOW * found["transaction_age"]:
+        # Freezing lowers a table's age to the horizon's and no further.
+        item["freeze"], item["held_by"] = False, holder.holder
+    item["expected_seconds"] = round(_expected_seconds(item, own, earlier), 2)
+    return item
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 4)
+
+
+def _is_held(found: dict[str, Any], own: Sequence[actions.Action], holder: Horizon) -> bool:
+    """Whether all dead rows died after the holder's snapshot, because a vacuum has come by since.
+
+    That is so when the table was vacuumed after the holder began, or when our own last vacuum of it met the same
+    horizon. Rows of a table that nobody vacuumed since are worth a try.
+    """
+    if holder.since is not None and found["vacuumed_at"] is not None and holder.since < found["vacuumed_at"]:
+        return True
+    met = [(action.proof or {}).get("horizon") for action in own if action.kind == "vacuum"]
+    return bool(met) and met[0] is not None and holder.transaction <= met[0]
+
+
+def _in_vain(own: Sequence[actions.Action], unknown_columns: int) -> bool:
+    """Whether our last analyze left as many columns unknown: there are types without statistics."""
+    proofs = [action.proof for action in own if action.state == "proven" and action.proof]
+    left = [proof["after"]["unknown_columns"] for proof in proofs if proof.get("analyzed")]
+    return bool(left) and bool(left[0] == unknown_columns)
+
+
+def _expected_seconds(item: dict[str, Any], own: Sequence[actions.Action], earlier: Sequence[actions.Action]) -> float:
+    """Seconds that a table is expected to take: as the slowest of its last five acts of the kind, by their size.
+
+    One that was stopped at the end of a window counts with twice what it had taken by then. Without any, the slowest
+    of the other tables' is taken, and at first a constant.
+    """
+    kind = "vacuum" if item["vacuum"] or item["freeze"] else "analyze"
+    size = item["facts"]["size_bytes"] or 0
+
+    def rate(action: actions.Action) -> float | None:
+        done, before = action.applied or {}, action.plan.get("before") or {}
+        if action.kind != kind or not done.get("seconds"):
+            return None
+        seconds = float(done["seconds"]) * (1 if action.state == "proven" else 2)
+        return seconds / max(1, before.get("size_bytes") or 1) if kind == "vacuum" else seconds
+
+    for acts in (own, earlier):
+        if rates := [one for action in acts if (one := rate(action)) is not None]:
+            return max(_LEAST_SECONDS, max(rates) * (size if kind == "vacuum" else 1))
+    return max(_LEAST_SECONDS, size / _ASSUMED_BYTES_PER_SECOND) if kind == "vacuum" else _ASSUMED_ANALYZE_SECONDS
+
+
+def _has_work(item: dict[str, Any]) -> bool:
+    """Whether something is to be done; a table in danger whose horizon is held counts: it must be seen to fail."""
+    return bool(item["vacuum"] or item["freeze"] or item["analyze"] or (item["held_by"] and item["danger"]))
+
+
+def _reason_to_leave(item: dict[str, Any]) -> str:
+    """Why a table that is due is left alone; empty when it is not due or not left alone."""
+    if item["busy_with"]:
+        return f"{item['busy_with']} vacuums this table already"
+    if item["held_by"] and not _has_work(item):
+        return f"a vacuum could remove nothing while {item['held_by']} needs the dead rows"
+    return ""
+
+
+def _leave(item: dict[str, Any], run_id: str, dry_run: bool, reason: str, postponed: bool = False) -> None:
+    action = actions.plan(kind_of(item), item["table"], run_id, dry_run=dry_run, plan=plan_of(item))
+    if not action.done:
+        (actions.postpone if postponed else actions.nothing_to_do)(action, reason)
+
+
+def kind_of(item: dict[str, Any]) -> str:
+    """Kind of act that a table's work is recorded as."""
+    return "vacuum" if item["vacuum"] or item["freeze"] or not item["analyze"] else "analyze"
+
+
+def plan_of(item: dict[str, Any]) -> dict[str, Any]:
+    """What a table's plan says: the whole item but its name."""
+    return {name: value for name, value in item.items() if name != "table" and value is not None}
+
+
+def _interrupted(run_id: str, known: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Take up what an earlier attempt of this run began and did not finish, also where it no longer looks due.
+
+    A table may look so because the act ended in time, or because the server lost its statistics in a crash. What was
+    wanted of a table that is known as due is added to it; the others are returned.
+    """
+    more = []
+    for action in actions.left_by(run_id):
+        if action.kind not in KINDS or action.state not in ("applying", "failed") or action.resource == ALL_TABLES:
+            continue
+        if (item := known.get(action.resource)) is None:
+            wanted = {name: value for name, value in action.plan.items() if name != "before"}
+            more.append({"busy_with": None, "held_by": None} | wanted | {"table": action.resource})
+        elif not item["held_by"]:
+            for work in ("vacuum", "freeze", "analyze"):
+                item[work] = bool(item[work] or action.plan.get(work))
+    return more
+
+
+def _urgency(item: dict[str, Any]) -> tuple[Any, ...]:
+    ages = [item["facts"].get(name) or 0.0 for name in _AGES]
+    return (not item["danger"], -max(ages) if item["danger"] else 0.0, not item["postponed_before"], -item["score"],
+            item["table"])  # fmt: skip
+
+
+def _schedule(due: list[dict[str, Any]], at_once: int, ends_at: datetime | None) -> None:
+    """Note when each table should begin and whether it should fit; whether it does is seen when its turn comes."""
+    free = [0.0] * at_once
+    left = None if ends_at is None else max(0.0, (ends_at - datetime.now(UTC)).total_seconds())
+    for item in due:
+        lane = free.index(min(free))
+        item["begins_after_seconds"] = round(free[lane], 2)
+        item["fits"] = left is None or item["danger"] or free[lane] + item["expected_seconds"] <= left
+        item["ends_at"] = ends_at.isoformat() if ends_at else None
+        if item["fits"]:
+            free[lane] += item["expected_seconds"]
+
+
+def _record(
+    whole: actions.Action,
+    run_id: str,
+    dry_run: bool,
+    facts: dict[str, Any],
+    due: list[dict[str, Any]],
+    ends_at: datetime | None,
+) -> None:
+    """Record the plan as a whole: what was looked at, what is due in which order, what is expected not to fit."""
+    plan = facts | {
+        "due": [{"table": item["table"], "score": item["score"]} for item in due],
+        "expected_not_to_fit": [item["table"] for item in due if not item["fits"]],
+        "expected_seconds": round(sum(item["expected_seconds"] for item in due), 2),
+        "window_ends_at": ends_at.isoformat() if ends_at else None,
+    }
+    whole = actions.plan("vacuum", ALL_TABLES, run_id, dry_run=dry_run, plan=plan)
+    wanted_before = {one["table"] for one in whole.plan["due"]} - {item["table"] for item in due}
+    if wanted_before:  # by an earlier attempt, whose plan stands: what it never came to is told to be due no more
+        for name in wanted_before - {action.resource for action in actions.of_run(run_id, KINDS)}:
+            action = actions.plan("vacuum", name, run_id, dry_run=dry_run, plan={})
+            actions.nothing_to_do(action, "it was due when the run began and needs no work any more")
+    if not due and not whole.done:
+        left = f"; left alone, each with its reason: {', '.join(facts['left_alone'])}" if facts["left_alone"] else ""
+        actions.nothing_to_do(whole, f"{facts['looked_at']} tables were looked at and none needs work now{left}")
+
+
+def window_end(begins_at: datetime | None, minutes: int) -> datetime:
+    """Return the end of the maintenance window (aware UTC) of a run that began then, or now when it is not given.
+
+    A run that began longer ago than a window may last is being repeated: it begins a new one. Raises
+    ConfigurationError for a length out of bounds.
+    """
+    if not 1 <= minutes <= LONGEST_WINDOW_MINUTES:
+        raise ConfigurationError(
+            f"a maintenance window of {minutes} minutes is not between 1 and {LONGEST_WINDOW_MINUTES}; correct it"
+        )
+    now = datetime.now(UTC)
+    if begins_at is None or now - begins_at > timedelta(minutes=LONGEST_WINDOW_MINUTES):
+        begins_at = now
+    return begins_at.astimezone(UTC) + timedelta(minutes=minutes)

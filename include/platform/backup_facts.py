@@ -1,0 +1,242 @@
+"""What is recorded of a database when a backup of it is taken: schema, row counts, newest rows, checksums of the files.
+
+The facts stand beside the backup in ``<backup>.facts.json``. The same functions read the restored database, so that
+the two can be compared exactly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from include.outcome import ConfigurationError, MaintenanceFailed
+from include.settings import settings
+from include.warehouse.statements import statements
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg import sql
+
+SUFFIX = ".facts.json"
+_STATEMENTS = statements(__file__)
+_VERSION = 1
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """Rows of one table and the newest time in it that is not after the snapshot (ISO 8601, UTC; None without one)."""
+
+    rows: int
+    newest: str | None = None
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """Size and SHA-256 of one file of a backup."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that is recorded of a backup.
+
+    ``tables`` are those of the very snapshot that a dump holds. A base backup ends at a moment of its own:
+    ``tables_before`` are then from before it began and ``tables`` from after it ended. ``files`` are named relative
+    to the backup (a single file by its own name). Times are aware datetimes in UTC.
+    """
+
+    backup: str
+    format: str
+    server_version: int
+    snapshot_at: datetime
+    finished_at: datetime
+    database: dict[str, Any]
+    roles: list[str]
+    tables: dict[str, TableFacts]
+    catalog: list[tuple[str, str, str]]
+    files: dict[str, FileFacts] = field(default_factory=dict)
+    tables_before: dict[str, TableFacts] | None = None
+
+    @property
+    def major(self) -> int:
+        """Major version of the server that was backed up."""
+        return self.server_version // 10000
+
+    @property
+    def exact(self) -> bool:
+        """Whether the row counts are those of the backup itself and not of moments around it."""
+        return self.tables_before is None
+
+
+@dataclass(frozen=True)
+class SnapshotFacts:
+    """The facts of one database as one transaction sees them."""
+
+    snapshot_at: datetime
+    server_version: int
+    database: dict[str, Any]
+    roles: list[str]
+    catalog: list[tuple[str, str, str]]
+
+
+# ------------------------------------------------------------------------------------------------ the database
+def read_snapshot(connection: psycopg.Connection[Any]) -> SnapshotFacts:
+    """Read all but the tables' rows, in the transaction of the connection. Raises psycopg.Error."""
+    row = connection.execute(_STATEMENTS["database"]).fetchone()
+    assert row is not None
+    database: dict[str, Any] = row[0]
+    roles = [name for (name,) in connection.execute(_STATEMENTS["roles"])]
+    at = datetime.fromisoformat(database.pop("snapshot_at"))
+    return SnapshotFacts(at, connection.info.server_version, database, roles, read_catalog(connection))
+
+
+def read_catalog(connection: psycopg.Connection[Any]) -> list[tuple[str, str, str]]:
+    """Return every schema object as kind, name and definition, sorted; readable without rights on the objects."""
+    with connection.transaction():
+        connection.execute("SET LOCAL search_path = pg_catalog")  # so that every name is written with its schema
+        return sorted(tuple(row) for row in connection.execute(_STATEMENTS["catalog"]))
+
+
+@dataclass(frozen=True)
+class CountedTable:
+    """A table to count; ``time_columns`` tell how new its rows are."""
+
+    name: str
+    schema: str
+    relation: str
+    unlogged: bool
+    time_columns: tuple[str, ...]
+
+
+def tables_of(connection: psycopg.Connection[Any]) -> list[CountedTable]:
+    """Return the tables whose rows a backup holds, the largest first. Partitions stand for their parent."""
+    chosen = settings().backups.newest_row_columns
+    found = []
+    for name, schema, relation, unlogged, columns in connection.execute(_STATEMENTS["tables"]).fetchall():
+        if name in chosen and chosen[name] not in columns:
+            raise ConfigurationError(
+                f"backups.newest_row_columns names {chosen[name]} for {name}, which has no such column of times"
+            )
+        found.append(
+            CountedTable(name, schema, relation, unlogged, (chosen[name],) if name in chosen else tuple(columns))
+        )
+    return found
+
+
+def count(
+    connection: psycopg.Connection[Any], tables: Sequence[CountedTable], snapshot_at: datetime
+) -> dict[str, TableFacts]:
+    """Count the rows of tables exactly and find the newest time in each that is not after ``snapshot_at``.
+
+    One pass over each table. Times without a zone are taken as UTC. Raises psycopg.Error.
+    """
+    found = {}
+    for table in tables:
+        row = connection.execute(_count_query(table), {"at": snapshot_at}).fetchone()
+        assert row is not None
+        found[table.name] = TableFacts(*row)
+    return found
+
+
+def _count_query(table: CountedTable) -> sql.Composed:
+    from psycopg import sql
+
+    newest = [
+        sql.SQL("max({0}::timestamptz) FILTER (WHERE {0} > '-infinity' AND {0}::timestamptz <= %(at)s)").format(
+            sql.Identifier(column)
+        )
+        for column in table.time_columns
+    ]
+    latest = sql.SQL("greatest({})").format(sql.SQL(", ").join(newest)) if newest else sql.SQL("NULL::timestamptz")
+    return sql.SQL(
+        "SELECT count(*), to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM ONLY {}"
+    ).format(latest, sql.Identifier(table.schema, table.relation))
+
+
+# -------------------------------------------------------------------------------------------------- the files
+def hash_files(backup: Path, names: Sequence[str] | None = None) -> dict[str, FileFacts]:
+    """Return size and SHA-256 of a backup's files (of those named, or of all), in the order of their names.
+
+    Raises FileNotFoundError for a named file that is not there.
+    """
+    if backup.is_file():
+        return {backup.name: _hash(backup)}
+    if names is None:
+        names = [path.relative_to(backup).as_posix() for path in backup.rglob("*") if path.is_file()]
+    return {name: _hash(backup / name) for name in sorted(names)}
+
+
+def _hash(path: Path) -> FileFacts:
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return FileFacts(size, digest.hexdigest())
+
+
+def file_differences(backup: Path, recorded: Mapping[str, FileFacts]) -> list[str]:
+    """Compare a backup's files with what was recorded of them; return one phrase for each difference."""
+    named = {backup.name: backup} if backup.is_file() else {name: backup / name for name in recorded}
+    found = []
+    for name, wanted in recorded.items():
+        path = named.get(name)
+        if path is None or not path.is_file():
+            found.append(f"{name} is missing")
+            continue
+        size = path.stat().st_size
+        if size != wanted.bytes:
+            found.append(f"{name} has {size} bytes instead of {wanted.bytes}")
+        elif _hash(path).sha256 != wanted.sha256:
+            found.append(f"the content of {name} has changed since it was written")
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ their record
+def to_json(facts: Facts) -> str:
+    """Return the facts as JSON, sealed with a checksum of their own."""
+    content = asdict(facts) | {
+        "version": _VERSION,
+        "snapshot_at": facts.snapshot_at.astimezone(UTC).isoformat(),
+        "finished_at": facts.finished_at.astimezone(UTC).isoformat(),
+    }
+    return json.dumps(content | {"checksum": _seal(content)}, ensure_ascii=False, indent=1) + "\n"
+
+
+def from_json(text: str, name: str) -> Facts:
+    """Read facts. Raises MaintenanceFailed for damaged ones, ConfigurationError for those of another release."""
+    damaged = MaintenanceFailed(f"the recorded facts {name} are damaged: their own checksum does not hold")
+    try:
+        content = json.loads(text)
+        checksum = content.pop("checksum")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise damaged from None
+    if checksum != _seal(content):
+        raise damaged
+    if content.pop("version") != _VERSION:
+        raise ConfigurationError(f"the recorded facts {name} were written by another release; take a new backup")
+    before = content.pop("tables_before")
+    return Facts(
+        **content
+        | {
+            "snapshot_at": datetime.fromisoformat(content["snapshot_at"]),
+            "finished_at": datetime.fromisoformat(content["finished_at"]),
+            "tables": {table: TableFacts(**values) for table, values in content["tables"].items()},
+            "catalog": [tuple(row) for row in content["catalog"]],
+            "files": {file: FileFacts(**values) for file, values in content["files"].items()},
+            "tables_before": before and {table: TableFacts(**values) for table, values in before.items()},
+        }
+    )
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    canonical = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

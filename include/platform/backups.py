@@ -1,0 +1,309 @@
+"""Backups of the platform's database: taking one with the facts that its verification needs, and finding the newest.
+
+A backup lies in the folder of the connection ``backups`` under a name of its own, its facts beside it. It appears under
+its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from include import connections
+from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
+from include.platform import backup_facts, postgres_binaries
+from include.platform.backup_facts import SUFFIX, Facts, FileFacts, TableFacts
+from include.settings import BackupSource, settings
+
+if TYPE_CHECKING:
+    import psycopg
+
+FOLDER = "backups"
+Format = Literal["custom", "directory", "base"]
+_PARTIAL = ".partial"
+_VARIABLES = {
+    "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD",
+    "dbname": "PGDATABASE", "options": "PGOPTIONS", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One backup. ``taken_at`` is the moment up to which it holds everything, as ``taken_at_from`` tells it."""
+
+    name: str
+    location: str
+    bytes: int
+    taken_at: datetime
+    taken_at_from: str
+    facts: Facts | None
+
+
+# ---------------------------------------------------------------------------------------------------- taking one
+def source_of(name: str) -> BackupSource:
+    """Return the settings of a backup source. Raises ConfigurationError when there is none of that name."""
+    sources = settings().backups.sources
+    for source in sources:
+        if source.name == name:
+            return source
+    known = ", ".join(source.name for source in sources) or "none"
+    raise ConfigurationError(f"there is no backup source {name}; backups.sources has {known}")
+
+
+def take(url: str, folder: Path, name: str, kind: Format = "custom", *, jobs: int = 1, tar: bool = False) -> Path:
+    """Take a backup of the database (kind base: of its whole server) as ``folder``/``name``, with its facts beside it.
+
+    A dump's rows are counted in the very snapshot that it holds, while it is written. A second backup of the same name
+    replaces the first. ``tar`` writes a base backup as compressed tar files. Raises MaintenanceFailed with what the
+    program said, ConfigurationError, or SourceUnavailable when the database cannot be reached.
+    """
+    import psycopg
+
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{name}{_PARTIAL}"
+    _discard(partial)
+    try:
+        with psycopg.connect(url, options="-c timezone=UTC -c row_security=off", connect_timeout=10) as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+            if kind == "base":
+                facts = _take_base(connection, url, partial, name, tar)
+            else:
+                facts = _take_dump(connection, url, partial, name, kind, jobs)
+        _publish(partial, folder / name, facts)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise ConfigurationError(
+            f"the backup {name} cannot be counted ({error.diag.message_primary}); take it as a role that reads all rows"
+        ) from None
+    except psycopg.OperationalError:
+        target = _target(url)
+        raise SourceUnavailable(
+            f"the backup {name} cannot be taken: the database {target['PGDATABASE']} cannot be reached"
+        ) from None
+    finally:
+        _discard(partial)
+    return folder / name
+
+
+def _take_dump(
+    connection: psycopg.Connection[Any], url: str, partial: Path, name: str, kind: Format, jobs: int
+) -> Facts:
+    row = connection.execute("SELECT pg_export_snapshot()").fetchone()
+    assert row is not None
+    program = _Program(
+        connection, url, "pg_dump", f"--format={kind}", f"--snapshot={row[0]}", "--no-password", f"--file={partial}",
+        *([f"--jobs={jobs}"] if kind == "directory" else []),
+    )  # fmt: skip
+    with program:
+        seen = backup_facts.read_snapshot(connection)
+        tables = backup_facts.count(connection, backup_facts.tables_of(connection), seen.snapshot_at)
+    files = backup_facts.hash_files(partial)
+    if partial.is_file():
+        files = {name: files[partial.name]}
+    return _facts(name, kind, seen, tables, files)
+
+
+def _take_base(connection: psycopg.Connection[Any], url: str, partial: Path, name: str, tar: bool) -> Facts:
+    seen = backup_facts.read_snapshot(connection)
+    # The rows of unlogged tables are not in a base backup.
+    logged = [table for table in backup_facts.tables_of(connection) if not table.unlogged]
+    before = backup_facts.count(connection, logged, seen.snapshot_at)
+    connection.commit()
+    with _Program(
+        connection, url, "pg_basebackup", f"--pgdata={partial}", "--wal-method=stream", "--checkpoint=fast",
+        "--no-password", *(["--format=tar", "--gzip"] if tar else ["--format=plain"]),
+    ):  # fmt: skip
+        pass
+    after = backup_facts.count(connection, logged, datetime.now(UTC))
+    # The manifest holds the checksums of a plain one's files; a tar file has only this one.
+    names = None if tar else ["backup_manifest"]
+    return _facts(name, "base", seen, after, backup_facts.hash_files(partial, names), before)
+
+
+def _facts(
+    name: str, kind: Format, seen: backup_facts.SnapshotFacts, tables: dict[str, TableFacts],
+    files: dict[str, FileFacts], before: dict[str, TableFacts] | None = None,
+) -> Facts:  # fmt: skip
+    return Facts(
+        backup=name, format=kind, server_version=seen.server_version, snapshot_at=seen.snapshot_at,
+        finished_at=datetime.now(UTC), database=seen.database, roles=seen.roles, tables=tables, catalog=seen.catalog,
+        files=files, tables_before=before,
+    )  # fmt: skip
+
+
+class _Program:
+    """One of PostgreSQL's programs, running while the block runs; ended when the block fails."""
+
+    def __init__(self, connection: psycopg.Connection[Any], url: str, program: str, *arguments: str) -> None:
+        self.what = f"{program} of {connection.info.dbname}"
+        binaries = postgres_binaries.find_at_least(connection.info.server_version // 10000)
+        # The password goes by the environment: command lines can be read by everybody on the machine.
+        self.process = subprocess.Popen(
+            [str(binaries / program), *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env={key: value for key, value in os.environ.items() if not key.startswith("PG")} | _target(url),
+        )  # fmt: skip
+
+    def __enter__(self) -> _Program:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        if kind is not None:
+            self.process.kill()
+        _nothing, said = self.process.communicate()
+        if kind is None and self.process.returncode != 0:
+            raise MaintenanceFailed(f"{self.what} failed: {(said.strip().splitlines() or ['it said nothing'])[-1]}")
+
+
+def _target(url: str) -> dict[str, str]:
+    from psycopg.conninfo import conninfo_to_dict
+
+    found = conninfo_to_dict(url)
+    return {_VARIABLES[key]: str(value) for key, value in found.items() if key in _VARIABLES and value is not None}
+
+
+def _publish(partial: Path, final: Path, facts: Facts) -> None:
+    """Give a whole backup its name. Killed on the way, it leaves no facts rather than those of another backup."""
+    record = final.with_name(final.name + SUFFIX)
+    written = final.with_name(f".{final.name}{SUFFIX}{_PARTIAL}")
+    with written.open("w") as file:
+        file.write(backup_facts.to_json(facts))
+        file.flush()
+        os.fsync(file.fileno())
+    record.unlink(missing_ok=True)
+    if final.is_dir():
+        shutil.rmtree(final)
+    partial.replace(final)
+    written.replace(record)
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    with suppress(FileNotFoundError):
+        path.unlink()
+
+
+# --------------------------------------------------------------------------------------------------- finding one
+def all_of(source: BackupSource) -> list[tuple[str, str, datetime, int]]:
+    """Return name, location, time of the last change and size in bytes of a source's backups, the newest first.
+
+    Raises ConfigurationError or SourceUnavailable when the folder cannot be read.
+    """
+    files, root = connections.folder(FOLDER)
+    found = []
+    try:
+        for location in files.glob(f"{root.rstrip('/')}/{source.files}"):
+            name = str(location).rsplit("/", 1)[-1]
+            if name.startswith(".") or name.endswith(SUFFIX):
+                continue
+            facts = files.info(location)
+            directory = facts["type"] == "directory"
+            size = sum(files.sizes(files.find(location))) if directory else facts["size"]
+            found.append((name, str(location), _changed(files, location, facts), int(size or 0)))
+    except OSError as error:
+        raise SourceUnavailable(f"the folder of the connection {FOLDER} cannot be read: {error.strerror}") from None
+    return sorted(found, key=lambda one: (one[2], one[0]), reverse=True)
+
+
+def _changed(files: Any, location: str, facts: Mapping[str, Any]) -> datetime:
+    if "mtime" in facts:
+        return datetime.fromtimestamp(facts["mtime"], UTC)
+    for key in ("LastModified", "last_modified", "updated", "created"):
+        if isinstance(found := facts.get(key), datetime):
+            return found if found.tzinfo else found.replace(tzinfo=UTC)
+    modified: datetime = files.modified(location)
+    return modified if modified.tzinfo else modified.replace(tzinfo=UTC)
+
+
+def newest(source: BackupSource) -> Backup:
+    """Return the newest backup of a source in the folder, with its facts when they were recorded.
+
+    Raises MaintenanceFailed when there is no backup or its facts are damaged; ConfigurationError; SourceUnavailable.
+    """
+    found = all_of(source)
+    if not found:
+        raise MaintenanceFailed(
+            f"there is no backup of {source.name}: nothing in the folder of the connection {FOLDER} is named "
+            f"{source.files}"
+        )
+    backups = [_backup(*one) for one in found[:3]]  # times of files may be those of a copy: the recorded ones count
+    return max(backups, key=lambda one: one.taken_at)
+
+
+def _backup(name: str, location: str, changed: datetime, size: int) -> Backup:
+    facts = read_facts(name)
+    if facts is not None:
+        return Backup(name, location, size, facts.snapshot_at, "recorded facts", facts)
+    return Backup(name, location, size, changed, "time of its file", None)
+
+
+def read_facts(name: str) -> Facts | None:
+    """Return the recorded facts of a backup by its name; None when none were recorded.
+
+    Raises MaintenanceFailed when they are damaged or those of another backup.
+    """
+    files, root = connections.folder(FOLDER)
+    try:
+        text = files.cat_file(f"{root.rstrip('/')}/{name}{SUFFIX}").decode(errors="replace")
+    except FileNotFoundError:
+        return None
+    facts = backup_facts.from_json(text, f"{name}{SUFFIX}")
+    if facts.backup != name:
+        raise MaintenanceFailed(f"the recorded facts {name}{SUFFIX} are those of another backup, {facts.backup}")
+    return facts
+
+
+def fetch(backup: Backup, folder: Path) -> Path:
+    """Return a local path of a backup: its own, or that of a copy in ``folder`` when it lies in object storage."""
+    files, _ = connections.folder(FOLDER)
+    if is_local(files):
+        return Path(backup.location)
+    folder.mkdir(exist_ok=True)
+    files.get(backup.location, str(folder / backup.name), recursive=True)
+    return folder / backup.name
+
+
+def is_local(files: Any) -> bool:
+    """Whether a file system is that of this machine."""
+    protocol = files.protocol
+    return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+
+
+def record_facts(url: str, name: str) -> None:
+    """Record the facts of the database as they are now, for a backup ``name`` that another tool is about to take.
+
+    Call it again when the backup is finished: the first call's counts are then those from before it.
+    Raises as ``take`` does.
+    """
+    import psycopg
+
+    files, root = connections.folder(FOLDER)
+    with psycopg.connect(url, options="-c timezone=UTC -c row_security=off", connect_timeout=10) as connection:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        seen = backup_facts.read_snapshot(connection)
+        logged = [table for table in backup_facts.tables_of(connection) if not table.unlogged]
+        counts = backup_facts.count(connection, logged, seen.snapshot_at)
+    earlier = read_facts(name)
+    if earlier is None:
+        facts = _facts(name, "base", seen, counts, {}, counts)
+    else:
+        after = {"tables": counts, "catalog": seen.catalog, "finished_at": datetime.now(UTC)}
+        facts = Facts(**(vars(earlier) | after))
+    files.pipe_file(f"{root.rstrip('/')}/{name}{SUFFIX}", backup_facts.to_json(facts).encode())
+
+
+def wal_files(pattern: str) -> Sequence[tuple[str, str, int]]:
+    """Return name, location and size of the archived WAL files that a pattern within the backups' folder names."""
+    files, root = connections.folder(FOLDER)
+    found = files.glob(f"{root.rstrip('/')}/{pattern}", detail=True)
+    return sorted((str(path).rsplit("/", 1)[-1], str(path), int(facts["size"] or 0)) for path, facts in found.items())

@@ -1,0 +1,250 @@
+"""Writes ``ops.drill`` and ``ops.drill_stage``: emergencies that were rehearsed, what they took and what they found.
+
+A drill begins, records each stage when it ends, and is finished. A task that was killed leaves a drill ``running``;
+its next attempt begins the same row again. A drill that could not check something never passes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
+from include.warehouse import session
+from include.warehouse.statements import statements
+
+KINDS = ("backup_verification", "full_restoration", "failover", "archive_restoration")
+"""Every kind of drill, as the comment of the column ``kind`` lists them."""
+
+_STATEMENTS = statements(__file__)
+
+
+class DrillOutcome(StrEnum):
+    """How a drill ended. One that could not check everything ``COULD_NOT_RUN``, which is no pass."""
+
+    RUNNING = "running"
+    PASSED = "passed"
+    FAILED = "failed"
+    COULD_NOT_RUN = "could_not_run"
+
+
+class StageOutcome(StrEnum):
+    """What one stage found. ``UNKNOWN`` means that it could not be checked; it never counts as passed."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    NOT_APPLICABLE = "not_applicable"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a drill. ``seconds`` is None for one that was not begun; ``detail`` holds JSON-able numbers."""
+
+    name: str
+    outcome: StageOutcome
+    seconds: float | None = None
+    reason: str = ""
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Drill:
+    """One drill; times are aware datetimes of the warehouse's clock, losses and durations are in seconds."""
+
+    drill_id: int
+    kind: str
+    resource: str
+    run_id: str
+    outcome: DrillOutcome
+    attempts: int
+    rpo_seconds: float | None
+    rto_seconds: float | None
+    rpo_target_seconds: float | None
+    rto_target_seconds: float | None
+    reason: str
+    detail: dict[str, Any]
+    started_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def done(self) -> bool:
+        """Whether it has passed already and must not be repeated."""
+        return self.outcome is DrillOutcome.PASSED
+
+    def summary(self) -> dict[str, Any]:
+        """The drill as small JSON-able facts."""
+        facts = {"drill": self.drill_id, "kind": self.kind, "resource": self.resource, "outcome": self.outcome.value}
+        measured = {"rpo_seconds": self.rpo_seconds, "rto_seconds": self.rto_seconds}
+        facts |= {name: value for name, value in measured.items() if value is not None}
+        return facts | ({"reason": self.reason} if self.reason else {})
+
+
+@dataclass(frozen=True)
+class TrendPoint:
+    """A finished drill beside the medians, in seconds, of those that had passed before it (None for the first)."""
+
+    drill: Drill
+    rpo_median_before: float | None
+    rto_median_before: float | None
+
+
+def begin(
+    kind: str,
+    resource: str,
+    run_id: str,
+    *,
+    rpo_target_seconds: float | None = None,
+    rto_target_seconds: float | None = None,
+) -> Drill:
+    """Record that a drill begins; a repeated task begins its own row again and forgets its stages.
+
+    One that has passed already is returned as it is (``done``). Raises ConfigurationError or SourceUnavailable.
+    """
+    if kind not in KINDS:
+        raise ConfigurationError(f"'{kind}' is not a kind of drill; use one of {', '.join(KINDS)}")
+    key = {"kind": kind, "resource": resource, "run_id": run_id}
+    targets = {"rpo_target_seconds": rpo_target_seconds, "rto_target_seconds": rto_target_seconds}
+    with session.transaction() as connection:
+        row = connection.execute(_STATEMENTS["begin"], key | targets).fetchone()
+        if row is None:  # it has passed
+            row = connection.execute(_STATEMENTS["find"], key).fetchone()
+            assert row is not None
+            return _drill(row)
+        connection.execute(_STATEMENTS["forget_stages"], {"id": row[0]})
+    return _drill(row)
+
+
+def record(drill: Drill, stage: Stage) -> None:
+    """Record a stage that ended; recording it again replaces it. Stages may be recorded from several threads.
+
+    Raises MaintenanceFailed when the drill is not running (any more) in this attempt.
+    """
+    values = {
+        "id": drill.drill_id,
+        "attempts": drill.attempts,
+        "name": stage.name,
+        "outcome": stage.outcome.value,
+        "seconds": stage.seconds,
+        "reason": stage.reason,
+        "detail": _json(stage.detail),
+    }
+    with session.transaction() as connection:
+        if connection.execute(_STATEMENTS["lock"], values).fetchone() is None:
+            raise _not_running(drill)
+        connection.execute(_STATEMENTS["stage"], values)
+
+
+def finish(
+    drill: Drill,
+    outcome: DrillOutcome,
+    reason: str = "",
+    *,
+    rpo_seconds: float | None = None,
+    rto_seconds: float | None = None,
+    detail: dict[str, Any] | None = None,
+    accepted_unknown: Sequence[str] = (),
+) -> Drill:
+    """Record how the drill ended; ``reason`` is needed unless it passed.
+
+    ``PASSED`` needs a stage that passed, none that failed, and none unknown but those of ``accepted_unknown`` (names).
+    Raises MaintenanceFailed when that does not hold, or when the drill is not running (any more) in this attempt.
+    """
+    values = {
+        "id": drill.drill_id,
+        "attempts": drill.attempts,
+        "outcome": outcome.value,
+        "reason": reason,
+        "rpo_seconds": rpo_seconds,
+        "rto_seconds": rto_seconds,
+        "detail": _json(detail or {}),
+        "accepted": list(accepted_unknown),
+    }
+    with session.transaction() as connection:
+        row = connection.execute(_STATEMENTS["finish"], values).fetchone()
+    if row is None:
+        raise _not_running(drill, " or has stages that did not pass")
+    return _drill(row)
+
+
+@contextmanager
+def failures_recorded(drill: Drill) -> Iterator[None]:
+    """Record whatever is raised within as the drill's end (``could_not_run``), unless it has one; let it pass on."""
+    try:
+        yield
+    except Exception as error:
+        known = isinstance(error, (ConfigurationError, MaintenanceFailed, SourceUnavailable))
+        # Messages of other errors may quote rows or addresses: the log has them, the warehouse does not.
+        reason = str(error) if known else f"{type(error).__name__}; the task's log has its details"
+        with suppress(SourceUnavailable, MaintenanceFailed):  # finished already, or the error itself matters more
+            finish(drill, DrillOutcome.COULD_NOT_RUN, reason)
+        raise
+
+
+def find(kind: str, resource: str, run_id: str) -> Drill | None:
+    """Return the drill of a run, or None."""
+    with session.transaction() as connection:
+        values = {"kind": kind, "resource": resource, "run_id": run_id}
+        row = connection.execute(_STATEMENTS["find"], values).fetchone()
+    return _drill(row) if row else None
+
+
+def stages_of(drill: Drill) -> list[Stage]:
+    """Return the recorded stages of a drill in the order in which they ended."""
+    with session.transaction() as connection:
+        rows = connection.execute(_STATEMENTS["stages_of"], {"id": drill.drill_id}).fetchall()
+    return [
+        Stage(name, StageOutcome(outcome), None if seconds is None else float(seconds), reason, detail)
+        for name, outcome, seconds, reason, detail in rows
+    ]
+
+
+def trend(kind: str, resource: str, limit: int = 26) -> list[TrendPoint]:
+    """Return the newest finished drills of a kind and resource, the newest first.
+
+    Each stands beside the median of those among the ``limit`` and more before it that had passed.
+    """
+    with session.transaction() as connection:
+        values = {"kind": kind, "resource": resource, "limit": limit}
+        rows = connection.execute(_STATEMENTS["trend"], values).fetchall()
+    return [TrendPoint(_drill(row[:-2]), _seconds(row[-2]), _seconds(row[-1])) for row in rows]
+
+
+def _drill(row: tuple[Any, ...]) -> Drill:
+    number, kind, resource, run_id, outcome, attempts, *measured, reason, detail, started_at, finished_at = row
+    rpo, rto, rpo_target, rto_target = map(_seconds, measured)
+    return Drill(
+        number, kind, resource, run_id, DrillOutcome(outcome), attempts, rpo, rto, rpo_target, rto_target,
+        reason, detail, started_at, finished_at,
+    )  # fmt: skip
+
+
+def _seconds(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _not_running(drill: Drill, otherwise: str = "") -> MaintenanceFailed:
+    return MaintenanceFailed(
+        f"{drill.kind} of {drill.resource}: the row {drill.drill_id} of ops.drill is not running{otherwise}; "
+        "another task may work on the same run"
+    )
+
+
+def _json(value: dict[str, Any]) -> Any:
+    from psycopg.types.json import Jsonb
+
+    return Jsonb(value, dumps=lambda content: json.dumps(content, default=_plain, ensure_ascii=False))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else str(value)
+    raise TypeError(f"{type(value).__name__} is not a fact that fits in JSON")

@@ -1,0 +1,73 @@
+-- Statements of drills.py, each under its name.
+
+-- statement: begin
+-- Begins a drill, or begins it again after a failure or a killed task. What has passed stays as it is.
+INSERT INTO ops.drill AS drill (kind, resource, run_id, rpo_target_seconds, rto_target_seconds)
+VALUES (%(kind)s, %(resource)s, %(run_id)s, %(rpo_target_seconds)s, %(rto_target_seconds)s)
+ON CONFLICT (run_id, kind, resource) DO UPDATE SET
+    outcome = 'running', attempts = drill.attempts + 1, rpo_seconds = NULL, rto_seconds = NULL, reason = '',
+    rpo_target_seconds = excluded.rpo_target_seconds, rto_target_seconds = excluded.rto_target_seconds,
+    detail = '{}', started_at = excluded.started_at, finished_at = NULL
+WHERE drill.outcome <> 'passed'
+RETURNING drill_id, kind, resource, run_id, outcome, attempts, rpo_seconds, rto_seconds, rpo_target_seconds,
+          rto_target_seconds, reason, detail, started_at, finished_at;
+
+-- statement: forget_stages
+DELETE FROM ops.drill_stage WHERE drill_id = %(id)s;
+
+-- statement: lock
+-- Stages that end at the same time take their places one after the other.
+SELECT FROM ops.drill WHERE drill_id = %(id)s AND outcome = 'running' AND attempts = %(attempts)s FOR UPDATE;
+
+-- statement: stage
+INSERT INTO ops.drill_stage (drill_id, name, position, outcome, seconds, reason, detail)
+VALUES (%(id)s, %(name)s, (SELECT 1 + coalesce(max(position), 0) FROM ops.drill_stage WHERE drill_id = %(id)s),
+        %(outcome)s, %(seconds)s, %(reason)s, %(detail)s)
+ON CONFLICT (drill_id, name) DO UPDATE SET
+    position = excluded.position, outcome = excluded.outcome, seconds = excluded.seconds, reason = excluded.reason,
+    detail = excluded.detail, recorded_at = clock_timestamp();
+
+-- statement: finish
+-- Nothing has passed of which a stage failed or could not be checked, unless the latter was accepted on purpose.
+UPDATE ops.drill SET
+    outcome = %(outcome)s, reason = %(reason)s, rpo_seconds = %(rpo_seconds)s, rto_seconds = %(rto_seconds)s,
+    detail = %(detail)s, finished_at = clock_timestamp()
+WHERE drill_id = %(id)s AND outcome = 'running' AND attempts = %(attempts)s
+  AND (%(outcome)s <> 'passed' OR (
+        EXISTS (SELECT FROM ops.drill_stage WHERE drill_id = %(id)s AND outcome = 'passed')
+        AND NOT EXISTS (
+            SELECT FROM ops.drill_stage
+            WHERE drill_id = %(id)s
+              AND (outcome = 'failed' OR (outcome = 'unknown' AND name <> ALL (%(accepted)s)))
+        )))
+RETURNING drill_id, kind, resource, run_id, outcome, attempts, rpo_seconds, rto_seconds, rpo_target_seconds,
+          rto_target_seconds, reason, detail, started_at, finished_at;
+
+-- statement: find
+SELECT drill_id, kind, resource, run_id, outcome, attempts, rpo_seconds, rto_seconds, rpo_target_seconds,
+       rto_target_seconds, reason, detail, started_at, finished_at
+FROM ops.drill WHERE run_id = %(run_id)s AND kind = %(kind)s AND resource = %(resource)s;
+
+-- statement: stages_of
+SELECT name, outcome, seconds, reason, detail FROM ops.drill_stage WHERE drill_id = %(id)s ORDER BY position, name;
+
+-- statement: trend
+-- The newest finished drills of a kind and resource, each with the median of the passed ones before it.
+WITH finished AS (
+    SELECT * FROM ops.drill
+    WHERE kind = %(kind)s AND resource = %(resource)s AND outcome <> 'running'
+    ORDER BY started_at DESC, drill_id DESC
+    LIMIT 2 * %(limit)s
+)
+SELECT drill_id, kind, resource, run_id, outcome, attempts, rpo_seconds, rto_seconds, rpo_target_seconds,
+       rto_target_seconds, reason, detail, started_at, finished_at, before.rpo_median, before.rto_median
+FROM finished
+CROSS JOIN LATERAL (
+    SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY earlier.rpo_seconds)::numeric(14, 3) AS rpo_median,
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY earlier.rto_seconds)::numeric(14, 3) AS rto_median
+    FROM finished AS earlier
+    WHERE (earlier.started_at, earlier.drill_id) < (finished.started_at, finished.drill_id)
+      AND earlier.outcome = 'passed'
+) AS before
+ORDER BY started_at DESC, drill_id DESC
+LIMIT %(limit)s;

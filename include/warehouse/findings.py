@@ -1,0 +1,143 @@
+"""Writes ``ops.finding``: what a check that changes nothing found, with its numbers, remedy and age.
+
+A check reports all that it found in a run at once, so that a repeated task leaves the same rows. A finding stays open
+from run to run until a run of its check settles it; a run that could not look settles nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from include.outcome import ConfigurationError, MaintenanceFailed, Outcome, SourceUnavailable, worst
+from include.warehouse import session
+from include.warehouse.statements import statements
+
+_STATEMENTS = statements(__file__)
+_LOCK_SEED = 7_041_778  # any constant: keeps these locks apart from other users of advisory locks
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found on one resource.
+
+    ``summary`` is one sentence. ``evidence`` and ``estimated_gain`` hold numbers with their units in the names
+    (``size_bytes``, ``seconds_per_week``); without an estimate the gain is None. ``remedy`` is SQL or a command that
+    a person can apply as it stands; it never holds a secret.
+    """
+
+    resource: str
+    outcome: Outcome
+    summary: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+    remedy: str = ""
+    estimated_gain: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A finding as the warehouse holds it; times are aware datetimes in UTC.
+
+    ``first_found_at`` is since when it is open (None for ok and not_applicable), ``is_new`` whether its run was the
+    first to find it.
+    """
+
+    check: str
+    run_id: str
+    finding: Finding
+    found_at: datetime
+    first_found_at: datetime | None
+    is_new: bool
+
+
+def replace(run_id: str, check: str, findings: Sequence[Finding]) -> dict[str, Any]:
+    """Write everything that a check found in a run, in place of what the run's earlier attempts wrote.
+
+    One transaction. Returns small facts: the check, its worst outcome and the number of findings of each outcome.
+    A check that finds no fault says so with an ``ok`` finding: no findings at all, or two of one resource, are a
+    ValueError. Raises ConfigurationError and SourceUnavailable as ``session.transaction`` does.
+    """
+    resources = [one.resource for one in findings]
+    if not findings:
+        raise ValueError(f"{check} reports nothing: a check says at least that all is ok, or that it is unknown")
+    if twice := [resource for resource, count in Counter(resources).items() if count > 1]:
+        raise ValueError(f"{check} reports {twice[0]} more than once")
+    values = {
+        "run_id": run_id,
+        "check": check,
+        "seed": _LOCK_SEED,
+        "resources": resources,
+        "outcomes": [one.outcome.value for one in findings],
+        "summaries": [one.summary for one in findings],
+        "evidence": [_json(one.evidence) for one in findings],
+        "remedies": [one.remedy for one in findings],
+        "gains": [None if one.estimated_gain is None else _json(one.estimated_gain) for one in findings],
+    }
+    with session.transaction() as connection:
+        for statement in ("lock", "remove", "replace"):
+            connection.execute(_STATEMENTS[statement], values)
+    outcomes = [one.outcome for one in findings]
+    return {"check": check, "outcome": worst(outcomes).value} | {
+        outcome.value: count for outcome, count in Counter(outcomes).items()
+    }
+
+
+def latest(check: str | None = None) -> list[Recorded]:
+    """Return the findings of the latest run of a check (of every check without one), the worst first.
+
+    Raises ConfigurationError and SourceUnavailable as ``session.transaction`` does.
+    """
+    with session.transaction() as connection:
+        found = connection.execute(_STATEMENTS["latest"], {"check": check}).fetchall()
+    return [
+        Recorded(
+            check_name,
+            run_id,
+            Finding(resource, Outcome(outcome), summary, evidence, remedy, gain),
+            found_at,
+            first_found_at,
+            is_new,
+        )
+        for (
+            check_name, run_id, resource, outcome, summary, evidence, remedy, gain, found_at, first_found_at, is_new,
+        ) in found
+    ]  # fmt: skip
+
+
+def of_run(run_id: str, check: str) -> list[Finding]:
+    """Return what a check found in one run, by resource. Raises as ``session.transaction`` does."""
+    with session.transaction() as connection:
+        found = connection.execute(_STATEMENTS["of_run"], {"run_id": run_id, "check": check}).fetchall()
+    return [Finding(row[0], Outcome(row[1]), *row[2:]) for row in found]
+
+
+@contextmanager
+def unknown_recorded(run_id: str, check: str, resource: str) -> Iterator[None]:
+    """Record whatever is raised within as the check's unknown outcome, and let it pass on: no look is no pass."""
+    try:
+        yield
+    except Exception as error:
+        known = isinstance(error, (ConfigurationError, MaintenanceFailed, SourceUnavailable))
+        # Messages of other errors may quote rows or addresses: the log has them, the warehouse does not.
+        reason = str(error) if known else f"{type(error).__name__}; the task's log has its details"
+        with suppress(SourceUnavailable):  # without the warehouse the error itself is still raised
+            replace(run_id, check, [Finding(resource, Outcome.UNKNOWN, f"It could not be checked: {reason}")])
+        raise
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, default=_plain, ensure_ascii=False)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    raise TypeError(f"{type(value).__name__} is not a fact that fits in JSON")

@@ -1,0 +1,27 @@
+-- Statements of legal_holds.py, each under its name.
+
+-- statement: place
+INSERT INTO ops.legal_hold (source_table, time_from, time_until, key_from, key_to, column_name, column_value, reason,
+                            placed_by)
+VALUES (%(source_table)s, %(time_from)s, %(time_until)s, %(key_from)s, %(key_to)s, %(column_name)s, %(column_value)s,
+        %(reason)s, %(placed_by)s)
+RETURNING legal_hold_id, source_table, time_from, time_until, key_from, key_to, column_name, column_value, reason,
+          placed_by, created_at, released_at;
+
+-- statement: release
+UPDATE ops.legal_hold SET released_at = clock_timestamp(), released_by = %(by)s
+WHERE legal_hold_id = %(id)s AND released_at IS NULL
+RETURNING legal_hold_id, source_table, time_from, time_until, key_from, key_to, column_name, column_value, reason,
+          placed_by, created_at, released_at;
+
+-- statement: active
+SELECT legal_hold_id, source_table, time_from, time_until, key_from, key_to, column_name, column_value, reason,
+       placed_by, created_at, released_at
+FROM ops.legal_hold WHERE source_table = %(table)s AND released_at IS NULL
+ORDER BY legal_hold_id;
+
+-- statement: all_active
+SELECT legal_hold_id, source_table, time_from, time_until, key_from, key_to, column_name, column_value, reason,
+       placed_by, created_at, released_at
+FROM ops.legal_hold WHERE released_at IS NULL
+ORDER BY legal_hold_id;

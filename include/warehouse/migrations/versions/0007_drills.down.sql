@@ -1,0 +1,2 @@
+DROP TABLE ops.drill_stage;
+DROP TABLE ops.drill;

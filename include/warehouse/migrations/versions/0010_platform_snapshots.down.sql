@@ -1,0 +1,3 @@
+DROP TABLE ops.platform_definition;
+DROP TABLE ops.platform_table;
+DROP TABLE ops.platform_snapshot;

@@ -1,0 +1,50 @@
+-- Statements of snapshots.py, each under its name.
+
+-- statement: record
+INSERT INTO ops.platform_snapshot (run_id, month, taken_at, database_name, server_version, system_identifier,
+                                   next_transaction, next_multixact, counters_since, unreadable)
+VALUES (%(run_id)s, %(month)s, %(taken_at)s, %(database_name)s, %(server_version)s, %(system_identifier)s,
+        %(next_transaction)s, %(next_multixact)s, %(counters_since)s, %(unreadable)s)
+ON CONFLICT (run_id) DO NOTHING
+RETURNING platform_snapshot_id;
+
+-- statement: of_run
+SELECT platform_snapshot_id, run_id, month, taken_at, database_name, server_version, system_identifier,
+       next_transaction, next_multixact, counters_since, unreadable
+FROM ops.platform_snapshot WHERE run_id = %(run_id)s;
+
+-- statement: up_to
+-- The same cluster only: another one has counters of its own. A cluster that cannot be told apart is taken as the same.
+SELECT s.platform_snapshot_id, s.run_id, s.month, s.taken_at, s.database_name, s.server_version, s.system_identifier,
+       s.next_transaction, s.next_multixact, s.counters_since, s.unreadable
+FROM ops.platform_snapshot s
+JOIN ops.platform_snapshot this ON this.platform_snapshot_id = %(id)s
+WHERE s.database_name = this.database_name
+  AND coalesce(s.system_identifier = this.system_identifier, true)
+  AND s.taken_at BETWEEN this.taken_at - make_interval(days => %(days)s) AND this.taken_at
+ORDER BY s.taken_at, s.platform_snapshot_id;
+
+-- statement: to_compare_with
+SELECT s.platform_snapshot_id, s.run_id, s.month, s.taken_at, s.database_name, s.server_version, s.system_identifier,
+       s.next_transaction, s.next_multixact, s.counters_since, s.unreadable
+FROM ops.platform_snapshot s
+JOIN ops.platform_snapshot this ON this.platform_snapshot_id = %(id)s
+WHERE s.database_name = this.database_name AND s.platform_snapshot_id <> this.platform_snapshot_id
+  AND (s.month < this.month OR (s.month = this.month AND s.taken_at < this.taken_at))
+ORDER BY s.month < this.month DESC, s.month DESC, s.taken_at
+LIMIT 1;
+
+-- statement: changes
+SELECT coalesce(a.kind, b.kind), coalesce(a.name, b.name), b.definition, a.definition
+FROM (SELECT kind, name, definition FROM ops.platform_definition WHERE platform_snapshot_id = %(before)s) AS b
+FULL JOIN (SELECT kind, name, definition FROM ops.platform_definition WHERE platform_snapshot_id = %(after)s) AS a
+    ON a.kind = b.kind AND a.name = b.name
+WHERE a.definition IS DISTINCT FROM b.definition
+ORDER BY 1, 2;
+
+-- statement: number_of_definitions
+SELECT kind, count(*) FROM ops.platform_definition WHERE platform_snapshot_id = %(id)s GROUP BY kind;
+
+-- statement: table_sizes
+SELECT table_name, bytes, estimated_rows, rows_inserted, rows_updated, rows_deleted
+FROM ops.platform_table WHERE platform_snapshot_id = %(id)s;

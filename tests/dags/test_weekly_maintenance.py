@@ -1,0 +1,140 @@
+"""The weekly maintenance runs against real servers: findings, questions to a person, their answers, rebuilt indexes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from demo.databases import Databases
+from include.settings import settings
+from tests.conftest import Platform
+from tests.dags.test_runs import run
+
+pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_database")]
+
+
+class World:
+    """The platform's database with four bloated indexes, one of them small, and what the warehouse has."""
+
+    def __init__(self, warehouse: psycopg.Connection, escrow: psycopg.Connection) -> None:
+        self.warehouse, self.escrow = warehouse, escrow
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        return self.warehouse.execute(query.encode()).fetchall()
+
+    def pages(self, index: str) -> int:
+        row = self.escrow.execute("SELECT pg_relation_size(%s::regclass) / 8192", (index,)).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+@pytest.fixture
+def world(platform: Platform, databases: Databases, environment: pytest.MonkeyPatch) -> Iterator[World]:
+    for name, value in (
+        ("INDEX_REVIEW__BLOAT_MINIMUM_BYTES", "262144"),
+        ("REINDEX__WITHOUT_APPROVAL_UP_TO_BYTES", "600000"),
+        ("REINDEX__WAIT_SECONDS", "20"),
+    ):
+        environment.setenv(f"OPERATIONS__MAINTENANCE__{name}", value)
+    settings.cache_clear()
+    with (
+        psycopg.connect(databases.url(platform.warehouse, "warehouse_reader"), autocommit=True) as warehouse,
+        psycopg.connect(databases.url(platform.escrow, "escrow_owner"), autocommit=True) as escrow,
+    ):
+        for name, rows in (("small", 20_000), ("large", 40_000), ("larger", 60_000), ("largest", 80_000)):
+            escrow.execute(f"CREATE TABLE {name} (id bigint) WITH (autovacuum_enabled = off)".encode())
+            escrow.execute(f"INSERT INTO {name} SELECT generate_series(1, {rows})".encode())
+            escrow.execute(f"CREATE INDEX {name}_id ON {name} (id)".encode())
+            escrow.execute(f"DELETE FROM {name} WHERE id % 10 <> 0".encode())
+            escrow.execute(f"VACUUM (ANALYZE, TRUNCATE off) {name}".encode())
+        escrow.execute("REINDEX TABLE users")  # grown in random order, its indexes are a third empty
+        yield World(warehouse, escrow)
+    settings.cache_clear()
+
+
+def _answer(answers: dict[str, str]) -> threading.Thread:
+    """Answer the questions as the UI does, in the background; a question that is not named waits in vain."""
+
+    def respond() -> None:
+        from airflow._shared.timezones import timezone
+        from airflow.models.hitl import HITLDetail
+        from airflow.models.taskinstance import TaskInstance
+        from airflow.models.trigger import handle_event_submit
+        from airflow.triggers.base import TriggerEvent
+        from airflow.utils.session import create_session
+        from sqlalchemy import select
+
+        left, deadline = dict(answers), time.monotonic() + 60
+        while left and time.monotonic() < deadline:
+            with create_session() as session:
+                waiting = session.scalars(
+                    select(HITLDetail).where(HITLDetail.responded_at.is_(None)).join(HITLDetail.task_instance)
+                    .where(TaskInstance.state == "awaiting_input")
+                ).all()  # fmt: skip
+                for question in waiting:
+                    index = next((name for name in left if f" public.{name}?" in question.subject), None)
+                    if index is None:
+                        continue
+                    option = left.pop(index)
+                    in_time = option != "nobody"
+                    question.responded_by = {"id": "1", "name": "ann"} if in_time else None
+                    question.responded_at = timezone.utcnow()
+                    question.chosen_options = [option] if in_time else list(question.defaults or [])
+                    handle_event_submit(
+                        TriggerEvent(question.as_resume_event_payload(timedout=not in_time)),  # type: ignore[no-untyped-call]
+                        task_instance=question.task_instance,
+                        session=session,
+                    )
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=respond)
+    thread.start()
+    return thread
+
+
+def test_a_dry_run_reviews_but_neither_asks_nor_rebuilds(world: World) -> None:
+    before = {name: world.pages(f"{name}_id") for name in ("small", "large", "larger", "largest")}
+    assert run("weekly_maintenance", dry_run=True).state == "success"
+    checks = world.rows("SELECT DISTINCT check_name FROM ops.finding ORDER BY 1")
+    assert [check for (check,) in checks] == [
+        "foreign_keys_without_index", "index_advice", "index_bloat", "invalid_indexes", "query_regressions",
+        "query_statistics", "redundant_indexes", "slow_queries", "table_bloat", "unused_indexes",
+    ]  # fmt: skip
+    assert world.rows("SELECT resource, state FROM ops.maintenance_action ORDER BY 1") == [
+        ("public.large_id", "planned"),
+        ("public.larger_id", "planned"),
+        ("public.largest_id", "planned"),
+        ("public.small_id", "planned"),
+    ]
+    assert {name: world.pages(f"{name}_id") for name in before} == before
+
+
+def test_large_indexes_are_rebuilt_only_when_approved(world: World) -> None:
+    thread = _answer({"large_id": "Approve", "larger_id": "Reject", "largest_id": "nobody"})
+    assert run("weekly_maintenance").state == "success"
+    thread.join()
+    acts = "SELECT resource, state, reason, plan ->> 'answer' FROM ops.maintenance_action ORDER BY 1"
+    assert world.rows(acts) == [
+        ("public.large_id", "proven", "", "approved by ann"),
+        ("public.larger_id", "nothing_to_do", "rejected by ann", "rejected by ann"),
+        ("public.largest_id", "nothing_to_do", "nobody approved it in time", "nobody approved it in time"),
+        ("public.small_id", "proven", "", ""),
+    ]
+    assert world.pages("large_id") < 20
+    assert world.pages("larger_id") > 150
+    assert world.pages("largest_id") > 200
+    assert world.pages("small_id") < 12
+
+
+def test_a_review_that_cannot_be_made_fails_the_run(world: World, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", "postgresql://x:y@127.0.0.1:1/escrow")
+    environment.setenv("OPERATIONS__RUNS__RETRIES", "0")
+    settings.cache_clear()
+    assert run("weekly_maintenance").state == "failed"
+    unknown = world.rows("SELECT check_name FROM ops.finding WHERE outcome = 'unknown' ORDER BY 1")
+    assert unknown == [("index_bloat",), ("query_statistics",), ("unused_indexes",)]

@@ -1,0 +1,269 @@
+"""Backups are taken whole with the facts of their own snapshot, found again, and their record cannot change unseen."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from demo.databases import Databases
+from include.maintenance import __main__ as command
+from include.maintenance.backup_checks import catalog_differences
+from include.maintenance.backup_commands import default_name
+from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
+from include.platform import backup_facts, backup_tool, backups
+from include.platform.backup_facts import FileFacts, TableFacts
+from include.settings import BackupSource
+from tests.include.maintenance import backup_platform
+from tests.include.maintenance.backup_platform import ROWS, configure
+
+RULE = BackupSource(name="nightly", format="custom", files="*.dump", every_hours=24)
+
+
+@pytest.fixture
+def escrow(any_databases: Databases) -> Iterator[str]:
+    name = f"escrow_{uuid.uuid4().hex[:12]}"
+    any_databases.create(name, "escrow_owner")
+    backup_platform.fill(any_databases.url(name, "escrow_owner"))
+    yield any_databases.url(name, "escrow_owner")
+    any_databases.drop(name)
+
+
+def test_the_facts_are_those_of_the_dump_while_others_write(
+    environment: pytest.MonkeyPatch, escrow: str, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+
+    def write() -> None:
+        with psycopg.connect(escrow, autocommit=True) as writer:
+            while not stop.is_set():
+                writer.execute("INSERT INTO people (name, joined_at) VALUES ('late', now())")
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    try:
+        dump = backups.take(escrow, tmp_path / "backups", "a.dump")
+    finally:
+        stop.set()
+        writing.join()
+    facts = backups.read_facts("a.dump")
+    assert facts is not None
+    rows = {table: one.rows for table, one in facts.tables.items()}
+    with psycopg.connect(escrow) as reader:
+        now = reader.execute("SELECT count(*) FROM people").fetchone()
+    assert now is not None
+    assert 300 <= rows["public.people"] < now[0], "rows that came later are not in it"
+    assert {**rows, "public.people": 300} == ROWS
+    from include.platform import postgres_binaries
+
+    program = postgres_binaries.find_at_least(facts.major) / "pg_restore"
+    said = subprocess.run([program, "-t", "people", "-a", "-f", "-", dump], capture_output=True, text=True, check=True)
+    lines = said.stdout.split("FROM stdin;\n")[1].split("\n\\.")[0].splitlines()
+    assert len(lines) == rows["public.people"], "counted from the dump itself"
+    assert facts.exact
+    assert facts.files["a.dump"].bytes == dump.stat().st_size
+    assert facts.snapshot_at <= facts.finished_at <= datetime.now(UTC)
+    assert [path.name for path in sorted(dump.parent.iterdir())] == ["a.dump", "a.dump.facts.json"]
+
+
+def test_a_failed_backup_leaves_the_former_one(environment: pytest.MonkeyPatch, escrow: str, tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    before = backups.take(escrow, folder, "a.dump").read_bytes()
+    with pytest.raises(SourceUnavailable, match="the database nowhere cannot be reached") as caught:
+        backups.take(escrow.rsplit("/", 1)[0] + "/nowhere", folder, "a.dump")
+    assert "escrow_owner:" not in str(caught.value)
+    with psycopg.connect(escrow, autocommit=True) as owner:
+        owner.execute("ALTER TABLE letters ENABLE ROW LEVEL SECURITY; ALTER TABLE letters FORCE ROW LEVEL SECURITY")
+    with pytest.raises((ConfigurationError, MaintenanceFailed), match="a.dump cannot be counted|pg_dump of"):
+        backups.take(escrow, folder, "a.dump")
+    assert (folder / "a.dump").read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == ["a.dump", "a.dump.facts.json"]
+
+
+def test_the_newest_is_found_by_its_recorded_time(
+    environment: pytest.MonkeyPatch, databases: Databases, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backups"
+    facts = backup_facts.Facts(
+        "old.dump",
+        "custom",
+        180000,
+        datetime(2026, 10, 1, tzinfo=UTC),
+        datetime(2026, 10, 1, tzinfo=UTC),
+        {},
+        [],
+        {},
+        [],
+    )
+    (folder / "old.dump").write_bytes(b"copied later than it was taken")
+    (folder / f"old.dump{backup_facts.SUFFIX}").write_text(backup_facts.to_json(facts))
+    (folder / ".new.dump.partial").write_bytes(b"not whole")
+    found = backups.newest(RULE)
+    assert (found.name, found.taken_at, found.taken_at_from) == ("old.dump", facts.snapshot_at, "recorded facts")
+    (folder / "new.dump").write_bytes(b"123")
+    found = backups.newest(RULE)
+    assert (found.name, found.bytes, found.taken_at_from, found.facts) == ("new.dump", 3, "time of its file", None)
+    assert datetime.now(UTC) - found.taken_at < timedelta(minutes=5)
+    (folder / f"new.dump{backup_facts.SUFFIX}").write_text(backup_facts.to_json(facts))
+    with pytest.raises(MaintenanceFailed, match="those of another backup, old.dump"):
+        backups.newest(RULE)
+
+
+def test_backups_in_object_storage_are_fetched(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import fsspec
+
+    environment.setenv("AIRFLOW_CONN_BACKUPS", '{"conn_type": "fs", "extra": {"url": "memory://safe"}}')
+    fsspec.filesystem("memory").pipe_file("/safe/a.dump", b"1234")
+    found = backups.newest(RULE)
+    assert (found.name, found.bytes) == ("a.dump", 4)
+    assert backups.fetch(found, tmp_path / "fetched").read_bytes() == b"1234"
+    fsspec.filesystem("memory").rm("/safe", recursive=True)
+
+
+# ------------------------------------------------------------------------------------------------------ the facts
+def _facts() -> backup_facts.Facts:
+    at = datetime(2026, 10, 4, 1, 2, 3, tzinfo=UTC)
+    return backup_facts.Facts(
+        "é.dump", "base", 150007, at, at + timedelta(hours=1), {"datname": "escrow"}, ["postgres"],
+        {"public.a": TableFacts(7, "2026-10-04T00:00:00.000000Z")}, [("table", "public.a", "owner x")],
+        {"é.dump": FileFacts(3, "00")}, {"public.a": TableFacts(6)},
+    )  # fmt: skip
+
+
+def test_facts_are_read_as_they_were_written() -> None:
+    facts = _facts()
+    assert backup_facts.from_json(backup_facts.to_json(facts), "x") == facts
+    assert (facts.major, facts.exact) == (15, False)
+    assert replace(facts, tables_before=None).exact
+
+
+def test_a_changed_record_is_noticed() -> None:
+    text = backup_facts.to_json(_facts())
+    for changed in (text.replace('"rows": 7', '"rows": 8'), text[:-20], "[]", "{}", ""):
+        with pytest.raises(MaintenanceFailed, match="the recorded facts x are damaged"):
+            backup_facts.from_json(changed, "x")
+
+
+def test_files_that_differ_are_named(tmp_path: Path) -> None:
+    backup = tmp_path / "backup"
+    (backup / "sub").mkdir(parents=True)
+    for name in ("same", "changed", "cut", "sub/gone"):
+        (backup / name).write_bytes(b"content")
+    recorded = backup_facts.hash_files(backup)
+    assert recorded["same"] == FileFacts(7, "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73")
+    assert backup_facts.file_differences(backup, recorded) == []
+    (backup / "changed").write_bytes(b"Content")
+    (backup / "cut").write_bytes(b"cont")
+    (backup / "sub/gone").unlink()
+    assert backup_facts.file_differences(backup, recorded) == [
+        "the content of changed has changed since it was written",
+        "cut has 4 bytes instead of 7",
+        "sub/gone is missing",
+    ]
+
+
+def test_schemas_are_compared_by_meaning() -> None:
+    check = "CHECK (((name)::text <> ALL ((ARRAY['a'::character varying, 'b'::character varying])::text[])))"
+    again = "CHECK (((name)::text <> ALL (ARRAY[('a'::character varying)::text, ('b'::character varying)::text])))"
+    before = [("constraint", "a.name", check), ("table", "a", "owner x"), ("view", "v", "SELECT 1")]
+    assert catalog_differences(before, [("constraint", "a.name", again), *before[1:]]) == []
+    after = [("constraint", "a.name", check.replace("'b'", "'c'")), ("table", "a", "owner y"), ("index", "i", "x")]
+    assert catalog_differences(before, after) == [
+        "constraint a.name differs",
+        "index i was not there before",
+        "table a differs",
+        "view v is missing",
+    ]
+
+
+# --------------------------------------------------------------------------------------------- tools and commands
+def test_words_of_a_command_are_filled_and_never_split() -> None:
+    assert backup_tool.fill("--set={backup}", {"backup": "a b; rm"}) == "--set=a b; rm"
+    assert backup_tool.fill("{other} {backup}", {"backup": "{other}"}) == "{other} {other}"
+
+
+def test_what_a_tool_says_of_its_backups(environment: pytest.MonkeyPatch) -> None:
+    rule = BackupSource(
+        name="tool", format="command", every_hours=24, restore_command=["true"],
+        list_command=["printf", "one 2026-10-03T00:00:00+02:00\ntwo 1790000000\n"],
+        newest=r"(?P<backup>\w+) (?P<finished>\S+)",
+    )  # fmt: skip
+    found = backup_tool.BackupTool(rule).backups()
+    assert found == [
+        ("one", datetime(2026, 10, 2, 22, tzinfo=UTC)),
+        ("two", datetime(2026, 9, 21, 14, 13, 20, tzinfo=UTC)),
+    ]
+    wrong = rule.model_copy(update={"list_command": ["printf", "one yesterday"]})
+    with pytest.raises(ConfigurationError, match="the time 'yesterday', which is neither seconds"):
+        backup_tool.BackupTool(wrong).backups()
+    with pytest.raises(ConfigurationError, match="backup_tool"):
+        backup_tool.BackupTool(rule.model_copy(update={"secrets": "backup_tool"}))
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ({"format": "custom"}, "files is missing"),
+        ({"format": "command", "newest": "x"}, "list_command, restore_command is missing"),
+        ({"format": "command", "list_command": ["a"], "restore_command": ["a"], "newest": "("}, "newest must be"),
+        ({"format": "tape", "files": "x"}, "sources.0.format"),
+    ],
+)
+def test_a_wrong_source_is_named(
+    environment: pytest.MonkeyPatch, tmp_path: Path, source: dict[str, str], problem: str
+) -> None:
+    from include.settings import settings
+
+    configure(environment, tmp_path, {"name": "x", **source})
+    with pytest.raises(ConfigurationError, match=problem):
+        settings()
+    configure(environment, tmp_path, *[{"name": "x", "format": "custom", "files": "x"}] * 2)
+    with pytest.raises(ConfigurationError, match="the source x is there more than once"):
+        settings()
+
+
+def test_the_commands_take_and_verify(
+    warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, databases: Databases, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    name = f"escrow_{uuid.uuid4().hex[:12]}"
+    databases.create(name, "escrow_owner")
+    backup_platform.fill(databases.url(name, "escrow_owner"))
+    environment.setenv("AIRFLOW_CONN_PLATFORM_OWNER", databases.url(name, "escrow_owner"))
+    configure(environment, tmp_path, {"name": "nightly", "format": "custom", "files": "escrow-*.dump"})
+    try:
+        assert command.main(["backup", "nightly", "platform_owner", "escrow-1.dump"]) == 0
+        assert capsys.readouterr().out == '{"backup": "escrow-1.dump", "source": "nightly"}\n'
+        assert command.main(["verify-backup", "nightly"]) == 0
+        assert '"outcome": "passed"' in capsys.readouterr().out
+        assert command.main(["backup", "hourly", "platform_owner"]) == 1
+        assert "failed: there is no backup source hourly" in capsys.readouterr().err
+        (tmp_path / "backups" / "escrow-1.dump").write_bytes(b"")
+        assert command.main(["verify-backup", "nightly"]) == 1
+        assert "failed: the backup verification of nightly failed: checksums:" in capsys.readouterr().err
+        environment.setenv("AIRFLOW_CONN_PLATFORM_DB", databases.url(name, "escrow_owner"))
+        backups.record_facts(databases.url(name, "escrow_owner"), "other")
+        with psycopg.connect(databases.url(name, "escrow_owner"), autocommit=True) as owner:
+            owner.execute("DELETE FROM visits")
+        assert command.main(["backup-facts", "other", "platform_owner"]) == 0
+        facts = backups.read_facts("other")
+        assert facts is not None
+        assert facts.tables_before is not None
+        assert (facts.tables_before["public.visits_2026"].rows, facts.tables["public.visits_2026"].rows) == (2, 0)
+    finally:
+        databases.drop(name)
+
+
+def test_the_default_name_fits_the_pattern() -> None:
+    now = datetime(2026, 10, 4, 1, 2, 3, tzinfo=UTC)
+    assert default_name(RULE.model_copy(update={"files": "escrow-*.dump"}), now) == "escrow-20261004-010203.dump"
+    for pattern in ("a.dump", "*-*.dump", "a?.dump"):
+        with pytest.raises(ConfigurationError, match="does not give a name"):
+            default_name(RULE.model_copy(update={"files": pattern}), now)

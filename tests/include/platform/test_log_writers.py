@@ -1,0 +1,130 @@
+"""Writers are told by signal, command or address, and whether they went on to the new log is the kernel's word."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.outcome import ConfigurationError, MaintenanceFailed
+from include.platform import log_writers
+from include.platform.log_writers import Evidence, Hook
+from tests.include.platform.web_server import web_server
+
+
+def connect(environment: pytest.MonkeyPatch, **extra: Any) -> None:
+    environment.setenv("AIRFLOW_CONN_PLATFORM_LOGS", json.dumps({"conn_type": "fs", "extra": {"path": "/", **extra}}))
+
+
+def test_how_a_writer_is_told(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    connect(environment)
+    assert log_writers.hook() is None
+    connect(environment, reopen_command=f"touch '{tmp_path}/a b'")
+    hook = log_writers.hook()
+    assert hook is not None
+    assert hook.tell() == "touch was run"
+    assert (tmp_path / "a b").exists(), "split as a shell would, but without one"
+    connect(environment, reopen_command=["touch", f"{tmp_path}/$HOME"])
+    hook = log_writers.hook()
+    assert hook is not None
+    hook.tell()
+    assert (tmp_path / "$HOME").exists()
+    with web_server() as server:
+        connect(environment, reopen_url=f"{server.url}/reopen?token=secret")
+        hook = log_writers.hook()
+        assert hook is not None
+        assert hook.tell() == "the reopen_url answered 200"
+        assert server.requests[0][:2] == ("POST", "/reopen?token=secret")
+        server.statuses = [500]
+        with pytest.raises(MaintenanceFailed, match="answered 500; the log itself is rotated") as raised:
+            hook.tell()
+    assert "secret" not in str(raised.value)
+    with pytest.raises(MaintenanceFailed, match="did not answer"):
+        hook.tell()
+
+
+@pytest.mark.parametrize(
+    ("hook", "error", "message"),
+    [
+        (Hook(command=("/no/such/program",)), ConfigurationError, "/no/such/program cannot be run"),
+        (Hook(command=("false",)), MaintenanceFailed, r"false \(reopen_command\) ended with 1"),
+        (Hook(process=(2**22 + 1, signal.SIGUSR1)), MaintenanceFailed, "does not run"),
+    ],
+)
+def test_a_writer_that_cannot_be_told(hook: Hook, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        hook.tell()
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"pid_file": "/no/such/file"}, "does not hold a process id"),
+        ({"pid_file": "{pid_file}", "reopen_signal": "SIGNOT"}, "is SIGNOT; write SIGUSR1, say"),
+        ({"pid_file": "a", "reopen_url": "b"}, "names pid_file and reopen_url; name one of them"),
+    ],
+)
+def test_what_a_person_must_correct(
+    environment: pytest.MonkeyPatch, tmp_path: Path, extra: dict[str, str], message: str
+) -> None:
+    (tmp_path / "pid").write_text(f"{os.getpid()}\n")
+    connect(environment, **{key: value.format(pid_file=tmp_path / "pid") for key, value in extra.items()})
+    with pytest.raises(ConfigurationError, match=message):
+        log_writers.hook()
+
+
+def test_the_kernel_knows_who_writes(tmp_path: Path) -> None:
+    path, live = tmp_path / "rotated", tmp_path / "live"
+    path.write_text("one\n")
+    assert log_writers.held_for_writing(path) is False
+    with path.open("r"):
+        assert log_writers.held_for_writing(path) is False, "a reader does no harm"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", f"import time; f = open({str(path)!r}, 'a'); print('open', flush=True); time.sleep(60)"],
+        stdout=subprocess.PIPE,
+    )
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    assert log_writers.held_for_writing(path) is True
+    assert log_writers.holders(path) == [writer.pid]
+    assert log_writers.evidence(live, path, 0.1) is Evidence.HELD
+    threading.Timer(0.2, writer.kill).start()
+    started = time.monotonic()
+    assert log_writers.evidence(live, path, 10) is Evidence.CLOSED
+    assert time.monotonic() - started < 5, "it does not wait longer than the writer"
+    writer.wait()
+    writer.stdout.close()
+
+
+def test_a_writer_waits_while_a_file_is_kept_from_it(tmp_path: Path) -> None:
+    path = tmp_path / "rotated"
+    path.write_text("one\n")
+    opened: list[float] = []
+
+    def append() -> None:
+        with path.open("a"):
+            opened.append(time.monotonic())
+
+    thread = threading.Thread(target=append)
+    with log_writers.kept_from_writers(path) as kept:
+        assert kept is True
+        thread.start()
+        time.sleep(0.3)
+        assert opened == []
+    thread.join(5)
+    assert len(opened) == 1
+
+
+def test_where_the_kernel_does_not_tell_a_new_log_is_evidence(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
+    environment.setattr(log_writers, "_lease", lambda _descriptor: None)
+    path, live = tmp_path / "rotated", tmp_path / "live"
+    path.write_text("one\n")
+    assert log_writers.evidence(live, path, 0.1) is Evidence.UNKNOWN
+    live.write_text("")
+    assert log_writers.evidence(live, path, 0.1) is Evidence.NEW_LOG

@@ -1,0 +1,118 @@
+"""A real S3-speaking server (moto) in a process of its own, and a line to it that can be cut."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from demo.processes import free_port
+
+BUCKET = "operations"
+
+
+class ObjectStorage:
+    """The server: where it listens and the key that it takes."""
+
+    def __init__(self, port: int) -> None:
+        self.port, self.key, self.secret = port, "testing-key", "testing-secret"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, with no bucket, and wait until it answers."""
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        environment = os.environ | {"AWS_ACCESS_KEY_ID": self.key, "AWS_SECRET_ACCESS_KEY": self.secret}
+        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(600):
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            time.sleep(0.05)
+        raise TimeoutError("the object storage did not start")
+
+    def stop(self) -> None:
+        """Stop it; what it kept is gone."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(20)
+            self.process = None
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}/{path}"
+
+    def post(self, path: str, body: bytes = b"") -> bytes:
+        request = urllib.request.Request(
+            self.url(path), data=body, method="POST", headers={"Content-Type": "text/plain"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return bytes(answer.read())
+
+    def options(self, *, port: int | None = None, secret: str | None = None) -> dict[str, Any]:
+        """The storage_options of a connection; with another ``port`` they go through a cuttable line."""
+        return {
+            "key": self.key,
+            "secret": secret or self.secret,
+            "endpoint_url": f"http://127.0.0.1:{port or self.port}",
+            "config_kwargs": {"retries": {"max_attempts": 1}, "connect_timeout": 2, "read_timeout": 5},
+            "client_kwargs": {"region_name": "eu-central-1"},
+            "skip_instance_cache": True,
+            "use_listings_cache": False,
+        }
+
+    def connection(self, path: str = f"{BUCKET}/prefix", **changes: Any) -> str:
+        """An Airflow connection as JSON."""
+        extra = {"url": f"s3://{path}", "storage_options": self.options(**changes)}
+        return json.dumps({"conn_type": "fs", "extra": extra})
+
+
+class Line:
+    """A line to a port that passes bytes on until so many went through, and then breaks every connection."""
+
+    def __init__(self, target: int) -> None:
+        self.target, self.left = target, float("inf")
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self.listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                here, _ = self.listener.accept()
+                there = socket.create_connection(("127.0.0.1", self.target))
+                for source, sink, counted in ((here, there, True), (there, here, False)):
+                    threading.Thread(target=self._pass_on, args=(source, sink, counted), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(16384):
+                if counted:
+                    self.left -= len(data)
+                if self.left < 0:
+                    break
+                sink.sendall(data)
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+@contextmanager
+def running_object_storage() -> Iterator[ObjectStorage]:
+    """Start a server and stop it at the end."""
+    storage = ObjectStorage(free_port())
+    storage.start()
+    try:
+        yield storage
+    finally:
+        storage.stop()

@@ -1,0 +1,52 @@
+"""PostgreSQL 15 as Debian installs it, with the collection's roles, for tests of what differs between versions.
+
+Fixtures of tests/conftest.py: ``old_databases`` is this cluster, ``any_databases`` runs a test on it and on the
+embedded one. Both skip where the programs are absent.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from demo.databases import Databases
+from demo.processes import Processes
+from demo.servers import Postgres
+
+BINARIES = Path("/usr/lib/postgresql/15/bin")
+ABSENT = f"PostgreSQL 15 is not installed here ({BINARIES}/postgres); install the package postgresql-15"
+
+
+class OldPostgres(Postgres):
+    """A cluster of PostgreSQL 15; everything else is as with the embedded one."""
+
+    def _places(self, folder: Path) -> tuple[Path, Path]:
+        return BINARIES, folder / "data"
+
+
+@contextmanager
+def running_old_databases() -> Iterator[Databases]:
+    """Start a cluster of PostgreSQL 15 in a temporary folder, and remove it at the end; skips where it is absent.
+
+    Before PostgreSQL 17 only a table's owner may vacuum it: operations_maintainer is a member of escrow_owner here.
+    """
+    if not (BINARIES / "postgres").exists():
+        pytest.skip(ABSENT)
+    folder = Path(tempfile.mkdtemp(prefix="gold-escrow-tests-15-"))
+    folder.chmod(0o755)  # the server runs as another user
+    processes = Processes(folder / "processes.json")
+    try:
+        databases = Databases(OldPostgres(processes, folder / "postgres").start(), folder)
+        databases.create_roles()
+        with psycopg.connect(databases.postgres.url("postgres"), autocommit=True) as connection:
+            connection.execute("GRANT escrow_owner TO operations_maintainer")
+        yield databases
+    finally:
+        processes.stop_all()
+        shutil.rmtree(folder, ignore_errors=True)
