@@ -107,10 +107,10 @@ class Demo:
         first, last = self.days
         self.airflow.backfill("daily_metrics", first, last)
         days = (last - first).days + 1
-        self._wait("days through the DAGs", {"daily_metrics": days, "daily_reports": days,
-                                             "weekly_metrics": 1, "monthly_metrics": 1})  # fmt: skip
-        self.airflow.trigger("daily_maintenance")
-        self._wait("maintenance and watch", {"daily_maintenance": 1, "platform_watch": 1, "incident_watch": 1})
+        self._wait("days through the DAGs", {"daily_metrics": days})
+        self.airflow.trigger("daily_maintenance")  # not earlier: logs go only once their days are in the warehouse
+        rest = {"daily_reports": days, "weekly_metrics": 1, "monthly_metrics": 1, "daily_maintenance": 1}
+        self._wait("reports, rollups and maintenance", rest | {"platform_watch": 1, "incident_watch": 1})
 
     def _wait(self, text: str, at_least: dict[str, int], *, seconds: float = 900) -> None:
         """Wait until each DAG has so many runs and none that is unfinished. Raises StartError after ``seconds``."""
@@ -135,7 +135,7 @@ class Demo:
                 print(f"  {text}: {line}", flush=True)
             if passed > seconds:
                 raise StartError(f"{text}: not finished after {seconds:.0f} s ({line}); see the logs in {FOLDER}")
-            time.sleep(1)
+            time.sleep(2)  # each look costs the API server a tenth of a second
 
     # --------------------------------------------------------------------------------------------- results
     def summarise(self) -> dict[str, Any]:

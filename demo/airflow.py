@@ -11,6 +11,7 @@ import time
 from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import yaml
@@ -46,7 +47,7 @@ class Airflow:
         database_url: str,
         connections: dict[str, str],
         preferred_port: int | None = 8080,
-        parallelism: int = 6,
+        parallelism: int = 5,
         settings: dict[str, str] | None = None,
     ) -> None:
         """Keep Airflow's home in ``folder``; nothing is started yet. ``settings`` are further AIRFLOW__ variables."""
@@ -84,6 +85,8 @@ class Airflow:
                 "AIRFLOW__API__BASE_URL": self.url,
                 "AIRFLOW__API__SECRET_KEY": kept["secret_key"],
                 "AIRFLOW__API_AUTH__JWT_SECRET": kept["jwt_secret"],
+                "AIRFLOW_CONN_AIRFLOW_DB": database_url,
+                "AIRFLOW_CONN_AIRFLOW_API": f"http://{USER}:{quote(kept['password'], safe='')}@127.0.0.1:{self.port}",
                 "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
                 "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
                 "NO_PROXY": "127.0.0.1,localhost",
@@ -215,7 +218,7 @@ class Airflow:
         run: dict[str, Any] = self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)
         return run
 
-    def backfill(self, dag_id: str, first: date, last: date, *, max_active_runs: int = 16) -> None:
+    def backfill(self, dag_id: str, first: date, last: date, *, max_active_runs: int = 6) -> None:
         """Start runs for every day from ``first`` to ``last`` that has none; one that goes on already is left to it."""
         body = {
             "dag_id": dag_id,

@@ -139,7 +139,8 @@ class Processes:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.popen.pid, signal.SIGTERM)
         for child in children:
-            self.stop(child, seconds=seconds)
+            _end_group(child.popen.pid, seconds, child.popen, asked=True)
+            self._forget(child)
 
     def stop_all(self) -> None:
         """End every child, the last started first."""
@@ -193,10 +194,11 @@ def _group_lives(pid: int) -> bool:
     return True
 
 
-def _end_group(pid: int, seconds: float, popen: subprocess.Popen[bytes] | None) -> None:
+def _end_group(pid: int, seconds: float, popen: subprocess.Popen[bytes] | None, *, asked: bool = False) -> None:
     for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5.0)):
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, number)
+        if not (asked and number == signal.SIGTERM):  # a second request would interrupt an orderly end
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, number)
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             if popen is not None:

@@ -12,9 +12,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from plugins.operations_board import pages, views
+from plugins.operations_board import drill_pages, finding_pages, pages, views
+from plugins.operations_board.common import Problem
 from plugins.operations_board.presentation import Clock
-from plugins.operations_board.views import Problem
 from plugins.operations_board.warehouse import WarehouseAway
 
 _SENTENCES = {
@@ -43,7 +43,9 @@ def create_application(now: Callable[[], datetime] = lambda: datetime.now(UTC)) 
         dependencies=[Depends(requires_access_view(AccessView.PLUGINS))],
     )
     application.state.now = now
-    application.include_router(views.router)
+    application.include_router(finding_pages.router)
+    application.include_router(drill_pages.router)
+    application.include_router(views.router)  # the last: it answers every other address
     application.add_exception_handler(WarehouseAway, _warehouse_away)
     application.add_exception_handler(Problem, _problem)
     application.add_exception_handler(RequestValidationError, _invalid)

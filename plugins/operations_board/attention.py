@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -10,10 +11,12 @@ from include.outcome import Outcome, worst
 from plugins.operations_board.presentation import (
     KIND_NAMES,
     Clock,
+    act_name,
     capital,
     component_name,
     day_name,
     facts,
+    plural,
     share,
     span,
     value_text,
@@ -35,12 +38,19 @@ LONG_APPLYING = timedelta(hours=1)
 LONG_WAITING = timedelta(minutes=10)
 """The incident watch takes signals up every minute; one that waits longer means that the watch does not run."""
 
+MOST_LINES = 3
+"""Lines of one sort, such as findings, that the list shows one by one."""
+
 _ORDER = (Outcome.CRITICAL, Outcome.WARNING, Outcome.UNKNOWN)
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that needs a person. ``since`` is aware or None when unknown; ``link`` is within the board."""
+    """One thing that needs a person. ``since`` is aware or None when unknown; ``link`` is within the board.
+
+    ``badge`` is the value whose word and colour stand beside it, when that is not its outcome. ``can_wait`` marks what
+    was found in advance, by checks and drills: it stands after everything that happens now.
+    """
 
     outcome: Outcome
     title: str
@@ -48,6 +58,8 @@ class Item:
     next_step: str
     link: str = ""
     label: str = ""
+    badge: str = ""
+    can_wait: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,11 +72,15 @@ class Verdict:
 
 
 def verdict(items: Sequence[Item]) -> Verdict:
-    """Sum the items up: the worst outcome, how many there are of it, and since when the oldest of them is known."""
+    """Sum the items up: the worst outcome, how many there are of it, and since when the oldest of them is known.
+
+    What can wait is counted, and dates the verdict, only when nothing else has that outcome.
+    """
     if not items:
         return Verdict(Outcome.OK, "Nothing needs attention", None)
     outcome = worst([item.outcome for item in items])
     same = [item for item in items if item.outcome is outcome]
+    same = [item for item in same if not item.can_wait] or same
     sentence = {
         Outcome.CRITICAL: f"{_things(len(same))} wrong",
         Outcome.WARNING: f"{_things(len(same))} to look at",
@@ -78,11 +94,37 @@ def _things(count: int) -> str:
 
 
 def ordered(items: Sequence[Item]) -> list[Item]:
-    """Sort the worst first and, among equals, the oldest first; those without a time come last."""
+    """Sort what happens now before what can wait, then the worst and the oldest; without a time is last."""
     return sorted(
         items,
-        key=lambda item: (_ORDER.index(item.outcome), item.since is None, item.since.timestamp() if item.since else 0),
+        key=lambda item: (
+            item.can_wait,
+            _ORDER.index(item.outcome),
+            item.badge not in ("critical", "failed"),
+            item.since is None,
+            item.since.timestamp() if item.since else 0,
+        ),
     )
+
+
+def shortened(items: Sequence[Item], what: str, link: str, most: int = MOST_LINES) -> list[Item]:
+    """Keep the first ``most`` of items that are in order and count the others, each a ``what``, in one line."""
+    if len(items) <= most + 1:  # the line that counts would take the place of the one that it counts
+        return list(items)
+    rest = items[most:]
+    counts = Counter(words(item.badge or item.outcome.value).lower() for item in rest)
+    return [
+        *items[:most],
+        Item(
+            rest[0].outcome,
+            f"{plural(len(rest), f'more {what}')}",
+            min((item.since for item in rest if item.since), default=None),
+            f"Among them: {', '.join(f'{count} {word}' for word, count in counts.items())}.",
+            link,
+            badge=rest[0].badge,
+            can_wait=rest[0].can_wait,
+        ),
+    ]
 
 
 def of_incidents(incidents: Sequence[Row], clock: Clock) -> list[Item]:
@@ -227,7 +269,7 @@ def of_actions(actions: Sequence[Row], clock: Clock) -> list[Item]:
     items = []
     for row in actions:
         link = f"maintenance/{row['maintenance_action_id']}"
-        name = f"{words(row['kind'])} of {row['resource']}"
+        name = f"{act_name(row['kind'])} of {row['resource']}"
         began = row["applied_at"] or row["planned_at"]
         if row["state"] == "failed":
             reason = capital(row["reason"]).rstrip(".")

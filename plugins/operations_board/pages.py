@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from plugins.operations_board.action_lines import action_summary
 from plugins.operations_board.presentation import ABSENT, FILTERS, KIND_NAMES, OUTCOME_WORDS, TONES, Clock
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -58,7 +59,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS)
+    environment.filters.update(FILTERS, action_summary=action_summary)
     environment.globals.update(
         ABSENT=ABSENT, kind_names=KIND_NAMES, outcome_words=OUTCOME_WORDS, tones=TONES, style=_style()[0]
     )

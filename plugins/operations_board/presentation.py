@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
@@ -19,17 +20,21 @@ OUTCOME_WORDS = {
     "ok": "ok", "warning": "warning", "critical": "critical", "unknown": "unknown", "not_applicable": "not applicable",
     "complete": "complete", "partial": "partial", "missing": "missing",
     "planned": "planned", "applying": "applying", "proven": "proven", "nothing_to_do": "nothing to do",
-    "failed": "failed",
+    "postponed": "postponed", "failed": "failed",
     "up": "up", "down": "down", "slow": "slow",
+    "passed": "passed", "could_not_run": "could not run", "running": "running", "never": "never run",
+    "overdue": "overdue", "gone": "not found any more", "met": "within target", "missed": "misses target",
 }  # fmt: skip
 """Every word that a badge may show."""
 
 TONES = {
     "ok": "ok", "complete": "ok", "proven": "ok", "up": "ok",
-    "warning": "warning", "partial": "warning", "applying": "warning", "slow": "warning",
+    "warning": "warning", "partial": "warning", "applying": "warning", "postponed": "warning", "slow": "warning",
     "critical": "critical", "failed": "critical", "down": "critical", "P0": "critical", "P1": "critical",
     "P2": "warning", "P3": "neutral",
     "unknown": "unknown", "missing": "unknown",
+    "passed": "ok", "met": "ok", "missed": "critical", "could_not_run": "unknown", "never": "unknown",
+    "overdue": "unknown",
 }  # fmt: skip
 """Colour of a badge by its value; any other value is neutral. The word always stands beside the colour."""
 
@@ -71,6 +76,39 @@ def span(seconds: float | timedelta) -> str:
     return f"{days} d {hours} h" if hours and days < 3 else f"{days} d"
 
 
+def long_span(seconds: float | timedelta) -> str:
+    """Write how long something has lasted in the one unit that people would use, for example "3 weeks"."""
+    length = seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds)
+    for unit, longer_than, unit_name in (
+        (timedelta(days=30.44), timedelta(days=60), "months"),
+        (timedelta(weeks=1), timedelta(days=14), "weeks"),
+        (timedelta(days=1), timedelta(days=2), "days"),
+    ):
+        if length >= longer_than:
+            return f"{int(length / unit)} {unit_name}"
+    return span(length)
+
+
+def duration(seconds: Decimal | float | None) -> str:
+    """Write a measured length of time, also a very short one: "0.042 s", "12.3 s", "1 h 12 min"."""
+    if seconds is None:
+        return ABSENT
+    value = float(seconds)
+    if 86_400 <= value < 3 * 86_400:  # beside a target people compare hours
+        return f"{int(value // 3600)} h {int(value % 3600 // 60)} min".removesuffix(" 0 min")
+    if value >= 60:
+        return span(value)
+    return f"{value:.{3 if 0 < value < 0.1 else 2 if value < 10 else 1}f}".rstrip("0").rstrip(".") + " s"
+
+
+def size(count: int | float) -> str:
+    """Write a number of bytes, for example "3.2 MB" (powers of 1000)."""
+    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while abs(value) >= 999.5 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{value:,.0f} {units[0]}" if units[0] == "B" or abs(value) >= 99.5 else f"{value:.1f} {units[0]}"
+
+
 def day_name(day: date | str) -> str:
     """Write a day, for example "Sat 3 Oct 2026"."""
     value = date.fromisoformat(day) if isinstance(day, str) else day
@@ -88,13 +126,19 @@ def share(value: Decimal | float | None) -> str:
 
 
 def capital(text: str) -> str:
-    """Begin a sentence with a capital letter."""
-    return text[:1].upper() + text[1:]
+    """Begin a sentence with a capital letter, unless it begins with the name of something, such as public.users."""
+    first = text.partition(" ")[0].rstrip(".,:;")
+    return text if "_" in first or "." in first else text[:1].upper() + text[1:]
 
 
 def words(name: str) -> str:
     """Write a key of a JSON column or a state as words: ``rows_before`` becomes "Rows before"."""
     return capital(str(name).replace("_", " ").strip())
+
+
+def act_name(kind: str) -> str:
+    """Write what a kind of maintenance does; its resource stands beside it."""
+    return "Clean-up" if kind in ("clean_airflow_database", "delete_airflow_logs") else words(kind)
 
 
 def component_name(component: str) -> str:
@@ -112,9 +156,46 @@ def value_text(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, str) and (instant := _INSTANT.fullmatch(value)):
+        return f"{instant[1]} {instant[2]}{' UTC' if instant[3] in ('Z', '+00:00') else instant[3]}"
     if isinstance(value, list):
         return ", ".join(value_text(item) for item in value)
     return str(value)
+
+
+_INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)")
+"""A time as JSON columns hold it; people need neither its T nor its microseconds."""
+
+
+def named_value(name: str, value: Any) -> str:
+    """Write one value of a JSON column under its key; what the key says of its unit makes large numbers readable."""
+    text = value_text(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        last = name.rpartition("_")[2]
+        if (name.endswith("bytes") or name.startswith("bytes_")) and abs(value) >= 10_000:
+            return f"{text} ({size(value)})"
+        if last == "seconds" and value >= 120:
+            return f"{text} ({span(value)})"
+    return text
+
+
+def gain_text(gain: dict[str, Any]) -> str:
+    """Write what a remedy is expected to bring, for example "1.3 MB of space, 12.5 s per week"."""
+    said = []
+    for name, value in gain.items():
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        if name == "bytes" and numeric:
+            said.append(f"{size(value)} of space")
+        elif name.startswith("seconds") and numeric:
+            said.append(f"{duration(value)}{name[7:].replace('_', ' ')}")
+        else:
+            said.append(f"{value_text(value)} {name.replace('_', ' ')}")
+    return ", ".join(said) or ABSENT
+
+
+def plural(count: int, one: str) -> str:
+    """Write a number of things: "1 row", "1,893 rows"."""
+    return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"
 
 
 Fact = tuple[str, str]
@@ -124,15 +205,15 @@ Fact = tuple[str, str]
 def facts(document: Any, prefix: str = "") -> list[Fact]:
     """Write a JSON column as a flat list of facts; a list of objects is numbered."""
     if isinstance(document, dict):
-        pairs = [(f"{prefix} / {words(key)}" if prefix else words(key), value) for key, value in document.items()]
+        pairs = [(key, f"{prefix} / {words(key)}" if prefix else words(key), value) for key, value in document.items()]
     elif isinstance(document, list) and any(isinstance(item, dict | list) for item in document):
-        pairs = [(f"{prefix} {number}".strip(), item) for number, item in enumerate(document, start=1)]
+        pairs = [("", f"{prefix} {number}".strip(), item) for number, item in enumerate(document, start=1)]
     else:
         return [(prefix or "Value", value_text(document))] if document is not None else []
     found: list[Fact] = []
-    for name, value in pairs:
+    for key, name, value in pairs:
         nested = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(i, dict | list) for i in value))
-        found.extend(facts(value, name) if nested and value else [(name, value_text(value))])
+        found.extend(facts(value, name) if nested and value else [(name, named_value(key, value))])
     return found
 
 
@@ -150,23 +231,21 @@ def split_proof(proof: Any) -> tuple[list[tuple[str, str, str]], list[Fact]]:
     if "before" in rest and "after" in rest:
         del rest["before"], rest["after"]
         if isinstance(before, dict) and isinstance(after, dict):
-            left, right = dict(facts(before)), dict(facts(after))
-            pairs += [(name, left.get(name, ABSENT), right.get(name, ABSENT)) for name in {**left, **right}]
+            pairs += _side_by_side(before, after)
         else:
             pairs.append(("Value", value_text(before), value_text(after)))
     for key in [key for key in rest if key.endswith("_before") and f"{key[:-7]}_after" in rest]:
-        pairs.append((words(key[:-7]), value_text(rest.pop(key)), value_text(rest.pop(f"{key[:-7]}_after"))))
+        left, right = rest.pop(key), rest.pop(f"{key[:-7]}_after")
+        if isinstance(left, dict) or isinstance(right, dict):
+            pairs += _side_by_side(left, right, f"{words(key[:-7])} / ")
+        else:
+            pairs.append((words(key[:-7]), named_value(key[:-7], left), named_value(key[:-7], right)))
     return pairs, facts(rest)
 
 
-def action_summary(action: Row, most: int = 3) -> list[str]:
-    """Write an action in a few short lines: its proof, or its plan as long as there is none."""
-    pairs, others = split_proof(action["proof"])
-    changed = [pair for pair in pairs if pair[1] != pair[2]] or pairs
-    lines = [f"{name}: {before} → {after}" for name, before, after in changed]
-    if not lines:
-        lines = [f"{name}: {value}" for name, value in (others or facts(action["plan"])) if len(value) <= 60]
-    return lines[:most]
+def _side_by_side(before: Any, after: Any, prefix: str = "") -> list[tuple[str, str, str]]:
+    left, right = dict(facts(before)), dict(facts(after))
+    return [(f"{prefix}{name}", left.get(name, ABSENT), right.get(name, ABSENT)) for name in {**left, **right}]
 
 
 KEY_FIGURES = {
@@ -194,7 +273,8 @@ def key_figures(report: Row, most: int = 8) -> list[Row]:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "span": span, "day_name": day_name, "share": share, "words": words, "value_text": value_text, "facts": facts,
-    "split_proof": split_proof, "action_summary": action_summary,
-    "capital": capital, "component_name": component_name,
+    "split_proof": split_proof, "duration": duration, "long_span": long_span, "size": size,
+    "capital": capital, "component_name": component_name, "act_name": act_name,
+    "plural": plural, "gain_text": gain_text,
 }  # fmt: skip
-"""What templates may use."""
+"""What templates may use; pages.py adds what other modules write."""

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from include.outcome import ConfigurationError
-from include.settings import Settings, settings
 from include.window import day_window, last_finished_day, parse_day
-from plugins.operations_board import archive, attention, pages
+from plugins.operations_board import archive, attention, pages, upkeep
+from plugins.operations_board.common import PAGE_ROWS, Number, Problem, clock_of, configuration, paging, total_of
+from plugins.operations_board.drill_pages import shown as shown_drill
 from plugins.operations_board.presentation import KIND_NAMES, Clock, day_name, key_figures
-from plugins.operations_board.warehouse import Reader, Row, WarehouseAway, read
+from plugins.operations_board.warehouse import Reader, Row, read
 
 router = APIRouter()
 
 SUBJECTS = ("uptime", "traffic", "users", "transactions", "support")
 """Subjects of the daily metrics, as ops.daily_subject names them."""
 
-PAGE_ROWS = 50
 DAYS_OF_COMPLETENESS = 7
 DAYS_OF_ACTIONS = 7
+MOST_ACTIONS = 12
+"""Acts that the overview shows: those that did not end well come first, the list of all is a page of its own."""
 LOOK_BACK = timedelta(days=2)
 """How far back the board looks for the moment at which a component became what it is."""
 METRICS_TAKE = timedelta(hours=1)
@@ -31,32 +33,11 @@ METRICS_TAKE = timedelta(hours=1)
 MOST_SIGNALS = 20
 
 Kind = Literal["daily_system_health", "daily_user_activity"]
-Number = Annotated[int, Query(ge=1, le=10_000)]
-
-
-class Problem(Exception):
-    """A page that there is not: one sentence, what to do instead, and the HTTP status."""
-
-    def __init__(self, sentence: str, *, title: str = "Not found", remedy: str, status: int = 404) -> None:
-        super().__init__(sentence)
-        self.title, self.remedy, self.status = title, remedy, status
-
-
-def _configuration() -> Settings:
-    try:
-        return settings()
-    except ConfigurationError as error:
-        sentence = f"The board cannot read its configuration: {error}."
-        raise WarehouseAway(sentence, "Correct the configuration and restart the API server.") from error
-
-
-def _clock(request: Request) -> Clock:
-    return Clock(request.app.state.now(), ZoneInfo(_configuration().platform.timezone))
 
 
 def _expected_day(now: datetime) -> date:
     """The last day whose metrics and reports are due."""
-    configured = _configuration()
+    configured = configuration()
     zone = configured.platform.timezone
     finished = last_finished_day(now, zone)
     late = timedelta(minutes=configured.traffic.late_lines_minutes) + METRICS_TAKE
@@ -67,8 +48,8 @@ def _expected_day(now: datetime) -> date:
 @router.get("/")
 def overview(request: Request, refresh: Annotated[int | None, Query(ge=15, le=3600)] = None) -> Response:
     """Show what needs a person now and the latest of everything; ``refresh`` loads it anew after so many seconds."""
-    clock = _clock(request)
-    configured = _configuration()
+    clock = clock_of(request)
+    configured = configuration()
     expected = _expected_day(clock.now)
     holds = timedelta(seconds=configured.watch.observation_holds_seconds)
     with read() as reader:
@@ -81,20 +62,36 @@ def overview(request: Request, refresh: Annotated[int | None, Query(ge=15, le=36
         )
         subjects = _completeness(reader, expected)
         freshness = reader.row("freshness")
-    items = attention.ordered(
+        open_findings = reader.rows("open_findings")
+        checks = reader.rows("finding_checks", runs=upkeep.PAUSES)
+        drills = reader.rows("latest_drills")
+    now = (
         attention.of_incidents(incidents, clock)
         + attention.of_components(components, clock, holds)
         + attention.of_signals(waiting, clock)
         + attention.of_reports(reports, expected)
         + attention.of_subjects(subjects, expected)
-        + attention.of_actions(actions, clock)
+    )
+    sources = [source.name for source in configured.backups.sources]
+    by_sort = [
+        (attention.of_actions(actions, clock), "act that failed or never ended", "maintenance?state=failed"),
+        (upkeep.of_findings(open_findings, checks, clock), "finding", "findings"),
+        (upkeep.of_drills(drills, sources, clock), "drill", "drills"),
+    ]
+    everything = now + [item for items, _, _ in by_sort for item in items]
+    items = attention.ordered(
+        now
+        + [one for items, what, link in by_sort for one in attention.shortened(attention.ordered(items), what, link)]
     )
     return pages.page(
         request, "overview.html", clock, section="overview", refresh=refresh,
-        verdict=attention.verdict(items), items=items, reports=reports, incidents=incidents, actions=actions,
+        verdict=attention.verdict(everything), items=items, reports=reports, incidents=incidents,
+        actions=actions[:MOST_ACTIONS], more_actions=Counter(row["state"] for row in actions[MOST_ACTIONS:]),
         components=[_shown(row, clock, holds) for row in components],
         subjects=_by_subject(subjects), freshness=freshness, expected=expected, key_figures=key_figures,
-        days_of_actions=DAYS_OF_ACTIONS,
+        days_of_actions=DAYS_OF_ACTIONS, open_findings=Counter(row["outcome"] for row in open_findings),
+        checks=checks, drills=[shown_drill(row, clock) for row in drills],
+        never_tried=upkeep.never_tried(drills, sources),
     )  # fmt: skip
 
 
@@ -128,8 +125,8 @@ def reports_archive(
     request: Request, month: Annotated[str | None, Query(max_length=7)] = None, kind: Kind | Literal["all"] = "all"
 ) -> Response:
     """Show a month of days, newest first, each with its reports or the word that says why there is none."""
-    clock = _clock(request)
-    zone = _configuration().platform.timezone
+    clock = clock_of(request)
+    zone = configuration().platform.timezone
     kinds = list(KIND_NAMES) if kind == "all" else [kind]
     finished = last_finished_day(clock.now, zone)
     asked = archive.parse_month(month) if month else finished.replace(day=1)
@@ -181,7 +178,7 @@ def report(request: Request, kind: Kind, day: str) -> Response:
         found = reader.row("report", kind=kind, period_key=wanted.isoformat())
     if found is None:
         raise _no_report(kind, wanted)
-    return pages.page(request, "report.html", _clock(request), section="archive", report=found, kind=kind)
+    return pages.page(request, "report.html", clock_of(request), section="archive", report=found, kind=kind)
 
 
 @router.get("/reports/{kind}/{day}/document")
@@ -211,14 +208,20 @@ def incidents(request: Request, state: Literal["all", "open", "closed"] = "all",
     with read() as reader:
         rows = reader.rows("incidents", state=state, limit=PAGE_ROWS, offset=(page - 1) * PAGE_ROWS)
     return pages.page(
-        request, "incidents.html", _clock(request), section="incidents", rows=rows, state=state, **_paging(rows, page)
+        request,
+        "incidents.html",
+        clock_of(request),
+        section="incidents",
+        rows=rows,
+        state=state,
+        **paging(total_of(rows), page),
     )
 
 
 @router.get("/incidents/{incident_id}")
 def incident(request: Request, incident_id: Annotated[str, Path(max_length=40)]) -> Response:
     """Show one incident with its timeline and what its signals said."""
-    clock = _clock(request)
+    clock = clock_of(request)
     with read() as reader:
         found = reader.row("incident", incident_id=incident_id) if "\x00" not in incident_id else None
         if found is None:
@@ -235,15 +238,16 @@ def incident(request: Request, incident_id: Annotated[str, Path(max_length=40)])
 @router.get("/maintenance")
 def maintenance(
     request: Request,
-    state: Literal["all", "planned", "applying", "proven", "nothing_to_do", "failed"] = "all",
+    state: Literal["all", "planned", "applying", "proven", "nothing_to_do", "postponed", "failed"] = "all",
     page: Number = 1,
 ) -> Response:
     """List maintenance actions, the newest first."""
     with read() as reader:
         rows = reader.rows("actions", state=state, limit=PAGE_ROWS, offset=(page - 1) * PAGE_ROWS)
     return pages.page(
-        request, "maintenance.html", _clock(request), section="maintenance", rows=rows, state=state,
-        states=("all", "failed", "applying", "proven", "nothing_to_do", "planned"), **_paging(rows, page),
+        request, "maintenance.html", clock_of(request), section="maintenance", rows=rows, state=state,
+        states=("all", "failed", "applying", "postponed", "proven", "nothing_to_do", "planned"),
+        **paging(total_of(rows), page),
     )  # fmt: skip
 
 
@@ -254,14 +258,7 @@ def action(request: Request, action_id: Annotated[int, Path(ge=1, le=2**63 - 1)]
         found = reader.row("action", action_id=action_id)
     if found is None:
         raise Problem(f"There is no maintenance action {action_id}.", remedy="See the list of all actions.")
-    return pages.page(request, "action.html", _clock(request), section="maintenance", action=found)
-
-
-def _paging(rows: list[Row], page: int) -> dict[str, Any]:
-    if not rows and page > 1:
-        raise Problem(f"The list has no page {page}.", remedy="Go back to its first page.")
-    total = rows[0]["total"] if rows else 0
-    return {"page": page, "pages": max(1, -(-total // PAGE_ROWS)), "total": total}
+    return pages.page(request, "action.html", clock_of(request), section="maintenance", action=found)
 
 
 @router.get("/{anything:path}")

@@ -8,6 +8,8 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
+from tests.plugins import upkeep_rows
+
 HEALTH, ACTIVITY = "daily_system_health", "daily_user_activity"
 COMPONENTS = ("frontend", "api", "database", "cache", "chain")
 SUBJECTS = ("uptime", "traffic", "users", "transactions", "support")
@@ -61,12 +63,17 @@ def midnight(now: datetime) -> datetime:
 
 
 def fill(owner: psycopg.Connection, now: datetime) -> date:
-    """Fill a warehouse with an operating morning at ``now`` (UTC, after 02:10). Returns the day of the reports."""
+    """Fill a warehouse with an operating morning at ``now`` (UTC, after 02:10). Returns the day of the reports.
+
+    The connection ``warehouse`` must lead to it, for findings and drills.
+    """
     reports(owner, now)
     incidents(owner, now)
     actions(owner, now)
     observations(owner, now)
     subjects(owner, now)
+    upkeep_rows.some_findings(owner, now)
+    upkeep_rows.some_drills(owner, now)
     return (midnight(now) - timedelta(days=1)).date()
 
 
@@ -170,37 +177,81 @@ def actions(owner: psycopg.Connection, now: datetime) -> None:
     for back in (1, 0):
         at = midnight(now) - timedelta(days=back) + timedelta(hours=2)
         run = f"scheduled__{at:%Y-%m-%dT%H:%M:%S}+00:00"
-        action(owner, "vacuum", "public.sessions", run, at, "proven", {"dead_rows": 812, "dead_share": 0.231},
-               proof={"before": {"dead_rows": 812, "table_bytes": 1318912},
-                      "after": {"dead_rows": 0, "table_bytes": 1318912},
-                      "last_vacuum": f"{at:%Y-%m-%dT%H:%M:%S}+00:00"},
-               applied={"statement": "VACUUM (ANALYZE) public.sessions"})  # fmt: skip
+        action(owner, "vacuum", "public.sessions", run, at, "proven", {"score": 1.8, "expected_seconds": 0.4},
+               proof=VACUUM, applied={"statement": "VACUUM (ANALYZE) public.sessions", "seconds": 0.31})  # fmt: skip
         action(
-            owner,
-            "analyze",
-            "public.transactions",
-            run,
-            at + timedelta(minutes=1),
-            "proven",
-            {"changed_rows": 178},
-            proof={"before": {"changed_rows": 178}, "after": {"changed_rows": 0}},
-            applied={"statement": "ANALYZE"},
-        )
+            owner, "analyze", "public.transactions", run, at + timedelta(minutes=1), "proven", {"score": 1.1},
+            proof={"before": {"dead_rows": 3, "changed_rows": 178}, "after": {"dead_rows": 3, "changed_rows": 0}},
+            applied={"statement": "ANALYZE public.transactions"},
+        )  # fmt: skip
         if back:
             action(owner, "prune", "public.audit_logs", run, at + timedelta(minutes=2), "proven",
-                   {"rows": 1893, "keep_days": 90, "older_than": "2026-07-05T00:00:00+00:00"},
-                   proof={"rows_before": 170411, "rows_after": 168518, "archived_rows": 1893, "archive_verified": True},
-                   applied={"batches": 1, "deleted_rows": 1893})  # fmt: skip
+                   {"rows_older": 1893, "keep_days": 90, "rows_older_is_exact": True, "rows_held": 12},
+                   proof=PRUNE, applied={"rows_deleted": 1881})  # fmt: skip
         else:
             action(owner, "prune", "public.audit_logs", run, at + timedelta(minutes=2), "failed",
-                   {"rows": 1902, "keep_days": 90, "older_than": "2026-07-06T00:00:00+00:00"},
+                   {"rows_older": 1902, "keep_days": 90, "rows_older_is_exact": True, "rows_held": 12},
                    reason="the archive could not be read back: 1,871 of 1,902 rows; nothing was deleted")  # fmt: skip
+        day = f"{at - timedelta(days=1):%Y%m%d}"
         action(owner, "rotate_logs", "access.log", run, at + timedelta(minutes=3), "proven", {"bytes": 3177102},
-               proof={"before": {"bytes": 3177102, "lines": 40120}, "after": {"bytes": 201, "lines": 2},
-                      "compressed_bytes": 301776, "lines_equal": True},
-               applied={"files": ["access.log.1.gz"]})  # fmt: skip
-        action(owner, "cache_statistics", "platform_redis", run, at + timedelta(minutes=4), "nothing_to_do",
-               {"keys": 1204, "keys_without_expiry": 31}, reason="the hit rate of 94.2% is good")  # fmt: skip
+               proof={"inode_before": 71, "inode_after": 71, "bytes_before": 3177102, "bytes_after": 3177309,
+                      "lines": 40122, "writer_reopened": True, "renamed_file": "closed"},
+               applied={"to": f"access.log-{day}", "writer": "USR1 to 212"})  # fmt: skip
+        action(owner, "cache_statistics", "platform_redis", run, at + timedelta(minutes=4), "proven",
+               {"keys_per_call": 1000}, proof=CACHE, applied={"keys_visited": 1204, "calls": 2})  # fmt: skip
+    whole = {"due": [{"table": "public.sessions", "score": 1.8}], "expected_seconds": 0.4, "expected_not_to_fit": []}
+    action(owner, "vacuum", "all tables", run, at, "proven", whole, applied={"tables": 2},
+           proof={"before": {"transaction_age": 150_112_904, "multixact_age": 7, "size_bytes": 4_812_211_200},
+                  "after": {"transaction_age": 150_112_904, "multixact_age": 7, "size_bytes": 4_812_211_200},
+                  "tables": {"proven": ["public.sessions", "public.transactions"], "postponed": ["public.messages"]},
+                  "dead_rows_removed": 812, "bytes_returned": 0})  # fmt: skip
+    action(owner, "vacuum", "public.messages", run, at, "postponed", {"score": 1.2},
+           reason="912.0 s are expected and 611.2 s of the window are left")  # fmt: skip
+    action(owner, "rotate_logs", f"access.log-{day}", run, at + timedelta(minutes=3), "proven", {"bytes": 3177309},
+           proof={"lines": 40122, "sha256_of_content": "8d2f", "sha256_of_file": "77aa", "bytes_before": 3177309,
+                  "bytes_after": 301776}, applied={"to": f"access.log-{day}.zst"})  # fmt: skip
+    action(owner, "delete_logs", "access.log-20260901.zst", run, at, "proven",
+           {"bytes": 298_112, "limit": "age", "days": ["2026-09-01"]}, proof={"exists_after": False},
+           applied={"bytes_freed": 298_112})  # fmt: skip
+    action(owner, "clean_airflow_database", "Airflow's metadata database", run, at + timedelta(minutes=5), "proven",
+           {"rows_due": {"dag_run": 120, "task_instance": 2210, "xcom": 0}},
+           proof={"rows_after": {"dag_run": 4100}, "removed_tables_after": 0,
+                  "rows_due_before": {"dag_run": 120, "task_instance": 2210, "xcom": 0},
+                  "rows_due_after": {"dag_run": 0, "task_instance": 0, "xcom": 0}},
+           applied={"exit_status": 0})  # fmt: skip
+    action(owner, "delete_airflow_logs", "Airflow's logs", run, at + timedelta(minutes=6), "proven",
+           {"files": 412, "bytes": 9_112_904},
+           proof={"files_before": 9120, "files_after": 8708, "bytes_after": 88_112_004, "old_folders_after": 0,
+                  "kept_because_written_to": 0}, applied={"folders": 96, "bytes_freed": 9_112_904})  # fmt: skip
+    action(owner, "reindex", "public.idx_messages_chat", run, at - timedelta(days=3), "proven",
+           {"before": {"size_bytes": 125_829_120}, "wasted_bytes": 83_886_080, "answer": "approved by operator"},
+           proof={"before": {"size_bytes": 125_829_120, "valid": True, "wasted_bytes": 83_886_080},
+                  "after": {"size_bytes": 41_943_040, "valid": True, "wasted_bytes": 0}, "bytes_returned": 83_886_080},
+           applied={"statement": 'REINDEX INDEX CONCURRENTLY "public"."idx_messages_chat"'})  # fmt: skip
+    action(owner, "reindex", "public.idx_chats_created", run, at - timedelta(days=3), "planned",
+           {"before": {"size_bytes": 20_971_520}, "wasted_bytes": 12_582_912, "answer": ""}, dry_run=True)  # fmt: skip
+
+
+VACUUM = {
+    "before": {"dead_rows": 812, "toast_dead_rows": 0, "live_rows": 2702, "changed_rows": 931, "multixact_age": 0,
+               "transaction_age": 150_112_904, "size_bytes": 1_318_912},
+    "after": {"dead_rows": 0, "toast_dead_rows": 0, "live_rows": 2702, "changed_rows": 0, "multixact_age": 0,
+              "transaction_age": 52, "size_bytes": 1_318_912},
+    "analyzed": True, "dead_rows_removed": 812, "bytes_returned": 0,
+}  # fmt: skip
+PRUNE = {
+    "rows_older_before": 1893, "rows_older_before_is_exact": True, "rows_older_after": 12, "rows_held": 12,
+    "rows_archived": 1881, "rows_of_partitions": 0, "archives": 2, "transactions": 4,
+    "longest_transaction_milliseconds": 31.4, "replicas": 1, "largest_replica_lag_seconds": 0.012,
+}  # fmt: skip
+CACHE = {
+    "before": {"keys": 1240, "used_memory_bytes": 2_412_331, "maxmemory_bytes": 67_108_864},
+    "after": {"keys": 1204, "used_memory_bytes": 2_394_112, "maxmemory_bytes": 67_108_864},
+    "since_last": {"hits": 942, "misses": 58, "evicted_keys": 0, "expired_keys": 211, "hit_rate": 0.942,
+                   "since": "the last recorded act"},
+    "sweep": {"expired_keys": 36, "keys_released": 36, "bytes_released": 18_219},
+    "keys": {"visited": 1204, "with_expiry": 1173, "without_expiry": 31, "by_prefix": {}, "calls": 2, "complete": True},
+}  # fmt: skip
 
 
 def action(
@@ -208,7 +259,7 @@ def action(
     proof: dict[str, Any] | None = None, applied: dict[str, Any] | None = None, reason: str = "", dry_run: bool = False,
 ) -> int:  # fmt: skip
     began = at + timedelta(seconds=2) if state != "planned" else None
-    ended = at + timedelta(seconds=14) if state in ("proven", "failed", "nothing_to_do") else None
+    ended = at + timedelta(seconds=14) if state in ("proven", "failed", "nothing_to_do", "postponed") else None
     row = owner.execute(
         "INSERT INTO ops.maintenance_action (idempotency_key, kind, resource, run_id, dry_run, state, plan, applied,"
         " proof, reason, planned_at, applied_at, finished_at)"

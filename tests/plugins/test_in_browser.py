@@ -66,7 +66,11 @@ def server(databases: Databases, warehouse_template: str, tmp_path_factory: pyte
     metadata, warehouse = f"airflow_board_{worker}", f"warehouse_board_{worker}"
     databases.create(metadata, "airflow")
     databases.create(warehouse, "warehouse_owner", template=warehouse_template)
-    with psycopg.connect(databases.url(warehouse, "warehouse_owner"), autocommit=True) as owner:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        psycopg.connect(databases.url(warehouse, "warehouse_owner"), autocommit=True) as owner,
+    ):
+        patch.setenv("AIRFLOW_CONN_WAREHOUSE", databases.url(warehouse, "warehouse_writer"))
         now = datetime.now(UTC).replace(microsecond=0)
         day = rows.fill(owner, now)
     processes = Processes(folder / "processes.json")
@@ -174,6 +178,10 @@ CONTRAST = """() => {
 }"""
 
 
+TOO_WIDE = """() => [...document.querySelectorAll('.panel')]
+  .filter(panel => panel.scrollWidth > panel.clientWidth + 1).map(panel => panel.textContent.trim().slice(0, 40))"""
+
+
 def pages_of(server: Server) -> dict[str, str]:
     return {
         "overview": "",
@@ -185,6 +193,13 @@ def pages_of(server: Server) -> dict[str, str]:
         "maintenance": "maintenance",
         "action-failed": "maintenance/8",
         "action-proven": "maintenance/3",
+        "findings": "findings",
+        "findings-of-a-check": "findings?outcome=all&check=wraparound",
+        "finding": "findings/4",
+        "finding-long-remedy": "findings/8",
+        "drills": "drills",
+        "drill-passed": "drills/10",
+        "drill-could-not-run": "drills/15",
         "not-found": "no/such/page",
     }
 
@@ -231,6 +246,7 @@ def test_every_page_can_be_read_and_nothing_leaves_the_host(
             assert len(measured) > 5, name
             low = [text for text in measured if text["ratio"] < 4.5]  # WCAG 2.2, 1.4.3
             assert low == [], name
+            assert shown.page.evaluate(TOO_WIDE) == [], name
             back = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
             red = int(back.partition("(")[2].partition(",")[0])
             assert red > 200 if scheme == "light" else red < 40, name
@@ -255,19 +271,21 @@ def test_the_keyboard_reaches_everything_in_order(server: Server, chromium: Brow
         log_in(shown.page, server)
         shown.page.goto(server.board)
         focused = []
-        for _ in range(8):
+        for _ in range(10):
             shown.page.keyboard.press("Tab")
             focused.append(shown.page.evaluate("document.activeElement.textContent.trim()"))
             assert shown.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-        assert focused[:6] == [
+        assert focused[:8] == [
             "Skip to the content",
             "Operations board",
             "Overview",
             "Reports",
             "Incidents",
             "Maintenance",
+            "Findings",
+            "Drills",
         ]
-        assert "INC-" in focused[7]
+        assert "INC-" in focused[9]
         assert shown.page.evaluate("document.documentElement.lang") == "en"
         assert shown.page.locator("h1").count() == 1
 

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 
 from demo.processes import free_port
 from plugins.operations_board import warehouse as board_warehouse
+from tests.plugins import upkeep_rows
 from tests.plugins.conftest import NOW, text_of
 
 pytestmark = pytest.mark.airflow
@@ -38,6 +39,10 @@ def test_every_page_says_that_the_warehouse_is_away_and_since_when(
         "incidents",
         "incidents/INC-2026-005",
         "maintenance/1",
+        "findings",
+        "findings/1",
+        "drills",
+        "drills/1",
         "reports/daily_system_health/2026-10-03",
     ):
         assert_away(browser.get(path), "cannot be reached.", "no data for 7 min last read Sun 4 Oct, 03:05 UTC")
@@ -59,8 +64,10 @@ def test_a_warehouse_without_its_schema_is_named(browser: TestClient, warehouse:
 
 
 def test_a_reader_without_grants_is_named(browser: TestClient, warehouse: psycopg.Connection) -> None:
-    warehouse.execute("REVOKE SELECT ON ops.incident FROM warehouse_reader")
+    warehouse.execute("REVOKE SELECT ON ops.incident, ops.drill_stage FROM warehouse_reader")
     assert_away(browser.get("incidents"), "may not read the operations warehouse")
+    number = upkeep_rows.drill(warehouse, "failover", "nightly", NOW, [upkeep_rows.passed("restore", 1)])
+    assert_away(browser.get(f"drills/{number}"), "may not read the operations warehouse")
 
 
 def test_a_slow_warehouse_is_given_up(

@@ -1,0 +1,52 @@
+"""What the pages of all sections share: the clock, the configuration, pages of a list, and a page that there is not."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from fastapi import Query, Request
+
+from include.outcome import ConfigurationError
+from include.settings import Settings, settings
+from plugins.operations_board.presentation import Clock
+from plugins.operations_board.warehouse import Row, WarehouseAway
+
+PAGE_ROWS = 50
+Number = Annotated[int, Query(ge=1, le=10_000)]
+"""Number of a page of a list, from 1."""
+
+
+class Problem(Exception):
+    """A page that there is not: one sentence, what to do instead, and the HTTP status."""
+
+    def __init__(self, sentence: str, *, title: str = "Not found", remedy: str, status: int = 404) -> None:
+        super().__init__(sentence)
+        self.title, self.remedy, self.status = title, remedy, status
+
+
+def configuration() -> Settings:
+    """Return the settings; raises WarehouseAway, whose page names what is wrong with them."""
+    try:
+        return settings()
+    except ConfigurationError as error:
+        sentence = f"The board cannot read its configuration: {error}."
+        raise WarehouseAway(sentence, "Correct the configuration and restart the API server.") from error
+
+
+def clock_of(request: Request) -> Clock:
+    """Return the clock of a page, in the platform's time zone."""
+    return Clock(request.app.state.now(), ZoneInfo(configuration().platform.timezone))
+
+
+def paging(total: int, page: int, rows: int = PAGE_ROWS) -> dict[str, Any]:
+    """Return what the template's pager needs for a list of ``total`` rows; raises Problem when it has no such page."""
+    pages = max(1, -(-total // rows))
+    if page > pages:
+        raise Problem(f"The list has no page {page}.", remedy="Go back to its first page.")
+    return {"page": page, "pages": pages, "total": total}
+
+
+def total_of(rows: list[Row]) -> int:
+    """Return how many rows there are on all pages; every row of a page tells it."""
+    return int(rows[0]["total"]) if rows else 0
