@@ -3,6 +3,9 @@ PYTHON ?= python3
 ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
 IN := cd "$(ROOT)" &&
 RUN := .local/venv/bin/python
+# Every task is a process of its own: compiled modules are kept, beside everything else that is set up.
+export PYTHONPYCACHEPREFIX := $(ROOT).local/bytecode
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## show this
 	@$(IN) grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18

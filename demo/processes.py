@@ -133,12 +133,12 @@ class Processes:
         _end_group(child.popen.pid, seconds, child.popen)
         self._forget(child)
 
-    def stop_together(self, children: Sequence[Process], *, seconds: float = 10.0) -> None:
-        """End several children that need not wait for each other: all are asked at once."""
-        for child in children:
+    def stop_together(self, children: Sequence[tuple[Process, float]]) -> None:
+        """End several children, each with the seconds it may take, that need not wait for each other."""
+        for child, _ in children:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.popen.pid, signal.SIGTERM)
-        for child in children:
+        for child, seconds in children:
             _end_group(child.popen.pid, seconds, child.popen, asked=True)
             self._forget(child)
 

@@ -38,10 +38,10 @@ class Estimates(NamedTuple):
 class Period(NamedTuple):
     """What the days of a period give now.
 
-    ``days_held`` counts the days of which every subject is known; ``is_computed`` tells whether every subject of every
-    day was computed, even if its source was missing; ``is_corrected`` whether
-    the stored rollup (if ``is_stored``) held as many days; ``is_stale`` whether it was made of other days' figures or
-    was final when the period now is not, or the other way round.
+    ``days_held`` counts the days of which every subject is known. ``is_computed`` tells whether every subject of every
+    day was computed, even if its source was missing; ``is_corrected`` whether the stored rollup (if ``is_stored``) held
+    as many days and no further day is being computed; ``is_stale`` whether it was made of other days' figures or was
+    final when the period now is not, or the other way round.
     """
 
     period_start: date

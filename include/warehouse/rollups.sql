@@ -14,6 +14,7 @@ WITH day_state AS (
     SELECT date_trunc(%(grain)s, day::timestamp)::date AS period_start,
            count(*) FILTER (WHERE held_subjects = %(subjects)s)::integer AS days_held,
            count(*) FILTER (WHERE computed_subjects = %(subjects)s) AS days_computed,
+           count(*) FILTER (WHERE computed_subjects < %(subjects)s) AS days_begun,
            coalesce(sum(held_subjects), 0) AS held_anything,
            encode(sha256(convert_to(string_agg(content, chr(10) ORDER BY day), 'UTF8')), 'hex') AS input_hash
     FROM day_state
@@ -22,13 +23,13 @@ WITH day_state AS (
     SELECT *, (period_start + ('1 ' || %(grain)s)::interval)::date AS period_end FROM period
 ), judged AS (
     SELECT period_start, period_end - period_start AS days_expected, days_held, held_anything > 0 AS holds_anything,
-           days_computed = period_end - period_start AS is_computed, period_end <= %(today)s::date AS is_over,
+           days_computed = period_end - period_start AS is_computed, days_begun, period_end <= %(today)s::date AS is_over,
            period_end <= %(today)s::date AND days_held = period_end - period_start AS is_final, input_hash
     FROM bounded
 )
 SELECT judged.period_start, judged.days_expected, judged.days_held, judged.holds_anything, judged.is_computed, judged.is_over,
        judged.is_final, judged.input_hash, stored.period_start IS NOT NULL AS is_stored,
-       coalesce(stored.days_held >= judged.days_held, false) AS is_corrected,
+       coalesce(stored.days_held >= judged.days_held AND judged.days_begun = 0, false) AS is_corrected,
        stored.input_hash IS DISTINCT FROM judged.input_hash
            OR stored.is_final IS DISTINCT FROM judged.is_final AS is_stale
 FROM judged
