@@ -113,7 +113,8 @@ def refused_commands(server: Any) -> list[str]:
     refused = []
     for name, command in _TRIED.items():
         try:
-            server.execute_command(*command)
+            # Undecoded: a name that is no text would otherwise be an error here.
+            server.execute_command(*command, NEVER_DECODE=True)
         except library.exceptions.ResponseError as error:
             text = str(error)
             # A login that is bound to some keys may well use the command; the pass itself sees which keys it may read.
