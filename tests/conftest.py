@@ -63,6 +63,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 _PROCESSES = pytest.StashKey[Processes]()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _folders_of_tests_can_be_reached(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """As root the servers of tests run as another user, whom pytest's own folders keep out."""
+    if os.geteuid() != 0:
+        return
+    temporary, folder = Path(tempfile.gettempdir()), tmp_path_factory.getbasetemp()
+    for place in (folder, *folder.parents):
+        if temporary in place.parents:
+            place.chmod(0o711)
+
+
 @pytest.fixture(scope="session")
 def servers() -> dict[str, int | str]:
     """Folder and ports of the run's servers: folder, postgres, redis, chain."""
