@@ -60,3 +60,12 @@ class SourceUnavailable(Exception):
 
 class MaintenanceFailed(Exception):
     """A maintenance act did not have its effect, or its effect could not be proven. The message says what and why."""
+
+
+def recordable(error: Exception) -> str:
+    """Return what of an error may stand in the warehouse, as one sentence.
+
+    Messages of errors that are not ours may quote rows or addresses: the log has them, the warehouse does not.
+    """
+    ours = isinstance(error, (ConfigurationError, MaintenanceFailed, SourceUnavailable))
+    return str(error) if ours else f"{type(error).__name__}; the task's log has its details"

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from include.outcome import IncidentClass
+from include.platform.folders import to_disk
 from include.warehouse.signals import Signal
 
 _MODE = 0o660
@@ -110,7 +111,7 @@ def _append_line(spool: Path, line: bytes) -> None:
     finally:
         os.close(descriptor)
     if before == 0:
-        _sync_folder(spool.parent)
+        to_disk(spool.parent)
 
 
 def _write_alone(spool: Path, line: bytes) -> None:
@@ -124,7 +125,7 @@ def _write_alone(spool: Path, line: bytes) -> None:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
-    _sync_folder(spool.parent)
+    to_disk(spool.parent)
 
 
 def _waiting_name(spool: Path) -> Path:
@@ -156,7 +157,7 @@ def drain(spool: Path, insert: Callable[[Sequence[Signal]], tuple[int, list[tupl
                 broken.append(BrokenLine(file.name, number, reason, line))
             _keep_broken(spool, broken)
             file.unlink()
-            _sync_folder(spool.parent)
+            to_disk(spool.parent)
             counts["files"] += 1
             counts["recorded"] += recorded
             counts["known_already"] += len(signals) - recorded - len(refused)
@@ -168,7 +169,7 @@ def _put_aside(spool: Path) -> None:
     with _lock(spool.with_name(f"{spool.name}.lock"), patience=_PATIENCE_SECONDS) as held:
         if held and spool.exists():
             spool.rename(_waiting_name(spool))
-            _sync_folder(spool.parent)
+            to_disk(spool.parent)
 
 
 def _read(file: Path) -> tuple[list[tuple[int, str, Signal]], list[BrokenLine]]:
@@ -195,7 +196,7 @@ def _keep_broken(spool: Path, broken: list[BrokenLine]) -> None:
         file.write("".join(json.dumps(entry) + "\n" for entry in new).encode())
         file.flush()
         os.fsync(file.fileno())
-    _sync_folder(kept.parent)
+    to_disk(kept.parent)
 
 
 def _entries(kept: Path) -> Iterator[dict[str, Any]]:
@@ -230,11 +231,3 @@ def _locked_within(descriptor: int, patience: float) -> bool:
             time.sleep(0.02)
         else:
             return True
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

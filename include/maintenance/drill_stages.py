@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from include.maintenance.backup_checks import Result
-from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
+from include.outcome import ConfigurationError, MaintenanceFailed, recordable
 from include.platform.backup_restore import Restored
 from include.settings import settings
 from include.warehouse import drills
@@ -69,9 +69,7 @@ class Stages:
             self.finish(DrillOutcome.FAILED, f"{name}: {error}")
             raise
         except Exception as error:
-            known = isinstance(error, (ConfigurationError, SourceUnavailable))
-            told = str(error) if known else f"{type(error).__name__}; the task's log has its details"
-            record(StageOutcome.UNKNOWN, told)
+            record(StageOutcome.UNKNOWN, recordable(error))
             raise
         else:
             record(StageOutcome.PASSED)

@@ -14,7 +14,7 @@ from typing import Any
 
 from include.maintenance import log_proofs
 from include.outcome import MaintenanceFailed, Outcome
-from include.platform import log_checksums, log_files, log_writers
+from include.platform import folders, log_checksums, log_files, log_writers
 from include.platform.log_files import RotatedLog
 from include.warehouse import actions, findings
 from include.warehouse.findings import Finding
@@ -71,7 +71,7 @@ def _compress_to(path: Path, target: Path) -> tuple[int, int, str]:
             )
         log_checksums.note(path.parent, target.name, checksum)
         partial.rename(target)
-        log_files.to_disk(path.parent)
+        folders.to_disk(path.parent)
         return lines, size, checksum
     finally:
         with suppress(FileNotFoundError):
@@ -84,7 +84,7 @@ def _remove_original(path: Path, before: dict[str, Any], target: Path) -> None:
         unchanged = (after.st_size, after.st_mtime_ns) == (before["bytes"], before["modified_ns"])
         if kept is not False and unchanged:
             path.unlink()
-            log_files.to_disk(path.parent)
+            folders.to_disk(path.parent)
             return
     target.unlink()
     log_checksums.forget(path.parent, target.name)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from include.maintenance import log_proofs
 from include.outcome import MaintenanceFailed
-from include.platform import log_checksums, log_files, log_writers
+from include.platform import folders, log_checksums, log_files, log_writers
 from include.platform.log_files import RotatedLog
 from include.platform.log_lines import Kind
 from include.settings import settings
@@ -111,5 +111,5 @@ def delete(due_file: Due, keep: Keep, run_id: str, dry_run: bool) -> actions.Act
         action = actions.applying(action)
         log_checksums.forget(path.parent, path.name)
         path.unlink()
-        log_files.to_disk(path.parent)
+        folders.to_disk(path.parent)
         return log_proofs.deletion(action, path)

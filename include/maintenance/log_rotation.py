@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from include.maintenance import log_compression, log_proofs, log_retention, logrotate
 from include.outcome import ConfigurationError, MaintenanceFailed
-from include.platform import log_files, log_writers
+from include.platform import folders, log_files, log_writers
 from include.platform.log_files import LiveLog, RotatedLog
 from include.settings import settings
 from include.warehouse import actions, session
@@ -107,7 +107,7 @@ class _Work:
             if log.path.stat().st_ino != action.plan["inode"]:
                 raise MaintenanceFailed(f"{log.path.name} was rotated by something else meanwhile")
             log.path.rename(target)  # safe: nobody else makes such names while the folder is locked
-            log_files.to_disk(log.path.parent)
+            folders.to_disk(log.path.parent)
         renamed.append(_Renamed(action, log, target))
         return None
 

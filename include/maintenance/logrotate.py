@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from include.maintenance.log_retention import Keep
 from include.outcome import ConfigurationError, MaintenanceFailed
-from include.platform import log_checksums, log_files
+from include.platform import folders, log_checksums, log_files
 from include.platform.compression import compression_of
 from include.settings import settings
 from include.warehouse import actions
@@ -266,5 +266,5 @@ def _save(path: Path, handle: IO[bytes], start: int) -> tuple[Path, int]:
         shutil.copyfileobj(handle, saved, 1 << 20)
         saved.flush()
         os.fsync(saved.fileno())
-    log_files.to_disk(target.parent)
+    folders.to_disk(target.parent)
     return target, log_files.measure(target).lines

@@ -48,10 +48,10 @@ class Folder:
             try:
                 self.system.put_file(str(path), partial)
                 if self.is_local:
-                    _to_disk(Path(partial))
+                    to_disk(Path(partial))
                     Path(partial).chmod(0o644)
                     Path(partial).replace(final)
-                    _to_disk(Path(folder))
+                    to_disk(Path(folder))
                 else:
                     self.system.mv(partial, final)
             except BaseException:
@@ -151,7 +151,8 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
+    """Make a local file, or renamed and removed names of a local folder, safe on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

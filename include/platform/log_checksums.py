@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from include.outcome import MaintenanceFailed
-from include.platform import log_files
+from include.platform import folders
 
 NAME = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *]([^/\n]+)")
@@ -56,7 +56,7 @@ def _write(folder: Path, noted: dict[str, str]) -> None:
                 os.fchmod(file.fileno(), target.stat().st_mode & 0o7777)
             os.fsync(file.fileno())
         partial.rename(target)
-        log_files.to_disk(folder)
+        folders.to_disk(folder)
     finally:
         with suppress(FileNotFoundError):
             partial.unlink()

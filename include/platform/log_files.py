@@ -287,12 +287,3 @@ def count_lines(path: Path) -> int:
         while block := handle.read(_BLOCK):
             lines, last = lines + block.count(b"\n"), block[-1:]
     return lines + (last != b"\n")
-
-
-def to_disk(folder: Path) -> None:
-    """Make renamed and removed names of a folder safe on disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,16 +5,15 @@ The row is written before and after the change, each time at once, so that a kil
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import datetime
 from typing import Any
 
-from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
+from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable, recordable
 from include.warehouse import session
+from include.warehouse.facts import jsonb
 from include.warehouse.statements import statements
 
 KINDS = (
@@ -76,7 +75,7 @@ def plan(kind: str, resource: str, run_id: str, *, dry_run: bool, plan: dict[str
         "resource": resource,
         "run_id": run_id,
         "dry_run": dry_run,
-        "plan": _json(plan),
+        "plan": jsonb(plan),
     }
     found = _execute("plan", values)
     assert found is not None
@@ -93,7 +92,7 @@ def applying(action: Action) -> Action:
 
 def prove(action: Action, proof: dict[str, Any], applied: dict[str, Any], reason: str = "") -> Action:
     """Record what was done and the measurements that prove it; ``reason`` tells what a reader should know of it."""
-    _change("prove", action, {"proof": _json(proof), "applied": _json(applied), "reason": reason})
+    _change("prove", action, {"proof": jsonb(proof), "applied": jsonb(applied), "reason": reason})
     return replace(action, state="proven", proof=proof, applied=applied, reason=reason)
 
 
@@ -108,13 +107,13 @@ def postpone(action: Action, reason: str, applied: dict[str, Any] | None = None)
 
     ``applied`` tells what was done of one that had begun.
     """
-    _change("postpone", action, {"reason": reason, "applied": _json(applied) if applied is not None else None})
+    _change("postpone", action, {"reason": reason, "applied": jsonb(applied) if applied is not None else None})
     return replace(action, state="postponed", reason=reason, applied=applied)
 
 
 def fail(action: Action, reason: str, proof: dict[str, Any] | None = None) -> Action:
     """Record that the act failed or could not be checked, and why."""
-    _change("fail", action, {"reason": reason, "proof": _json(proof) if proof is not None else None})
+    _change("fail", action, {"reason": reason, "proof": jsonb(proof) if proof is not None else None})
     return replace(action, state="failed", reason=reason, proof=proof)
 
 
@@ -124,9 +123,7 @@ def failures_recorded(action: Action) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        known = isinstance(error, (ConfigurationError, MaintenanceFailed, SourceUnavailable))
-        # Messages of other errors may quote rows or addresses: the log has them, the warehouse does not.
-        reason = str(error) if known else f"{type(error).__name__}; the task's log has its details"
+        reason = recordable(error)
         with suppress(SourceUnavailable):  # without the warehouse the error itself is still raised
             fail(action, reason)
         raise
@@ -183,17 +180,3 @@ def _execute(statement: str, values: dict[str, Any]) -> Action | None:
     with session.transaction() as connection:
         row = connection.execute(_STATEMENTS[statement], values).fetchone()
     return Action(*row) if row else None
-
-
-def _json(value: dict[str, Any]) -> Any:
-    from psycopg.types.json import Jsonb
-
-    return Jsonb(value, dumps=lambda content: json.dumps(content, default=_plain, ensure_ascii=False))
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, (datetime, date)):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else str(value)
-    raise TypeError(f"{type(value).__name__} is not a fact that fits in JSON")

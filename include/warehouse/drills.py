@@ -6,17 +6,17 @@ its next attempt begins the same row again. A drill that could not check somethi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
+from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable, recordable
 from include.warehouse import session
+from include.warehouse.facts import jsonb
 from include.warehouse.statements import statements
 
 KINDS = ("backup_verification", "full_restoration", "failover", "archive_restoration")
@@ -133,7 +133,7 @@ def record(drill: Drill, stage: Stage) -> None:
         "outcome": stage.outcome.value,
         "seconds": stage.seconds,
         "reason": stage.reason,
-        "detail": _json(stage.detail),
+        "detail": jsonb(stage.detail),
     }
     with session.transaction() as connection:
         if connection.execute(_STATEMENTS["lock"], values).fetchone() is None:
@@ -163,7 +163,7 @@ def finish(
         "reason": reason,
         "rpo_seconds": rpo_seconds,
         "rto_seconds": rto_seconds,
-        "detail": _json(detail or {}),
+        "detail": jsonb(detail or {}),
         "accepted": list(accepted_unknown),
     }
     with session.transaction() as connection:
@@ -179,9 +179,7 @@ def failures_recorded(drill: Drill) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        known = isinstance(error, (ConfigurationError, MaintenanceFailed, SourceUnavailable))
-        # Messages of other errors may quote rows or addresses: the log has them, the warehouse does not.
-        reason = str(error) if known else f"{type(error).__name__}; the task's log has its details"
+        reason = recordable(error)
         with suppress(SourceUnavailable, MaintenanceFailed):  # finished already, or the error itself matters more
             finish(drill, DrillOutcome.COULD_NOT_RUN, reason)
         raise
@@ -234,17 +232,3 @@ def _not_running(drill: Drill, otherwise: str = "") -> MaintenanceFailed:
         f"{drill.kind} of {drill.resource}: the row {drill.drill_id} of ops.drill is not running{otherwise}; "
         "another task may work on the same run"
     )
-
-
-def _json(value: dict[str, Any]) -> Any:
-    from psycopg.types.json import Jsonb
-
-    return Jsonb(value, dumps=lambda content: json.dumps(content, default=_plain, ensure_ascii=False))
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, (datetime, date)):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else str(value)
-    raise TypeError(f"{type(value).__name__} is not a fact that fits in JSON")

@@ -6,17 +6,16 @@ from run to run until a run of its check settles it; a run that could not look s
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import datetime
 from typing import Any
 
-from include.outcome import ConfigurationError, MaintenanceFailed, Outcome, SourceUnavailable, worst
+from include.outcome import Outcome, SourceUnavailable, recordable, worst
 from include.warehouse import session
+from include.warehouse.facts import json_text
 from include.warehouse.statements import statements
 
 _STATEMENTS = statements(__file__)
@@ -75,9 +74,9 @@ def replace(run_id: str, check: str, findings: Sequence[Finding]) -> dict[str, A
         "resources": resources,
         "outcomes": [one.outcome.value for one in findings],
         "summaries": [one.summary for one in findings],
-        "evidence": [_json(one.evidence) for one in findings],
+        "evidence": [_numbers(one.evidence) for one in findings],
         "remedies": [one.remedy for one in findings],
-        "gains": [None if one.estimated_gain is None else _json(one.estimated_gain) for one in findings],
+        "gains": [None if one.estimated_gain is None else _numbers(one.estimated_gain) for one in findings],
     }
     with session.transaction() as connection:
         for statement in ("lock", "remove", "replace"):
@@ -123,21 +122,11 @@ def unknown_recorded(run_id: str, check: str, resource: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        known = isinstance(error, (ConfigurationError, MaintenanceFailed, SourceUnavailable))
-        # Messages of other errors may quote rows or addresses: the log has them, the warehouse does not.
-        reason = str(error) if known else f"{type(error).__name__}; the task's log has its details"
+        reason = recordable(error)
         with suppress(SourceUnavailable):  # without the warehouse the error itself is still raised
             replace(run_id, check, [Finding(resource, Outcome.UNKNOWN, f"It could not be checked: {reason}")])
         raise
 
 
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, default=_plain, ensure_ascii=False)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, (datetime, date)):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    raise TypeError(f"{type(value).__name__} is not a fact that fits in JSON")
+def _numbers(value: dict[str, Any]) -> str:
+    return json_text(value, fraction=float)  # fractions are shares and estimates, which people compare and sum up

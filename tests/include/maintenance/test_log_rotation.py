@@ -238,10 +238,10 @@ import os, signal, sys
 from datetime import datetime
 from pathlib import Path
 from include.maintenance import log_proofs, log_rotation
-from include.platform import log_checksums, log_files
+from include.platform import folders, log_checksums, log_files
 
 name, when = sys.argv[1:3]
-owners = (log_proofs, log_checksums, Path, log_files)
+owners = (log_proofs, log_checksums, log_files, Path, folders)
 owner = next(owner for owner in owners if hasattr(owner, name))
 step = getattr(owner, name)
 
