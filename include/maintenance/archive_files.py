@@ -31,6 +31,8 @@ from include.platform.folders import Folder
 if TYPE_CHECKING:
     import duckdb
 
+    from include.warehouse.archives import Archive
+
 CONNECTION = "archive"
 ROW, FIELD, NULL, ESCAPE = "\x1e", "\x1f", "\x1d", "\x10"
 ESCAPED = ((ESCAPE, ESCAPE + "0"), (NULL, ESCAPE + "1"), (ROW, ESCAPE + "2"), (FIELD, ESCAPE + "3"))
@@ -235,6 +237,15 @@ def fetch(folder: Folder, location: str, path: Path, expected_sha256: str) -> No
         raise ArchiveDamaged(f"the archive file {location} is missing")
     if folders.file_sha256(path) != expected_sha256:
         raise ArchiveDamaged(f"the archive file {location} is damaged: its SHA-256 is not the recorded one")
+
+
+def fetch_content(folder: Folder, archive: Archive, path: Path) -> Content:
+    """Fetch a recorded archive's file and read it. Raises ArchiveDamaged unless it is exactly what was recorded."""
+    fetch(folder, archive.location, path, archive.file_sha256)
+    content = read(path)
+    if (content.row_count, content.content_hash) != (archive.row_count, archive.content_hash):
+        raise ArchiveDamaged(f"the archive file {archive.location} does not hold the rows that were recorded")
+    return content
 
 
 def check_names(table: str, columns: list[Column]) -> None:

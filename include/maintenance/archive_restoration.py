@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from include.maintenance import archive_files, restore
+from include.maintenance import archive_files, manifests, restore
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import database, folders
 from include.platform.scratch_server import ScratchServer
@@ -52,7 +51,12 @@ def restore_all(
             problem, unknown = "", False
             try:
                 with _errors_named(archive):
-                    _check_manifest(archive)
+                    if archive.manifest_sha256 is None:
+                        raise ConfigurationError(
+                            f"{archive.archive_id} was written before archives had manifests; restore it with that "
+                            "release"
+                        )
+                    manifests.recorded(folders.open_folder(archive_files.CONNECTION), archive)
                     restore.into(connection, archive, target)
             except MaintenanceFailed as error:
                 problem = str(error)
@@ -61,15 +65,6 @@ def restore_all(
             yield Restoration(archive, round(time.monotonic() - begun, 3), problem, unknown)
             if not keep:
                 connection.execute(f"DROP TABLE IF EXISTS {target}".encode())
-
-
-def _check_manifest(archive: Archive) -> None:
-    """Compare the manifest beside the file with the recorded one. Raises ArchiveDamaged."""
-    content = folders.open_folder(archive_files.CONNECTION).read(archive.manifest)
-    if content is None:
-        raise archive_files.ArchiveDamaged(f"the manifest {archive.manifest} is missing")
-    if hashlib.sha256(content).hexdigest() != archive.manifest_sha256:
-        raise archive_files.ArchiveDamaged(f"the manifest {archive.manifest} is not the one that was recorded")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -57,15 +58,16 @@ def check(run_id: str, due: datetime, number: int) -> dict[str, Any]:
     found: list[Restoration] = []
     with drills.failures_recorded(drill):
         stages = Stages(drill)
-        with stages.stage("server"):
-            major = postgres_binaries.newest()[0]
-        with scratch_server(major, f"sample of the archives, run {run_id}") as server:
-            found += archive_restoration.restore_all(server, _DATABASE, chosen, keep=False)
-        result = findings.replace(run_id, CHECK, [*map(_finding, found), _rest(candidates, chosen)])
-        stages.facts = archive_restoration.summary(found) | {"month": month, "archives": len(candidates)}
-        stages.rto_seconds = stages.facts["seconds"]
-        with stages.stage("restore"):
-            _raise_problems(found)
+        with ExitStack() as stack:
+            with stages.stage("server"):
+                major = postgres_binaries.newest()[0]
+                server = stack.enter_context(scratch_server(major, f"sample of the archives, run {run_id}"))
+            with stages.stage("restore"):
+                found += archive_restoration.restore_all(server, _DATABASE, chosen, keep=False)
+                result = findings.replace(run_id, CHECK, [*map(_finding, found), _rest(candidates, chosen)])
+                stages.facts = archive_restoration.summary(found) | {"month": month, "archives": len(candidates)}
+                stages.rto_seconds = stages.facts["seconds"]
+                _raise_problems(found)
         stages.finish(DrillOutcome.PASSED)
     return result | stages.facts
 

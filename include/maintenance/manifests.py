@@ -17,8 +17,10 @@ from typing import Any
 from include import connections
 from include.maintenance import archive_files
 from include.maintenance.archive_files import ArchiveDamaged, Written
+from include.outcome import ConfigurationError
 from include.platform import folders
 from include.platform.folders import Folder
+from include.settings import settings
 from include.warehouse import archives
 from include.warehouse.archives import Archive
 
@@ -69,10 +71,13 @@ def put(
 def verify_chain(source_table: str) -> dict[str, Any]:
     """Check every manifest and file of a table's archives, from the first to the last.
 
-    Returns the numbers of manifests, files and rows. Raises ArchiveDamaged with what is wrong first.
+    Returns the numbers of manifests, files and rows. Raises ArchiveDamaged with what is wrong first, and
+    ConfigurationError for a table that has no archives and is not pruned.
     """
     with connections.postgres("warehouse", autocommit=True) as warehouse:
         chain = archives.chain(warehouse, source_table)
+    if not chain and source_table not in {rule.table for rule in settings().maintenance.prune}:
+        raise ConfigurationError(f"ops.archive has no archive of {source_table} and it is not pruned; correct its name")
     folder = folders.open_folder(archive_files.CONNECTION)
     before: str | None = None
     files = rows = 0
@@ -81,22 +86,25 @@ def verify_chain(source_table: str) -> dict[str, Any]:
             _check_manifest(folder, archive, number, before)
             before = archive.manifest_sha256
             if archive.state in ("verified", "deleted"):
-                path = Path(scratch) / "archive.parquet"
-                archive_files.fetch(folder, archive.location, path, archive.file_sha256)
-                content = archive_files.read(path)
-                if (content.row_count, content.content_hash) != (archive.row_count, archive.content_hash):
-                    raise ArchiveDamaged(f"the archive file {archive.location} does not hold the rows recorded")
+                archive_files.fetch_content(folder, archive, Path(scratch) / "archive.parquet")
                 files, rows = files + 1, rows + archive.row_count
     return {"source_table": source_table, "manifests": len(chain), "files": files, "rows": rows}
 
 
-def _check_manifest(folder: Folder, archive: Archive, number: int, before: str | None) -> None:
+def recorded(folder: Folder, archive: Archive) -> dict[str, Any]:
+    """Read an archive's manifest. Raises ArchiveDamaged unless it is there and the recorded one, byte for byte."""
     content = folder.read(archive.manifest)
     if content is None:
         raise ArchiveDamaged(f"the manifest {archive.manifest} is missing")
-    if archive.chain_number != number or hashlib.sha256(content).hexdigest() != archive.manifest_sha256:
-        raise ArchiveDamaged(f"the manifest {archive.manifest} is not the one that was recorded as number {number}")
-    manifest = json.loads(content)
+    if hashlib.sha256(content).hexdigest() != archive.manifest_sha256:
+        raise ArchiveDamaged(f"the manifest {archive.manifest} is not the one that was recorded")
+    return dict(json.loads(content))
+
+
+def _check_manifest(folder: Folder, archive: Archive, number: int, before: str | None) -> None:
+    manifest = recorded(folder, archive)
+    if archive.chain_number != number:
+        raise ArchiveDamaged(f"the manifest {archive.manifest} should have the number {number} in the chain")
     expected = {
         "number": number,
         "previous_manifest_sha256": before,

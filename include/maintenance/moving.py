@@ -82,7 +82,11 @@ class Work:
 
 @dataclass
 class Chunk:
-    """Rows of one archive. ``settled_before`` is the transaction that says which rows are unchanged, or None."""
+    """Rows of one archive.
+
+    ``settled_before`` is the transaction that says which rows are unchanged, or None. ``held`` are the legal holds
+    whose rows were left out when it was read: they are not in the archive, also when a hold is released meanwhile.
+    """
 
     source: Source
     settled_before: str | None
@@ -90,6 +94,7 @@ class Chunk:
     stretches: list[Stretch] = field(default_factory=list)
     rows: int = 0
     escaped: bool = False
+    held: tuple[LegalHold, ...] = ()
 
     def add(self, batch: Batch, most_rows_of_a_stretch: int) -> None:
         """Take one more batch."""
@@ -136,9 +141,10 @@ def read_chunk(work: Work, source: Source, after: Place | None, settled_only: bo
     """Read the rows of the next archive in batches, each a short transaction; None when there are no more."""
     import psycopg
 
-    held, characters = work.holds(), 0
+    # A partition on its way out is archived whole; its holds are asked about before it is dropped.
+    held, characters = work.holds() if source.cut_off is not None else (), 0
     with database.errors_named(f"pruning of {source.name}"):
-        chunk = Chunk(source, rows.snapshot(work.reader) if settled_only else None)
+        chunk = Chunk(source, rows.snapshot(work.reader) if settled_only else None, held=held)
         while chunk.rows < work.rule.archive_rows and characters < _LARGEST_CHUNK_CHARACTERS:
             limit = min(work.reading.size, work.rule.archive_rows - chunk.rows)
             try:
@@ -248,7 +254,7 @@ def _finish(work: Work, chunk: Chunk, archived: Future[Archive]) -> None:
 
 def _delete(work: Work, chunk: Chunk) -> int:
     """Delete the archived rows that are unchanged, in groups of stretches; return how many."""
-    deleted, position = 0, 0
+    deleted, gone, position = 0, 0, 0
     with database.errors_named(f"pruning of {work.source.name}"):
         # A crash of the server may undo commits of the chunk but its last: until then the archive is not "deleted".
         work.platform.execute("SET synchronous_commit = off")
@@ -256,9 +262,10 @@ def _delete(work: Work, chunk: Chunk) -> int:
             group, expected = _group(chunk.stretches, position, work.deleting.size)
             end = position + len(group)
             if end == len(chunk.stretches):
-                work.platform.execute("RESET synchronous_commit")  # its commit takes all before it to the disk
+                work.platform.execute("SET synchronous_commit = on")  # its commit takes all before it to the disk
             work.throttle.wait()
-            held, whole = work.holds(), _whole_times(chunk.stretches, position, end)
+            held = tuple({*chunk.held, *work.holds()})
+            whole = _whole_times(chunk.stretches, position, end)
             with work.deleting.measured(lambda: expected):  # noqa: B023 - called at once
                 gone = rows.delete_stretches(
                     work.platform, chunk.source, group, held, chunk.settled_before or "", whole_times=whole
@@ -266,6 +273,8 @@ def _delete(work: Work, chunk: Chunk) -> int:
             work.counts.deleted += gone
             deleted += gone
             position = end
+        if deleted and not gone:  # a commit that changed nothing takes nothing to the disk
+            work.platform.execute("SELECT pg_logical_emit_message(true, 'gold_escrow', 'pruned')")
     return deleted
 
 
@@ -290,12 +299,7 @@ def _group(stretches: list[Stretch], position: int, most: int) -> tuple[list[Str
 
 def fetched(work: Work, record: Archive) -> Content:
     """Read a verified archive back from its place. Raises ArchiveDamaged unless it is exactly what was recorded."""
-    path = work.folder / f"{secrets.token_hex(4)}.parquet"
-    archive_files.fetch(work.store, record.location, path, record.file_sha256)
-    content = archive_files.read(path)
-    if (content.row_count, content.content_hash) != (record.row_count, record.content_hash):
-        raise ArchiveDamaged(f"the archive file {record.location} does not hold the rows that were recorded")
-    return content
+    return archive_files.fetch_content(work.store, record, work.folder / f"{secrets.token_hex(4)}.parquet")
 
 
 def settle_content(work: Work, record: Archive, content: Content, *, already_deleted: int | None) -> None:
@@ -326,6 +330,7 @@ def settle_content(work: Work, record: Archive, content: Content, *, already_del
         withdraw(work, record)
     else:
         _replace(work, source, record, content, stayed)
+    content.path.unlink(missing_ok=True)
 
 
 def _source_of(work: Work, record: Archive) -> Source:

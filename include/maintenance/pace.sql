@@ -2,10 +2,11 @@
 
 -- statement: replicas
 -- How far the replicas are behind, in seconds (NULL when a replica is caught up and idle) and bytes; whether their
--- state may be seen at all (without pg_read_all_stats every column but the process id is NULL).
+-- state may be seen at all (without pg_read_all_stats every column but the process id is NULL). One that only receives
+-- the log (pg_receivewal, a base backup) never replays: its lag grows for ever and means nothing.
 SELECT count(*) AS replicas,
        count(*) FILTER (WHERE state IS NULL) AS unseen,
-       coalesce(max(extract(epoch FROM replay_lag)), 0)::float8 AS seconds,
+       coalesce(max(extract(epoch FROM replay_lag)) FILTER (WHERE replay_lsn IS NOT NULL), 0)::float8 AS seconds,
        coalesce(max(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)), 0)::bigint AS bytes
 FROM pg_stat_replication;
 

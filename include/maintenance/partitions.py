@@ -4,7 +4,7 @@ A partition is recorded before it is detached, and every step can be repeated:
 
 1. ``DETACH PARTITION … CONCURRENTLY`` (PostgreSQL 14 and newer), or DETACH with a short lock before; one that was
    interrupted is finalised;
-2. a constraint that no row can meet, not validated: from here on nothing is added to the partition or changed in it;
+2. a constraint that no row can meet, not validated: from here on nothing is added to the partition or updated in it;
 3. all of its rows are archived and verified, and their number compared with the partition's;
 4. it is dropped.
 
@@ -20,6 +20,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from include.maintenance import holds, moving
+from include.maintenance.archive_files import ArchiveDamaged
 from include.maintenance.moving import Work
 from include.maintenance.rows import Place, Source
 from include.outcome import MaintenanceFailed
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _STATEMENTS = statements(__file__)
 _CONCURRENTLY_SINCE = 140_000
+_BEGIN_ANEW = "set the state of its verified archives in ops.archive to 'withdrawing' and run again"
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,9 @@ def _move(work: Work, record: Partition) -> int:
         oid, attached, pending = _state(work, name)
         if oid is None:
             return _gone(work, record)
+        if attached and not pending and not _still_past(work, record):
+            archives.change_partition(work.warehouse, record.source_table, name, "kept")
+            return 0
         table = database.table_of(work.platform, name)
         if pending:
             _detach(work, table)
@@ -191,6 +196,13 @@ def _move(work: Work, record: Partition) -> int:
             return _keep(work, record, table, attached=False)
         _drop(work, table)
     return _gone(work, Partition(work.source.name, name, record.bound, "archived", count))
+
+
+def _still_past(work: Work, record: Partition) -> bool:
+    """Whether a partition that an earlier attempt could not detach has the same bound and is past as a whole today."""
+    values = {"oid": work.source.table.oid, "cut_off": work.source.cut_off}
+    found = [Found(Table(*row[:4]), *row[4:]) for row in work.platform.execute(_STATEMENTS["partitions"], values)]
+    return any((one.table.name, one.bound, one.past) == (record.partition, record.bound, True) for one in found)
 
 
 def _state(work: Work, name: str) -> tuple[int | None, bool, bool]:
@@ -244,6 +256,11 @@ def _archive(work: Work, table: Table) -> int:
     """Archive the rows of a detached partition, from where an earlier attempt ended; return how many there are."""
     source = work.source.on(table, None)
     found = archives.of_relation(work.warehouse, table.name, "verified")
+    for one in found:  # by an earlier attempt: the files may have changed since
+        try:
+            moving.fetched(work, one).path.unlink()
+        except ArchiveDamaged as error:
+            raise MaintenanceFailed(f"{error}; its rows are still in {table.name}: {_BEGIN_ANEW}") from None
     count = sum(one.row_count for one in found)
     after = _end_of(work, max(found, key=lambda one: one.chain_number or 0)) if found else None
     for chunk in moving.chunks(work, source, False, after):
@@ -253,7 +270,7 @@ def _archive(work: Work, table: Table) -> int:
     if row != (count,):
         raise MaintenanceFailed(
             f"the partition {table.name} has {row[0] if row else 0} rows but its archives have {count}; it was "
-            "not dropped, compare them and remove its archives from ops.archive to begin anew"
+            f"not dropped, compare them, and then {_BEGIN_ANEW}"
         )
     return count
 

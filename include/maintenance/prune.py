@@ -64,8 +64,9 @@ def prune(rule: Prune, run_id: str, dry_run: bool, now: datetime | None = None) 
         action = actions.plan("prune", resource, run_id, dry_run=dry_run, plan=plan)
         if dry_run:
             return _summary(action)
-        if older["rows_older"] <= older["rows_held"] and not route.partitions and not route.open:
-            return _summary(actions.nothing_to_do(action, _nothing(rule, older)))
+        # action.plan is that of the attempt that began: what it deleted is proven by the attempt that ends.
+        if not _has_work(action.plan) and not _has_work(plan):
+            return _summary(actions.nothing_to_do(action, _nothing(rule, older, route)))
         with actions.failures_recorded(action):
             action = actions.applying(action)
             return _summary(_apply(work, action, route))
@@ -74,6 +75,8 @@ def prune(rule: Prune, run_id: str, dry_run: bool, now: datetime | None = None) 
 @contextmanager
 def _attempt(rule: Prune, cut_off: datetime | None = None) -> Iterator[Work]:
     """Open everything; one attempt at a time works on a table."""
+    import psycopg
+
     with (
         database.maintenance_session() as platform,
         database.maintenance_session() as reader,
@@ -87,7 +90,7 @@ def _attempt(rule: Prune, cut_off: datetime | None = None) -> Iterator[Work]:
         if lock != (True,):
             raise MaintenanceFailed(f"another run prunes {source.name} just now; try again when it has ended")
         with _scratch_folder(platform, source.name) as folder:
-            yield Work(
+            work = Work(
                 rule,
                 platform,
                 reader,
@@ -99,6 +102,14 @@ def _attempt(rule: Prune, cut_off: datetime | None = None) -> Iterator[Work]:
                 Batches(rule.batch_rows),
                 Batches(rule.batch_rows),
             )
+            try:
+                platform.execute("SET synchronous_commit = on")  # whatever the server's own setting is
+                yield work
+            except psycopg.DataError as error:
+                raise ConfigurationError(
+                    f"pruning of {source.name}: {error.diag.message_primary}; correct the legal hold or the row that "
+                    "it speaks of"
+                ) from None
 
 
 @contextmanager
@@ -126,19 +137,31 @@ def _older(work: Work, route: Route, held: tuple[LegalHold, ...]) -> dict[str, A
         "rows_older": sum(one["rows_older"] for one in found),
         "rows_older_is_exact": all(one["rows_older_is_exact"] for one in found),
         "rows_held": sum(one["rows_held"] for one in found),
+        "rows_held_is_exact": all(one["rows_held_is_exact"] for one in found),
+        "rows_free": sum(one["rows_free"] for one in found),
         "oldest": min((one["oldest"] for one in found if one["oldest"]), default=None),
         "newest": max((one["newest"] for one in found if one["newest"]), default=None),
     }
 
 
-def _nothing(rule: Prune, older: dict[str, Any]) -> str:
+def _has_work(plan: dict[str, Any]) -> bool:
+    return bool(plan.get("rows_free") or plan.get("partitions"))
+
+
+def _nothing(rule: Prune, older: dict[str, Any], route: Route) -> str:
     if older["rows_held"]:
-        return f"the {older['rows_held']} rows older than {rule.keep_days} days are all under a legal hold"
+        many = str(older["rows_held"]) if older["rows_held_is_exact"] else f"more than {rows.COUNT_LIMIT}"
+        return f"the {many} rows older than {rule.keep_days} days are all under a legal hold"
+    if route.waiting:
+        names = ", ".join(route.waiting)
+        return f"rows older than {rule.keep_days} days, if any, wait until their partition is past as a whole: {names}"
     return f"no row is older than {rule.keep_days} days"
 
 
 def _apply(work: Work, action: actions.Action, route: Route) -> actions.Action:
     """Move the partitions and the rows, and prove that they are gone from the table and in archives."""
+    with database.errors_named(f"pruning of {action.resource}"):
+        began, held_before = rows.snapshot(work.platform), work.holds()
     moved = partitions.move_all(work, route)
     for source in route.by_rows:
         moving.move(work, source, settled_only=True)
@@ -146,13 +169,17 @@ def _apply(work: Work, action: actions.Action, route: Route) -> actions.Action:
         moving.move(work, source, settled_only=False)
     held = work.holds()
     after = _older(work, route, held)
+    with database.errors_named(f"pruning of {action.resource}"):  # also where there are too many to be counted
+        spared = tuple({*held_before, *held})
+        left = any(rows.read(work.platform, source, None, 1, spared, began) for source in route.by_rows)
     files, archived = archives.deleted_since(work.warehouse, action.resource, action.planned_at)
-    still = after["rows_older"] - after["rows_held"]
+    still = after["rows_free"]
     proof = {
         "rows_older_before": action.plan["rows_older"],
         "rows_older_before_is_exact": action.plan["rows_older_is_exact"],
         "rows_older_after": after["rows_older"],
         "rows_held": after["rows_held"],
+        "rows_held_is_exact": after["rows_held_is_exact"],
         "rows_archived": archived,
         "rows_of_partitions": moved,
         "rows_changed_meanwhile": work.counts.stayed,
@@ -166,7 +193,9 @@ def _apply(work: Work, action: actions.Action, route: Route) -> actions.Action:
     arrived = _arrived(action, proof, moved)
     if arrived is not None:
         proof["rows_arrived_meanwhile"] = max(0, arrived)
-    if arrived is not None and arrived < 0:
+    if left:
+        reason = f"rows of {action.resource} past their retention from before this run are still there"
+    elif arrived is not None and arrived < 0:
         reason = f"{-arrived} rows of {action.resource} past their retention vanished without being archived here"
     elif arrived is not None and still > arrived:
         reason = f"{still} rows of {action.resource} past their retention are still there"

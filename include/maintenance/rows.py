@@ -135,11 +135,11 @@ def _source(
     found = connection.execute(_STATEMENTS["index_on_time"], values).fetchone()
     if found and not found[0] and found[1] > _LARGE:
         raise ConfigurationError(
-            f"{table.name} has about {found[1]} rows but no index that begins with {time_column}: every batch would "
-            f"read all of it; create one first (CREATE INDEX CONCURRENTLY ON {table.name} ({time_column}))"
+            f"{table.name} has about {found[1]} rows but no btree index that begins with {time_column}: every batch "
+            f"would read all of it; create one first (CREATE INDEX CONCURRENTLY ON {table.name} ({time_column}))"
         )
     return Source(
-        table.name,
+        table_name,  # as in maintenance.prune: holds, archives and acts are recorded under it, unquoted
         table,
         columns,
         time_column,
@@ -153,9 +153,10 @@ def _source(
 
 # ---------------------------------------------------------------------------------------------------- counting
 def count(connection: psycopg.Connection[Any], source: Source, held: tuple[LegalHold, ...]) -> dict[str, Any]:
-    """Return how many rows are past their retention (``rows_older``), the oldest and newest of them, and ``rows_held``.
+    """Return how many rows are past their retention (``rows_older``), and the oldest and newest of them.
 
-    Beyond COUNT_LIMIT, ``rows_older`` is the planner's estimate and ``rows_older_is_exact`` False.
+    ``rows_held`` of them are under a legal hold, ``rows_free`` are not. Beyond COUNT_LIMIT, ``rows_older`` is the
+    planner's estimate, the others are COUNT_LIMIT + 1, and ``…_is_exact`` is False.
     """
     with database.errors_named(f"pruning of {source.name}"):
         older = _number(connection, source, "older", held)
@@ -168,12 +169,15 @@ def count(connection: psycopg.Connection[Any], source: Source, held: tuple[Legal
             row = connection.execute(_composed("estimate", source), _values(source), prepare=False).fetchone()
             assert row is not None
             older = max(older, int(row[0][0]["Plan"]["Plan Rows"]))
+        rows_held = _number(connection, source, "held", held) if held else 0
         return {
             "rows_older": older,
             "rows_older_is_exact": exact,
+            "rows_held": rows_held,
+            "rows_held_is_exact": rows_held <= COUNT_LIMIT,
+            "rows_free": _number(connection, source, "free", held) if held else older,
             "oldest": _aware(oldest[0]) if oldest else None,
             "newest": _aware(newest[0]) if newest else None,
-            "rows_held": _number(connection, source, "held", held) if held else 0,
         }
 
 

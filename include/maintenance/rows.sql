@@ -12,6 +12,9 @@ SELECT count(*) FROM (SELECT FROM {table} AS source WHERE {older} LIMIT %(limit)
 -- statement: held
 SELECT count(*) FROM (SELECT FROM {table} AS source WHERE {older} AND {held} LIMIT %(limit)s) AS found;
 
+-- statement: free
+SELECT count(*) FROM (SELECT FROM {table} AS source WHERE {older} AND {not_held} LIMIT %(limit)s) AS found;
+
 -- statement: oldest
 SELECT {time} FROM {table} AS source WHERE {older} ORDER BY {time} LIMIT 1;
 
@@ -78,6 +81,7 @@ SELECT count(*), coalesce(string_agg(sum, ''), '') FROM inserted;
 -- statement: index_on_time
 SELECT EXISTS (
            SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+           JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam AND m.amname = 'btree'
            WHERE i.indrelid = %(oid)s AND i.indisvalid AND i.indpred IS NULL AND a.attname = %(time)s
        ) AS indexed,
        (SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class

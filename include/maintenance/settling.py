@@ -38,6 +38,6 @@ def _finish(work: Work, archive: Archive) -> None:
     except ArchiveDamaged as error:
         raise MaintenanceFailed(
             f"{error}; it was verified earlier and its rows may be gone from {archive.source_table}: restore the file, "
-            f"or if the rows are in the table remove {archive.archive_id} from ops.archive"
+            f"or if the rows are in the table set the state of {archive.archive_id} in ops.archive to 'withdrawing'"
         ) from None
     moving.settle_content(work, archive, content, already_deleted=None)

@@ -9,10 +9,11 @@ import psycopg
 import pytest
 
 from demo.processes import free_port
-from include.maintenance import holds, prune
+from include.maintenance import holds, prune, rows
 from include.maintenance.__main__ import main
 from include.outcome import ConfigurationError
 from include.platform import folders
+from include.warehouse import legal_holds
 from tests.include.maintenance.pruning import ALL, CUT_OFF, NOW, archived, in_table, rule
 
 
@@ -85,6 +86,47 @@ def test_a_hold_placed_while_rows_are_archived_keeps_them_and_takes_them_out_of_
     assert in_table(filled) + kept == before
     assert {row[2] for row in kept} == {"bob"}
     assert _proof(warehouse)["rows_held"] == 10
+
+
+def test_a_hold_released_while_rows_are_archived_keeps_them_for_this_run(
+    filled: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    before = in_table(filled)
+    hold = holds.place("public.audit_logs", "case 7", "carol", key_from="8", key_to="15")["legal_hold"]
+    put: Callable[..., None] = folders.Folder.put
+
+    def released(store: folders.Folder, path: Path, location: str) -> None:
+        put(store, path, location)
+        if holds.listed():
+            holds.release(hold, "dave")
+
+    with environment.context() as patch:
+        patch.setattr(folders.Folder, "put", released)
+        prune.prune(rule(archive_rows=100), "r1", dry_run=False, now=NOW)
+    assert in_table(filled) + archived(filled, warehouse) == before
+    prune.prune(rule(), "r2", dry_run=False, now=NOW)
+    assert in_table(filled) + archived(filled, warehouse) == before
+    assert filled.execute("SELECT count(*) FROM public.audit_logs").fetchone() == (5,)
+
+
+def test_held_rows_beyond_the_count_hide_no_free_ones(
+    filled: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setattr(rows, "COUNT_LIMIT", 5)
+    holds.place("public.audit_logs", "case 7", "carol", key_from="8", key_to="15")
+    assert prune.prune(rule(), "r1", dry_run=False, now=NOW)["rows"] == 12
+    proof = _proof(warehouse)
+    assert (proof["rows_held"], proof["rows_held_is_exact"]) == (6, False)
+    done = prune.prune(rule(), "r2", dry_run=False, now=NOW)
+    assert done["reason"] == "the more than 5 rows older than 90 days are all under a legal hold"
+
+
+def test_a_hold_that_cannot_be_read_is_one_sentence(filled: psycopg.Connection, warehouse: psycopg.Connection) -> None:
+    conditions = dict.fromkeys(("time_from", "time_until", "key_to", "column_name", "column_value"))
+    legal_holds.place(conditions | {"source_table": "public.audit_logs", "key_from": "seven"}, "case 7", "carol")
+    with pytest.raises(ConfigurationError, match="invalid input syntax.*correct the legal hold"):
+        prune.prune(rule(), "r1", dry_run=False, now=NOW)
+    assert filled.execute("SELECT count(*) FROM public.audit_logs").fetchone() == (25,)
 
 
 def test_the_command(

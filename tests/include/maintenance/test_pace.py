@@ -157,3 +157,40 @@ def test_it_waits_while_a_replica_is_behind(own: tuple[Databases, Processes, Pat
     assert strict.facts()["replicas"] == "none"
     for one in (strict, blind):
         one.connection.close()
+
+
+def test_one_that_only_receives_the_log_is_no_replica_that_lags(own: tuple[Databases, Processes, Path]) -> None:
+    """It says what it has written but never replays: the server's replay_lag for it grows without end."""
+    databases, processes, folder = own
+    program = postgres_binaries() / "pg_receivewal"
+    if not program.exists():
+        pytest.skip("pg_receivewal is not among the server programs here")
+    user, group = databases.postgres._ids()
+    (folder / "received").mkdir(mode=0o777)
+    (folder / "received").chmod(0o777)
+    process = processes.start(
+        "receiver",
+        [
+            *(program, "-h", "127.0.0.1", "-p", str(databases.postgres.port), "-U", "postgres"),
+            *("-D", str(folder / "received"), "--status-interval=1"),
+        ],
+        log=folder / "receiver.log",
+        environment={**os.environ, "PGPASSWORD": databases.postgres.superuser_password},
+        user=user,
+        group=group,
+    )
+    strict = _throttle(own, "operations_maintainer", largest_replica_lag_seconds=0.5, longest_pause_seconds=0)
+    query = "SELECT replay_lsn IS NULL AND replay_lag > '1 second' FROM pg_stat_replication"
+    with psycopg.connect(databases.postgres.url("escrow"), autocommit=True) as superuser:
+        for _ in range(200):
+            superuser.execute("UPDATE public.audit_logs SET id = id WHERE id <= 10")
+            if superuser.execute(query).fetchone() == (True,):
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("the server reported no growing lag: the test shows nothing")
+    strict.looked_at = float("-inf")
+    strict.wait()
+    assert strict.facts()["largest_replica_lag_seconds"] == 0
+    processes.stop(process)
+    strict.connection.close()

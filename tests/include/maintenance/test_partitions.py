@@ -13,7 +13,7 @@ import pytest
 from demo.databases import Databases
 from include.maintenance import holds, manifests, partitions, prune
 from include.maintenance.restore import restore
-from include.outcome import ConfigurationError, MaintenanceFailed
+from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.settings import ROOT
 from tests.include.maintenance.pruning import NOW, archived, files, in_table, rule, states
 
@@ -89,7 +89,11 @@ def test_whole_partitions_go(partitioned: psycopg.Connection, warehouse: psycopg
         ("public.audit_june", "dropped", 40),
         ("public.audit_may", "dropped", 40),
     ]
-    assert prune.prune(ACROSS, "r2", dry_run=False, now=NOW)["state"] == "nothing_to_do"
+    done = prune.prune(ACROSS, "r2", dry_run=False, now=NOW)
+    assert (done["state"], done["reason"]) == (
+        "nothing_to_do",
+        "rows older than 90 days, if any, wait until their partition is past as a whole: public.audit_july",
+    )
     [(archive,)] = warehouse.execute("SELECT archive_id FROM ops.archive ORDER BY 1 LIMIT 1").fetchall()
     with pytest.raises(ConfigurationError, match="no partition of relation .* create the partition first"):
         restore(archive, "platform_owner", "public.audit_logs")
@@ -299,5 +303,67 @@ def test_the_manifest_says_where_the_rows_come_from(
     assert (said["rows"], said["number"], said["previous_manifest_sha256"]) == (25, 1, None)
     assert (said["first_time"], said["first_key"], said["last_key"]) == ("2026-05-01T00:00:00+00:00", "1", "25")
     first.write_text(first.read_text().replace('"rows": 25', '"rows": 24'))
-    with pytest.raises(MaintenanceFailed, match="is not the one that was recorded as number 1"):
+    with pytest.raises(MaintenanceFailed, match="is not the one that was recorded"):
         manifests.verify_chain("public.audit_logs")
+
+
+def test_an_archive_that_went_missing_between_two_attempts_keeps_its_partition(
+    partitioned: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = in_table(partitioned)
+
+    def lost(*_: object) -> None:
+        raise SourceUnavailable("lost")
+
+    with environment.context() as patch:
+        patch.setattr(partitions, "_drop", lost)
+        with pytest.raises(SourceUnavailable):
+            prune.prune(ACROSS, "r1", dry_run=False, now=NOW)
+    (tmp_path / "archive" / files(tmp_path)[0]).unlink()
+    with pytest.raises(MaintenanceFailed, match="is missing; its rows are still in public.audit_may: set the state"):
+        prune.prune(ACROSS, "r1", dry_run=False, now=NOW)
+    assert "audit_may" in _tables(partitioned)
+    warehouse.execute("UPDATE ops.archive SET state = 'withdrawing' WHERE relation = 'public.audit_may'")
+    assert prune.prune(ACROSS, "r1", dry_run=False, now=NOW)["state"] == "proven"
+    assert _tables(partitioned) == ["audit_july"]
+    assert in_table(partitioned) + archived(partitioned, warehouse) == before
+    manifests.verify_chain("public.audit_logs")
+
+
+def test_a_partition_that_could_not_be_detached_is_asked_again_whether_it_is_past(
+    partitioned: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    before = in_table(partitioned)
+
+    def locked(*_: object) -> None:
+        raise MaintenanceFailed("could not be detached")
+
+    with environment.context() as patch:
+        patch.setattr(partitions, "_detach", locked)
+        with pytest.raises(MaintenanceFailed):
+            prune.prune(ACROSS, "r1", dry_run=False, now=NOW)
+    longer = rule(batch_rows=7, archive_rows=25, keep_days=110)  # cut-off 16 June: May is past, June is not any more
+    assert prune.prune(longer, "r2", dry_run=False, now=NOW)["state"] == "proven"
+    assert _tables(partitioned) == ["audit_july", "audit_june"]
+    assert in_table(partitioned) + archived(partitioned, warehouse) == before
+    query = "SELECT partition, state FROM ops.detached_partition ORDER BY 1"
+    assert warehouse.execute(query).fetchall() == [("public.audit_june", "kept"), ("public.audit_may", "dropped")]
+
+
+def test_a_hold_that_comes_while_a_partition_is_read_keeps_it(
+    partitioned: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    """Its archive has all of its rows all the same, so that its number agrees, also when the hold ends again."""
+    before = in_table(partitioned)
+    freeze = partitions._freeze
+
+    def late(work, table):  # type: ignore[no-untyped-def]
+        freeze(work, table)
+        if table.relation == "audit_may":
+            holds.place("public.audit_logs", "case 8", "ann", key_from="5", key_to="6")
+
+    environment.setattr(partitions, "_freeze", late)
+    assert prune.prune(ACROSS, "r1", dry_run=False, now=NOW)["state"] == "proven"
+    assert _tables(partitioned) == ["audit_july", "audit_may"]
+    assert partitioned.execute("SELECT audit_log_id FROM public.audit_may ORDER BY 1").fetchall() == [(5,), (6,)]
+    assert in_table(partitioned) + archived(partitioned, warehouse) == before
