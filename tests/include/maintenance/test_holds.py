@@ -92,7 +92,7 @@ def test_a_hold_released_while_rows_are_archived_keeps_them_for_this_run(
     filled: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
 ) -> None:
     before = in_table(filled)
-    hold = holds.place("public.audit_logs", "case 7", "carol", key_from="8", key_to="15")["legal_hold"]
+    hold = holds.place("public.audit_logs", "case 7", "carol", column="actor", value="ann")["legal_hold"]
     put: Callable[..., None] = folders.Folder.put
 
     def released(store: folders.Folder, path: Path, location: str) -> None:
