@@ -2,6 +2,15 @@
 FROM apache/airflow:3.3.2-python3.12
 
 USER root
+# Drills restore to servers of the backups' major version; maintenance.logs.logrotate_configuration needs logrotate.
+# The script adds the package source of PostgreSQL's own project, which has every supported version.
+ARG POSTGRES_MAJOR=18
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends postgresql-common ca-certificates logrotate \
+    && echo "create_main_cluster = false" >> /etc/postgresql-common/createcluster.conf \
+    && sh /usr/share/postgresql-common/pgdg/*.sh -y \
+    && apt-get install -y --no-install-recommends "postgresql-${POSTGRES_MAJOR}" \
+    && rm -rf /var/lib/apt/lists/*
 # Named volumes take their owner from these folders.
 RUN mkdir -p /var/lib/operations/spool /var/lib/operations/reports /var/lib/operations/archive \
     && chown -R airflow:0 /var/lib/operations

@@ -34,13 +34,13 @@ def measure(lines: int = LINES) -> list[Figure]:
                 cost_of([PYTHON, "-m", "benchmarks.access_log_lines", str(lines), folder / "made.log"])
                 return _side_by_side(folder / "made.log", logs)
             except CommandFailedError as error:
-                return [not_measured(_NAMES[0], _FASTER, str(error))]
+                return _neither(str(error))
 
 
 def _side_by_side(made: Path, logs: Path) -> list[Figure]:
     program = shutil.which("logrotate") or shutil.which("logrotate", path="/usr/sbin:/sbin")
     if program is None or shutil.which("gzip") is None:
-        return [not_measured(_NAMES[0], _FASTER, "logrotate is not installed (apt-get install logrotate)")]
+        return _neither("logrotate is not installed (apt-get install logrotate)")
     ours: list[Cost] = []
     peers: list[Cost] = []
     for turn in range(ROUNDS):
@@ -62,6 +62,10 @@ def _side_by_side(made: Path, logs: Path) -> list[Figure]:
             f"{our_bytes / peer_bytes:.2f}", _SMALLER, our_bytes <= peer_bytes,
         ),
     ]  # fmt: skip
+
+
+def _neither(why: str) -> list[Figure]:
+    return [not_measured(name, goal, why) for name, goal in zip(_NAMES, (_FASTER, _SMALLER), strict=True)]
 
 
 def _put(made: Path, logs: Path) -> None:

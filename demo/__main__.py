@@ -51,6 +51,7 @@ class Demo:
     def __init__(self) -> None:
         """Keep everything under .local/demo."""
         FOLDER.mkdir(parents=True, exist_ok=True)
+        SUMMARY.unlink(missing_ok=True)  # what an earlier start left says nothing about this one
         self.servers = Servers(FOLDER)
         self.airflow: Airflow | None = None
         self.started, self.started_at = time.monotonic(), datetime.now(UTC)
@@ -237,9 +238,9 @@ def main() -> int:
         print("\n  interrupted", flush=True)
         return 130 if oneshot else 0
     except Exception as error:
-        from include.outcome import ConfigurationError, SourceUnavailable
+        from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 
-        if not isinstance(error, StartError | ConfigurationError | SourceUnavailable):
+        if not isinstance(error, StartError | ConfigurationError | MaintenanceFailed | SourceUnavailable):
             raise
         print(f"\n{error}", file=sys.stderr)
         return 1

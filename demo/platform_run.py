@@ -54,7 +54,7 @@ class Servers:
         self.databases.create_roles()
         for name, owner in (("airflow", "airflow"), ("warehouse", "warehouse_owner"), ("escrow", "escrow_owner")):
             self.databases.create(name, owner)
-        self._connect(self.databases.connections(warehouse="warehouse", escrow="escrow"))
+        self._connect(self._to_databases(self.databases.connections(warehouse="warehouse", escrow="escrow")))
         started = ["PostgreSQL"]
         if not given("platform_redis"):
             redis = Redis(self.processes, self.folder / "redis").start()
@@ -72,6 +72,15 @@ class Servers:
             extra = {"path": str(path)} | ({"pid_file": str(self.pid_file)} if name == "platform_logs" else {})
             self._connect({f"AIRFLOW_CONN_{name.upper()}": json.dumps({"conn_type": "fs", "extra": extra})})
         return started
+
+    def _to_databases(self, ours: dict[str, str]) -> dict[str, str]:
+        """Of the connections to our databases those that lead to what is operated.
+
+        A connection to somebody else's platform that is missing must be named, not replaced by one to the demo's.
+        """
+        if not self.own_platform:
+            return ours
+        return {name: url for name, url in ours.items() if "_PLATFORM_" not in name or os.environ.get(name)}
 
     def _connect(self, connections: dict[str, str]) -> None:
         """Keep connections, except those that the environment gives."""
@@ -122,8 +131,6 @@ class Servers:
 
     def start_platform(self) -> str:
         """Start the web application and its light traffic and take last night's backup. Returns its address."""
-        from demo.platform import backups
-
         assert self.databases is not None
         port = free_port()
         url = f"http://127.0.0.1:{port}"
@@ -148,7 +155,15 @@ class Servers:
             "light live traffic", [sys.executable, "-m", "demo.platform.traffic", "--web", url],
             log=log, environment=environment, folder=ROOT,
         )  # fmt: skip
-        today = datetime.now(UTC).date()
-        if not any((self.folder / "backups").glob(f"*{today:%Y%m%d}*")):
-            backups.take(self.databases.url("escrow", "escrow_owner"), self.folder / "backups", today)
+        self._back_up(datetime.now(UTC).date())
         return url
+
+    def _back_up(self, day: date) -> None:
+        """Take the backup of a day, unless it is there. Raises MaintenanceFailed or SourceUnavailable."""
+        from demo.platform import backups
+
+        assert self.databases is not None
+        folder = self.folder / "backups"
+        # The facts are the last to get their name: with them the backup is whole.
+        if not (folder / f"escrow-{day:%Y%m%d}.dump.facts.json").exists():
+            backups.take(self.databases.url("escrow", "escrow_owner"), folder, day)

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Everything that must be done before the services start. Running it again changes nothing.
+# Everything that must be done before the services start. It may be run again: what is there stays, but pools get the
+# sizes of config/pools.json back.
 set -euo pipefail
 
 say() { echo "init: $*"; }

@@ -135,6 +135,16 @@ def test_the_image_is_the_airflow_that_is_tested() -> None:
     assert base[1] == required[1]
 
 
+def test_the_image_brings_the_programs_that_drills_and_log_rotation_run() -> None:
+    as_root = (ROOT / "Dockerfile").read_text().partition("USER root")[2].partition("USER airflow")[0]
+    assert '"postgresql-${POSTGRES_MAJOR}"' in as_root
+    assert "logrotate" in as_root.partition("apt-get install")[2].partition("\n")[0].split()
+    major = re.search(r"^ARG POSTGRES_MAJOR=(\d+)$", as_root, re.M)
+    assert major
+    said = (ROOT / "docs" / "deploy.md").read_text()
+    assert f"programs of one major version, {major[1]} unless `docker compose build --build-arg POSTGRES_MAJOR=" in said
+
+
 def test_what_the_image_copies_exists() -> None:
     copied = re.findall(r"^COPY --chown=airflow:0 (.+) \S+$", (ROOT / "Dockerfile").read_text(), re.M)
     names = {name for line in copied for name in line.split()}

@@ -32,8 +32,11 @@ RESPONSE = {
 }
 """Time to the response by class (guide, "Incident Classification")."""
 
-LONG_APPLYING = timedelta(hours=1)
-"""The execution timeout of a maintenance task: an act that still applies after it was killed or hangs."""
+SHORT_APPLYING = timedelta(hours=1)
+LONG_APPLYING = {"vacuum": timedelta(hours=12), "analyze": timedelta(hours=12), "reindex": timedelta(hours=10)}
+"""Execution timeouts of the tasks whose kinds of act may take longer than ``SHORT_APPLYING``, the timeout of all
+others: an act that still applies after it was killed or hangs.
+"""
 
 LONG_WAITING = timedelta(minutes=10)
 """The incident watch takes signals up every minute; one that waits longer means that the watch does not run."""
@@ -275,7 +278,7 @@ def of_actions(actions: Sequence[Row], clock: Clock) -> list[Item]:
             reason = capital(row["reason"]).rstrip(".")
             step = f"{reason}. See what was planned and done, then clear its task to try again."
             items.append(Item(Outcome.WARNING, f"{name} failed", row["finished_at"] or began, step, link))
-        elif row["state"] == "applying" and clock.now - began > LONG_APPLYING:
+        elif row["state"] == "applying" and clock.now - began > LONG_APPLYING.get(row["kind"], SHORT_APPLYING):
             step = "Its task was killed or hangs. Look at the run, then clear its task; it continues its own action."
             items.append(Item(Outcome.UNKNOWN, f"{name} began and never ended", began, step, link))
     return items

@@ -50,15 +50,26 @@ def is_stale(check: Row, now: datetime) -> bool:
     return bool(now - check["found_at"] > 2 * usual)
 
 
+def expected_checks(checks: Sequence[Row], now: datetime) -> list[Row]:
+    """Return the checks that should look, without the retired ones; when all are retired, nothing looks: all of them.
+
+    Each has ``stale`` besides: whether it does not look any more.
+    """
+    expected = [check for check in checks if now - check["found_at"] < RETIRED] or checks
+    return [check | {"stale": is_stale(check, now)} for check in expected]
+
+
 def of_findings(open_findings: Sequence[Row], checks: Sequence[Row], clock: Clock) -> list[Item]:
-    """One item per open finding and per check that does not look any more; one when no check ever has."""
-    if not checks:
-        step = "The checks run with the DAGs daily, weekly and monthly_maintenance: are they paused?"
-        return [Item(Outcome.UNKNOWN, "No check has looked yet", None, step, "findings", can_wait=True)]
+    """One item per open finding and per check that does not look any more; one when none looks or ever has."""
     items = [_finding(row) for row in open_findings]
-    for check in checks:
-        silent = clock.now - check["found_at"]
-        if is_stale(check, clock.now) and silent < RETIRED:
+    newest = max((check["found_at"] for check in checks), default=None)
+    if newest is None or clock.now - newest >= RETIRED:
+        title = "No check has looked yet" if newest is None else "No check looks any more"
+        step = "The checks run with the DAGs daily, weekly and monthly_maintenance: are they paused?"
+        return [Item(Outcome.UNKNOWN, title, newest, step, "findings", can_wait=True), *items]
+    for check in expected_checks(checks, clock.now):
+        if check["stale"]:
+            silent = clock.now - check["found_at"]
             items.append(
                 Item(
                     Outcome.UNKNOWN,
@@ -100,18 +111,33 @@ def state_of(drill: Row, clock: Clock) -> str:
     """Return a drill's outcome, or ``overdue`` when the newest one passed too long ago to count."""
     if drill["outcome"] == "running" and clock.now - drill["started_at"] > LONG_RUNNING:
         return "could_not_run"
-    counts_from = drill["passed_at"] if drill["outcome"] in ("passed", "running") else None
-    overdue = counts_from is not None and clock.now - counts_from > 2 * INTERVALS.get(drill["kind"], LONGEST_PAUSE)
-    return "overdue" if overdue else str(drill["outcome"])
+    counts = drill["outcome"] in ("passed", "running") and drill["passed_at"] is not None
+    return "overdue" if counts and not _holds(drill, clock) else str(drill["outcome"])
+
+
+def _holds(drill: Row, clock: Clock) -> bool:
+    """Whether a drill of its kind and resource passed lately enough to count."""
+    passed_at, usual = drill["passed_at"], INTERVALS.get(drill["kind"], LONGEST_PAUSE)
+    return passed_at is not None and bool(clock.now - passed_at <= 2 * usual)
 
 
 def of_drills(drills: Sequence[Row], sources: Iterable[str], clock: Clock) -> list[Item]:
     """Items for drills that failed, could not run or are overdue, and one for those of ``sources`` never tried.
 
-    Drills of a backup source that is not configured any more are not expected to go on.
+    Drills of a backup source that is not configured any more are not expected to go on, nor is a failover of a source
+    with another way of committing than the one that is rehearsed now.
     """
     wanted = list(sources)
-    items = [item for drill in drills if (item := _drill(drill, wanted, clock)) is not None]
+    rehearsed = {(drill["kind"], source_of(drill)) for drill in drills if _holds(drill, clock)}
+    items = []
+    for drill in drills:
+        source = source_of(drill)
+        if drill["kind"] != "archive_restoration" and source not in wanted:
+            continue
+        if state_of(drill, clock) == "overdue" and (drill["kind"], source) in rehearsed:
+            continue
+        if item := _drill(drill, clock):
+            items.append(item)
     if never := never_tried(drills, wanted):
         names = ", ".join(dict.fromkeys(words(kind).lower() for kind, _ in never))
         dags = " and ".join(dict.fromkeys(DAGS[kind] for kind, _ in never))
@@ -134,7 +160,7 @@ def source_of(drill: Row) -> str:
     return str(drill["resource"]).partition(", ")[0]
 
 
-def _drill(drill: Row, sources: Sequence[str], clock: Clock) -> Item | None:
+def _drill(drill: Row, clock: Clock) -> Item | None:
     state = state_of(drill, clock)
     name, reason = drill_name(drill["kind"], drill["resource"]), _sentence(drill["reason"])
     passed = f"It passed last {clock.ago(drill['passed_at'])}." if drill["passed_at"] else "It has never passed."
@@ -156,7 +182,7 @@ def _drill(drill: Row, sources: Sequence[str], clock: Clock) -> Item | None:
             Outcome.UNKNOWN, f"{name} could not run", drill["finished_at"], f"{reason} {again}", link,
             badge="could_not_run", can_wait=True,
         )  # fmt: skip
-    if state == "overdue" and (drill["kind"] == "archive_restoration" or source_of(drill) in sources):
+    if state == "overdue":
         title = f"{name} has not passed for {long_span(clock.now - drill['passed_at'])}"
         step = f"Look at the newest runs of the DAG {DAGS[drill['kind']]}: is it paused?"
         return Item(Outcome.UNKNOWN, title, drill["passed_at"], step, link, badge="overdue", can_wait=True)

@@ -90,7 +90,7 @@ def overview(request: Request, refresh: Annotated[int | None, Query(ge=15, le=36
         components=[_shown(row, clock, holds) for row in components],
         subjects=_by_subject(subjects), freshness=freshness, expected=expected, key_figures=key_figures,
         days_of_actions=DAYS_OF_ACTIONS, open_findings=Counter(row["outcome"] for row in open_findings),
-        checks=checks, drills=[shown_drill(row, clock) for row in drills],
+        checks=upkeep.expected_checks(checks, clock.now), drills=[shown_drill(row, clock) for row in drills],
         never_tried=upkeep.never_tried(drills, sources),
     )  # fmt: skip
 

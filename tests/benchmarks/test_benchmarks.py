@@ -118,8 +118,10 @@ def test_rotation_is_measured_on_the_same_log_and_told_when_the_peer_is_missing(
 ) -> None:
     (tmp_path / "logs").mkdir()
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
-    [figure] = log_rotation._side_by_side(tmp_path / "made.log", tmp_path / "logs")
-    assert figure.verdict == "not measured: logrotate is not installed (apt-get install logrotate)"
+    figures = log_rotation._side_by_side(tmp_path / "made.log", tmp_path / "logs")
+    assert [figure.name for figure in figures] == ["log_rotation 1 GB", "log_rotation 1 GB, bytes after"]
+    for figure in figures:
+        assert figure.verdict == "not measured: logrotate is not installed (apt-get install logrotate)"
     (tmp_path / "logs" / "access.log").write_text("not rotated\n")
     with pytest.raises(CommandFailedError, match=r"did not become one .gz file but \['access.log'\]"):
         log_rotation._only(tmp_path / "logs", ".gz")

@@ -132,7 +132,30 @@ def test_a_source_that_is_not_configured_any_more_is_not_expected(
 ) -> None:
     quiet(warehouse)
     drill(warehouse, "backup_verification", "retired", NOW - timedelta(days=90), [passed("restore", 1)])
+    failed = DrillOutcome.COULD_NOT_RUN
+    drill(warehouse, "full_restoration", "retired", NOW - timedelta(1), [FULL_DISK], failed, "the disk is full")
+    drill(warehouse, "failover", "retired, synchronous off", NOW - timedelta(days=1), [passed("promote", 1)], None)
     assert "Nothing needs attention" in text_of(browser.get("").text)
+
+
+def test_a_sample_of_the_archives_is_expected_of_no_source(browser: TestClient, warehouse: psycopg.Connection) -> None:
+    quiet(warehouse)
+    at, resource = NOW - timedelta(hours=5), "sample of the archives"
+    drill(warehouse, "archive_restoration", resource, at, [FULL_DISK], DrillOutcome.FAILED, "the disk is full")
+    assert "Archive restoration of sample of the archives failed" in text_of(browser.get("").text)
+
+
+def test_another_way_of_committing_that_was_tried_once_is_not_overdue(
+    browser: TestClient, warehouse: psycopg.Connection
+) -> None:
+    quiet(warehouse)  # with synchronous off the failover passed 20 days ago
+    drill(warehouse, "failover", "nightly, synchronous on", NOW - timedelta(days=63), [passed("promote", 1)])
+    assert "Nothing needs attention" in text_of(browser.get("").text)
+    # While the scheduled one runs as well.
+    drill(warehouse, "failover", "nightly, synchronous off", NOW - timedelta(minutes=9), [passed("promote", 1)], None)
+    assert "Nothing needs attention" in text_of(browser.get("").text)
+    warehouse.execute("DELETE FROM ops.drill WHERE resource = 'nightly, synchronous off'")
+    assert "Failover of nightly, synchronous on has not passed for 2 months" in text_of(browser.get("").text)
 
 
 def test_drills_that_were_never_tried_are_one_line(browser: TestClient, warehouse: psycopg.Connection) -> None:

@@ -145,6 +145,42 @@ def test_a_check_that_does_not_look_any_more_is_unknown(browser: TestClient, war
     said = text_of(browser.get("").text)
     assert "unknown 1 thing is not known for 15 d" in said
     assert "? overdue The check index health has not looked for 2 weeks" in said
+    # Of the one of quiet(), which looked an hour ago, and these two; no word of "ok".
+    assert "? overdue 1 of 3 checks did not look lately." in said
+    assert "no finding is open" not in said
     listed = text_of(browser.get("findings").text)
     assert "Index health 0 0 0 1 0 ? overdue Sat 19 Sep, 03:12 UTC" in listed
     assert listed.count("overdue") == 1
+
+
+@pytest.mark.parametrize(
+    ("days", "item", "panel"),
+    [
+        (179, "The check wraparound has not looked for 5 months", "? overdue 1 of 2 checks did not look lately."),
+        (181, "", "✓ no finding is open 1 check looked."),  # it was switched off on purpose, and the other one looks
+    ],
+)
+def test_a_check_that_was_silent_for_half_a_year_is_not_expected_while_another_looks(
+    browser: TestClient, warehouse: psycopg.Connection, days: int, item: str, panel: str
+) -> None:
+    quiet(warehouse)
+    warehouse.execute("UPDATE ops.finding SET found_at = %s", (NOW - timedelta(days=days),))
+    found(warehouse, NOW - timedelta(days=1), "index_health", Finding("all", Outcome.OK, "All is well."))
+    said = text_of(browser.get("").text)
+    assert item in said
+    assert ("Nothing needs attention" in said) == (not item)
+    assert panel in said
+
+
+def test_checks_that_have_all_been_silent_for_half_a_year_are_unknown(
+    browser: TestClient, warehouse: psycopg.Connection
+) -> None:
+    quiet(warehouse)
+    for days, check in ((214, "index_health"), (200, "unused_indexes")):
+        found(warehouse, NOW - timedelta(days=days), check, Finding("all", Outcome.OK, "All is well."))
+    warehouse.execute("UPDATE ops.finding SET found_at = %s WHERE check_name = 'wraparound'", (NOW - timedelta(210),))
+    said = text_of(browser.get("").text)
+    assert "unknown 1 thing is not known for 200 d" in said
+    assert "No check looks any more 200 d ago" in said
+    assert "? overdue 3 of 3 checks did not look lately." in said
+    assert "no finding is open" not in said

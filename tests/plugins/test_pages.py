@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -14,7 +15,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from include.outcome import Outcome
+from include.settings import ROOT
 from include.warehouse import drills, findings
+from plugins.operations_board import attention
 from tests.plugins import rows, upkeep_rows
 from tests.plugins.conftest import NOW, hosted, text_of
 
@@ -107,9 +110,9 @@ def quiet(owner: psycopg.Connection, now: datetime = NOW) -> None:
         ),
         (
             "INSERT INTO ops.maintenance_action (idempotency_key, kind, resource, run_id, dry_run, state, plan,"
-            " planned_at, applied_at) VALUES ('k', 'vacuum', 't', 'r', false, 'applying', '{}',"
+            " planned_at, applied_at) VALUES ('k', 'prune', 't', 'r', false, 'applying', '{}',"
             " '2026-10-04 02:00Z', '2026-10-04 02:01Z')",
-            "Vacuum of t began and never ended",
+            "Prune of t began and never ended",
         ),
     ],
 )  # fmt: skip
@@ -121,6 +124,41 @@ def test_what_is_not_known_or_not_well_is_never_ok(
     said = text_of(browser.get("").text)
     assert expected in said
     assert "Nothing needs attention" not in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "minutes", "ended"),
+    [
+        ("vacuum", 71, True), ("vacuum", 719, True), ("vacuum", 721, False),
+        ("analyze", 719, True), ("analyze", 721, False), ("reindex", 599, True), ("reindex", 601, False),
+        ("rotate_logs", 59, True), ("rotate_logs", 61, False),
+    ],
+)  # fmt: skip
+def test_an_act_may_take_as_long_as_its_task(
+    browser: TestClient, warehouse: psycopg.Connection, kind: str, minutes: int, ended: bool
+) -> None:
+    quiet(warehouse)
+    warehouse.execute(
+        "INSERT INTO ops.maintenance_action (idempotency_key, kind, resource, run_id, dry_run, state, plan, planned_at,"
+        " applied_at) VALUES ('k', %(kind)s, 't', 'r', false, 'applying', '{}', %(at)s, %(at)s)",
+        {"kind": kind, "at": NOW - timedelta(minutes=minutes)},
+    )
+    said = text_of(browser.get("").text)
+    assert ("Nothing needs attention" in said) == ended
+    assert ("of t began and never ended" in said) != ended
+
+
+def test_the_longest_an_act_applies_is_its_tasks_timeout() -> None:
+    shape = json.loads((ROOT / "tests" / "dags" / "shape.json").read_text())
+    given = {
+        name: timedelta(seconds=task["timeout_seconds"])
+        for dag in ("daily_maintenance", "weekly_maintenance", "monthly_maintenance")
+        for name, task in shape[dag]["tasks"].items()
+        if name != "ask_for_approval"  # waits for a person; it acts on nothing
+    }
+    vacuum, reindex = given.pop("maintain_table"), given.pop("rebuild_index")
+    assert {"vacuum": vacuum, "analyze": vacuum, "reindex": reindex} == attention.LONG_APPLYING
+    assert max(given.values()) == attention.SHORT_APPLYING
 
 
 def test_an_empty_warehouse_is_unknown(browser: TestClient, warehouse: psycopg.Connection) -> None:

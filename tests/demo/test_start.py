@@ -1,0 +1,81 @@
+"""What a start of the demo keeps of an earlier one, and what it does for a platform that is not its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from demo import __main__ as demo
+from demo.databases import Databases
+from demo.platform_run import Servers
+from include.outcome import MaintenanceFailed
+
+DAY = date(2026, 10, 3)
+
+
+class _OneDatabase(Databases):
+    """The run's cluster, where the demo's database of the platform has another name."""
+
+    name = ""
+
+    def url(self, _: str, role: str) -> str:
+        """Lead to that database."""
+        return super().url(self.name, role)
+
+
+def test_a_backup_that_was_interrupted_is_taken_up_again(
+    new_escrow: Callable[[], str], databases: Databases, tmp_path: Path
+) -> None:
+    demo_servers, cluster = Servers(tmp_path), _OneDatabase(databases.postgres, databases.file.parent)
+    demo_servers.databases, cluster.name = cluster, new_escrow()
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    for name in ("globals-20261003.sql", "operations-20261003.yaml", "escrow-20261003.dump"):
+        (folder / name).write_text("what was written before the interruption\n")
+    demo_servers._back_up(DAY)
+    whole = folder / "escrow-20261003.dump"
+    assert whole.read_bytes()[:5] == b"PGDMP"
+    assert (folder / "escrow-20261003.dump.facts.json").exists()
+    taken = whole.stat().st_mtime_ns
+    demo_servers._back_up(DAY)
+    assert whole.stat().st_mtime_ns == taken, "one that is whole is kept"
+
+
+def test_a_missing_connection_to_a_platform_of_ones_own_is_not_replaced(
+    databases: Databases, tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    ours = databases.connections(warehouse="warehouse", escrow="escrow")
+    for name in ours:
+        environment.delenv(name, raising=False)
+    assert Servers(tmp_path)._to_databases(ours) == ours
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB", "postgresql://reader@platform.example.org/app")
+    warehouse = {"AIRFLOW_CONN_WAREHOUSE", "AIRFLOW_CONN_WAREHOUSE_READER", "AIRFLOW_CONN_WAREHOUSE_OWNER"}
+    own = Servers(tmp_path)
+    assert set(own._to_databases(ours)) == warehouse | {"AIRFLOW_CONN_PLATFORM_DB"}
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", "postgresql://keeper@platform.example.org/app")
+    assert set(own._to_databases(ours)) == set(ours)
+    own._connect({name: ours[name] for name in ours if "MAINTENANCE" in name})
+    assert own.connections["AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE"] == "postgresql://keeper@platform.example.org/app"
+
+
+def test_a_start_that_fails_says_why_and_leaves_no_summary_of_an_earlier_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(_: demo.Demo) -> None:
+        raise MaintenanceFailed("pg_dumpall of the roles failed: the disk is full")
+
+    monkeypatch.setattr(demo, "FOLDER", tmp_path)
+    monkeypatch.setattr(demo, "SUMMARY", tmp_path / "summary.json")
+    monkeypatch.setattr(demo.Demo, "start", failing)
+    monkeypatch.setattr(demo, "_on_interrupt", lambda _: None)
+    monkeypatch.setattr(sys, "argv", ["demo", "--oneshot"])
+    (tmp_path / "summary.json").write_text('{"outcome": "success"}\n')
+    assert demo.main() == 1
+    said = capsys.readouterr()
+    assert said.err == "\npg_dumpall of the roles failed: the disk is full\n"
+    assert "What happened" not in said.out
+    assert not (tmp_path / "summary.json").exists()
