@@ -47,21 +47,21 @@ with operations_dag(
 
         return drift.take(context["run_id"], context["dag_run"].run_after)
 
-    @task(pool=PLATFORM_DB_POOL)
+    @task(pool=PLATFORM_DB_POOL, trigger_rule="all_done")
     def compare_definitions(**context: Any) -> dict[str, Any]:
         """Find what was added, removed or changed since last month."""
         from include.maintenance import drift
 
         return drift.check(context["run_id"])
 
-    @task(pool=PLATFORM_DB_POOL)
+    @task(pool=PLATFORM_DB_POOL, trigger_rule="all_done")
     def forecast_wraparound(**context: Any) -> dict[str, Any]:
         """Forecast when transaction and multixact ids run out."""
         from include.maintenance import wraparound
 
         return wraparound.check(context["run_id"])
 
-    @task(pool=PLATFORM_DB_POOL)
+    @task(pool=PLATFORM_DB_POOL, trigger_rule="all_done")
     def find_tables_to_partition(**context: Any) -> dict[str, Any]:
         """Find large insert-mostly tables and write the SQL that partitions them."""
         from include.maintenance import partitioning
@@ -93,4 +93,5 @@ with operations_dag(
 
     migrated = migrate_warehouse()
     migrated >> [check_replication_slots(), check_prepared_transactions(), restore_archive_sample()]
+    # Without a snapshot they record that they could not look, and fail.
     migrated >> take_snapshot() >> [compare_definitions(), forecast_wraparound(), find_tables_to_partition()]

@@ -6,6 +6,7 @@ are missing. Nothing is changed. The statements stand in bloat.sql.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 from include.outcome import MaintenanceFailed, Outcome
@@ -22,25 +23,36 @@ Kind = Literal["index", "table"]
 INDEX_BLOAT = "index_bloat"
 TABLE_BLOAT = "table_bloat"
 _STATEMENTS = statements(__file__)
+_log = logging.getLogger(__name__)
 
 
 def review(run_id: str) -> list[dict[str, Any]]:
     """Record the bloat of indexes and of tables as findings; return each check's facts.
 
-    A check that fails is recorded as unknown and the error raised. Raises ConfigurationError, MaintenanceFailed or
-    SourceUnavailable.
+    A check that fails is recorded as unknown, the other is made, and then the first error is raised: a
+    ConfigurationError, MaintenanceFailed or SourceUnavailable.
     """
-    done = []
+    done, failures = [], []
     kinds: tuple[tuple[str, Kind], ...] = ((INDEX_BLOAT, "index"), (TABLE_BLOAT, "table"))
     for check, kind in kinds:
-        with (
-            findings.unknown_recorded(run_id, check, _whole(kind)),
-            database.maintenance_session() as connection,
-            database.errors_named(f"the check {check}"),
-        ):
-            found = _find(connection, kind)
-        done.append(findings.replace(run_id, check, found))
+        try:
+            done.append(_recorded(run_id, check, kind))
+        except Exception as error:
+            _log.exception("the check %s could not be made", check)
+            failures.append(error)
+    if failures:
+        raise failures[0]
     return done
+
+
+def _recorded(run_id: str, check: str, kind: Kind) -> dict[str, Any]:
+    with (
+        findings.unknown_recorded(run_id, check, _whole(kind)),
+        database.maintenance_session() as connection,
+        database.errors_named(f"the check {check}"),
+    ):
+        found = _find(connection, kind)
+    return findings.replace(run_id, check, found)
 
 
 def _whole(kind: Kind) -> str:
@@ -133,6 +145,7 @@ def measure_index(connection: psycopg.Connection[Any], schema: str, one: dict[st
     except (
         psycopg.errors.LockNotAvailable,
         psycopg.errors.UndefinedTable,
+        psycopg.errors.InternalError_,  # by its oid, a relation that vanished is no undefined table
         psycopg.errors.ObjectNotInPrerequisiteState,
     ) as error:
         raise MaintenanceFailed(f"it cannot be measured just now: {error.diag.message_primary}") from None
@@ -153,7 +166,11 @@ def _measure_table(connection: psycopg.Connection[Any], schema: str, one: dict[s
     )
     try:
         row = connection.execute(query, (one["oid"],)).fetchone()
-    except (psycopg.errors.LockNotAvailable, psycopg.errors.UndefinedTable) as error:
+    except (
+        psycopg.errors.LockNotAvailable,
+        psycopg.errors.UndefinedTable,
+        psycopg.errors.InternalError_,  # as above
+    ) as error:
         raise MaintenanceFailed(f"it cannot be measured just now: {error.diag.message_primary}") from None
     assert row is not None, "pgstattuple_approx gives one row"
     size, free, dead = row

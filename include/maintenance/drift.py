@@ -51,9 +51,10 @@ def check(run_id: str) -> dict[str, Any]:
     The first snapshot of all is a baseline: not applicable, neither ok nor changed. Later ones of the first month are
     compared with the baseline. Raises ConfigurationError when the run has no snapshot, or SourceUnavailable.
     """
-    after = snapshots.required(run_id)
-    before = snapshots.to_compare_with(after)
-    return findings.replace(run_id, CHECK, _baseline(after) if before is None else _compared(before, after))
+    with findings.unknown_recorded(run_id, CHECK, "the check"):
+        after = snapshots.required(run_id)
+        before = snapshots.to_compare_with(after)
+        return findings.replace(run_id, CHECK, _baseline(after) if before is None else _compared(before, after))
 
 
 def _baseline(after: Snapshot) -> list[Finding]:

@@ -6,8 +6,9 @@ index_review.sql; bloat is reviewed in bloat.py.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -24,27 +25,40 @@ from include.warehouse.statements import statements
 if TYPE_CHECKING:
     import psycopg
 
+    _Look = Callable[[psycopg.Connection[Any]], list[Finding]]
+
 ALL_INDEXES = "all indexes"
 ALL_FOREIGN_KEYS = "all foreign keys"
 _STATEMENTS = statements(__file__)
+_log = logging.getLogger(__name__)
 _KEEP_DAYS = 400  # of the readings of index usage: "since when is it unused" for more than a year
 
 
 def review(run_id: str) -> list[dict[str, Any]]:
     """Make every check of the review and record its findings; return each check's facts.
 
-    A check that fails is recorded as unknown and the error raised. Raises ConfigurationError, MaintenanceFailed or
-    SourceUnavailable.
+    A check that fails is recorded as unknown, the others are made, and then the first error is raised: a
+    ConfigurationError, MaintenanceFailed or SourceUnavailable.
     """
-    return [
-        _recorded(run_id, "unused_indexes", ALL_INDEXES, lambda connection: _unused(connection, run_id)),
-        _recorded(run_id, "redundant_indexes", ALL_INDEXES, _redundant),
-        _recorded(run_id, "invalid_indexes", ALL_INDEXES, _invalid),
-        _recorded(run_id, "foreign_keys_without_index", ALL_FOREIGN_KEYS, _foreign_keys),
-    ]
+    done, failures = [], []
+    checks: tuple[tuple[str, str, _Look], ...] = (
+        ("unused_indexes", ALL_INDEXES, lambda connection: _unused(connection, run_id)),
+        ("redundant_indexes", ALL_INDEXES, _redundant),
+        ("invalid_indexes", ALL_INDEXES, _invalid),
+        ("foreign_keys_without_index", ALL_FOREIGN_KEYS, _foreign_keys),
+    )
+    for check, whole, look in checks:
+        try:
+            done.append(_recorded(run_id, check, whole, look))
+        except Exception as error:
+            _log.exception("the check %s could not be made", check)
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return done
 
 
-def _recorded(run_id: str, check: str, whole: str, look: Any) -> dict[str, Any]:
+def _recorded(run_id: str, check: str, whole: str, look: _Look) -> dict[str, Any]:
     with findings.unknown_recorded(run_id, check, whole), _session(check) as connection:
         found = look(connection)
         indexes, keys = _row(connection, "counted")

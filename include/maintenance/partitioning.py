@@ -109,26 +109,31 @@ def check(run_id: str) -> dict[str, Any]:
 
     Raises ConfigurationError when the run has no snapshot, or SourceUnavailable.
     """
-    snapshot = snapshots.required(run_id)
-    history = snapshots.up_to(snapshot, _HISTORY_DAYS)
-    sizes = [(one, snapshots.table_sizes(one)) for one in history]
-    now = sizes[-1][1]
-    configured = {rule.table: rule.time_column for rule in settings().maintenance.prune}
-    with (
-        connections.postgres("warehouse", autocommit=True) as warehouse,
-        database.maintenance_session() as connection,
-        database.errors_named("the search for tables to partition"),
-    ):
-        candidates = connection.execute(_STATEMENTS["candidates"], {"configured": json.dumps(configured)}).fetchall()
-        found = [
-            _finding(connection, name, oid, _facts(warehouse, snapshot, sizes, name, time_column), snapshot.taken_at)
-            for name, oid, time_column in candidates
-            if name in now
-        ]
-    notable = [one for one in found if one is not None]
-    small = {"tables": len(found) - len(notable), "snapshots": len(history)}
-    rest = Finding("all other tables", Outcome.OK, f"{small['tables']} tables are small enough as they are", small)
-    return findings.replace(run_id, CHECK, [*notable, rest])
+    with findings.unknown_recorded(run_id, CHECK, "the check"):
+        snapshot = snapshots.required(run_id)
+        history = snapshots.up_to(snapshot, _HISTORY_DAYS)
+        sizes = [(one, snapshots.table_sizes(one)) for one in history]
+        now = sizes[-1][1]
+        configured = {rule.table: rule.time_column for rule in settings().maintenance.prune}
+        with (
+            connections.postgres("warehouse", autocommit=True) as warehouse,
+            database.maintenance_session() as connection,
+            database.errors_named("the search for tables to partition"),
+        ):
+            candidates = connection.execute(
+                _STATEMENTS["candidates"], {"configured": json.dumps(configured)}
+            ).fetchall()
+            found = [
+                _finding(
+                    connection, name, oid, _facts(warehouse, snapshot, sizes, name, time_column), snapshot.taken_at
+                )
+                for name, oid, time_column in candidates
+                if name in now
+            ]
+        notable = [one for one in found if one is not None]
+        small = {"tables": len(found) - len(notable), "snapshots": len(history)}
+        rest = Finding("all other tables", Outcome.OK, f"{small['tables']} tables are small enough as they are", small)
+        return findings.replace(run_id, CHECK, [*notable, rest])
 
 
 def _facts(
@@ -140,7 +145,11 @@ def _facts(
 ) -> Facts:
     now = sizes[-1][1][name]
     earlier = [
-        tables[name] for one, tables in sizes[:-1] if name in tables and one.counters_since == snapshot.counters_since
+        tables[name]
+        for one, tables in sizes[:-1]
+        if name in tables
+        and one.counters_since == snapshot.counters_since
+        and snapshot.taken_at - one.taken_at >= _SHORTEST_INTERVAL
     ]
     since = snapshot.taken_at - timedelta(days=_PRUNED_DAYS)
     return Facts(

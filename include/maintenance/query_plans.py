@@ -117,7 +117,8 @@ def _explain(connection: psycopg.Connection[Any], text: str) -> dict[str, Any]:
         command = f"EXPLAIN (GENERIC_PLAN, VERBOSE, FORMAT JSON) {query}"
         _refuse_several_statements(connection, command)
     try:
-        row = connection.execute(command.encode()).fetchone()
+        with connection.transaction():  # a savepoint: after an error the prepared statement can still be forgotten
+            row = connection.execute(command.encode()).fetchone()
     finally:
         if old and not connection.closed:
             _forget(connection)
@@ -208,16 +209,25 @@ def advice(
     if schema is None:
         why = "The extension hypopg is not installed: no index can be tried without building it."
         return [Finding(ALL_QUERIES, Outcome.NOT_APPLICABLE, why, {}, "CREATE EXTENSION hypopg;")]
+    import psycopg
+
     minimum = settings().maintenance.query_review.advice_minimum_cost
-    tried, found = 0, []
+    tried, refused, found = 0, 0, []
     for work in slow:
         asked = plans[work.query_id]
         if asked.cost is None or asked.cost < minimum or not any(scan.columns for scan in asked.large_scans):
             continue
+        try:
+            finding = _try(connection, str(schema[0]), work, asked, days)
+        except psycopg.Error:
+            if connection.closed:
+                raise
+            refused += 1
+            continue
         tried += 1
-        if finding := _try(connection, str(schema[0]), work, asked, days):
+        if finding:
             found.append(finding)
-    unasked = sum(1 for work in slow if plans[work.query_id].cost is None)
+    unasked = refused + sum(1 for work in slow if plans[work.query_id].cost is None)
     if not found:
         summary = (
             f"No index would help: {tried} of {len(slow)} slow queries were tried, {unasked} could not be planned."
@@ -231,19 +241,12 @@ def _try(
     connection: psycopg.Connection[Any], schema: str, work: Work, asked: Plan, days: float | None
 ) -> Finding | None:
     """Let the planner choose among hypothetical indexes, then ask again with the chosen ones only."""
-    import psycopg
-
     wanted = settings().maintenance.query_review
     choices = [(scan.table, columns) for scan in asked.large_scans for columns in _combinations(scan.columns)]
-    try:
-        used, _ = _plan_with(connection, schema, asked.text, choices)
-        if not used:
-            return None
-        used, cost = _plan_with(connection, schema, asked.text, used)
-    except psycopg.Error:
-        if connection.closed:
-            raise
+    used, _ = _plan_with(connection, schema, asked.text, choices)
+    if not used:
         return None
+    used, cost = _plan_with(connection, schema, asked.text, used)
     if asked.cost is None or not used or cost > (1 - wanted.advice_minimum_saving) * asked.cost:
         return None
     saving = 1 - cost / asked.cost

@@ -7,7 +7,7 @@ The statements stand in query_review.sql; plans and index advice are in query_pl
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -50,23 +50,32 @@ def review(run_id: str) -> list[dict[str, Any]]:
     Statistics that are not there or may not be read make every check unknown, with the remedy. Raises
     ConfigurationError, MaintenanceFailed or SourceUnavailable after recording that.
     """
-    with findings.unknown_recorded(run_id, STATISTICS, ALL_QUERIES), _session() as connection:
+    with _unknown_recorded(run_id, STATISTICS, SLOW, REGRESSIONS, ADVICE), _session() as connection:
         source = _read(connection)
         if isinstance(source, Finding):
             return _nothing_known(run_id, source)
         wanted = settings().maintenance.query_review
         query_statistics.record(run_id, source.reading, keep_days=wanted.keep_days)
         week, before = query_statistics.periods(run_id, baseline_days=wanted.baseline_days)
-        done = [findings.replace(run_id, STATISTICS, [_completeness(week, source)])]
+        statistics = findings.replace(run_id, STATISTICS, [_completeness(week, source)])
+        regressions = findings.replace(run_id, REGRESSIONS, _regressions(week, before))
     slow = _slow(week)
-    with findings.unknown_recorded(run_id, SLOW, ALL_QUERIES), _session() as connection:
+    with _unknown_recorded(run_id, SLOW, ADVICE), _session() as connection:
         plans = {work.query_id: query_plans.plan(connection, source.texts.get(work.query_id)) for work in slow}
-        done.append(findings.replace(run_id, SLOW, _slow_findings(slow, week, plans)))
-    done.append(findings.replace(run_id, REGRESSIONS, _regressions(week, before)))
-    with findings.unknown_recorded(run_id, ADVICE, ALL_QUERIES), _session() as connection:
+        slowness = findings.replace(run_id, SLOW, _slow_findings(slow, week, plans))
+    with _unknown_recorded(run_id, ADVICE), _session() as connection:
         days = (week.ended_at - week.began_at).total_seconds() / 86_400 if week.began_at else None
-        done.append(findings.replace(run_id, ADVICE, query_plans.advice(connection, slow, plans, days)))
-    return done
+        advice = findings.replace(run_id, ADVICE, query_plans.advice(connection, slow, plans, days))
+    return [statistics, slowness, regressions, advice]
+
+
+@contextmanager
+def _unknown_recorded(run_id: str, *checks: str) -> Iterator[None]:
+    """As ``findings.unknown_recorded``, for all checks that rest on what is done within."""
+    with ExitStack() as stack:
+        for check in checks:
+            stack.enter_context(findings.unknown_recorded(run_id, check, ALL_QUERIES))
+        yield
 
 
 @contextmanager
@@ -115,9 +124,14 @@ def _read(connection: psycopg.Connection[Any]) -> _Source | Finding:
         return unknown("The library pg_stat_statements is not loaded by the server.", preload)
     if not rows:
         return unknown("pg_stat_statements holds no query of the platform's database.", "")
-    entries = [Entry._make((*row[:3], query_texts.masked(row[3]), *row[4:])) for row in rows]
-    texts = {row[0]: row[3] for row in rows}
+    entries = [Entry._make((*row[:3], _masked(row[3]), *row[4:])) for row in rows]
+    texts = {row[0]: row[3] for row in rows if row[3] is not None}
     return _Source(Reading(server, now, since, evictions, entries), texts, most)
+
+
+def _masked(text: str | None) -> str:
+    # The server has no text any more when it lost its file of them, for example for want of disk space.
+    return query_statistics.LOST if text is None else query_texts.masked(text)
 
 
 def _entries(schema: str, columns: set[str], io_measured: bool) -> sql.Composed:
@@ -183,6 +197,13 @@ def _completeness(week: Period, source: _Source) -> Finding:
         )
         remedy = f"ALTER SYSTEM SET pg_stat_statements.max = {source.most_entries * 2};  -- takes a restart"
         return Finding(ALL_QUERIES, Outcome.WARNING, summary, evidence, remedy)
+    if week.evictions is None:
+        summary = (
+            "All entries of the last reading are there; this version of pg_stat_statements does not tell whether "
+            f"others were evicted {since}."
+        )
+        remedy = "ALTER EXTENSION pg_stat_statements UPDATE;  -- it tells since PostgreSQL 14"
+        return Finding(ALL_QUERIES, Outcome.UNKNOWN, summary, evidence, remedy)
     summary = f"The statistics are complete {since}: {week.entries} entries, none evicted."
     return Finding(ALL_QUERIES, Outcome.OK, summary, evidence)
 
@@ -208,7 +229,7 @@ def _slow(week: Period) -> list[Work]:
 
 
 def _is_query(work: Work) -> bool:
-    return query_texts.can_be_planned(work.text)
+    return work.text == query_statistics.LOST or query_texts.can_be_planned(work.text)
 
 
 def _slow_findings(slow: list[Work], week: Period, plans: dict[int, query_plans.Plan]) -> list[Finding]:

@@ -86,11 +86,11 @@ def questions(chosen: list[dict[str, Any]], run_id: str) -> list[dict[str, str]]
 def decisions(chosen: list[dict[str, Any]], answers: Sequence[dict[str, Any] | None]) -> list[dict[str, Any]]:
     """Join the indexes with the answers to their questions, which are in the same order.
 
-    Returns ``{"candidate", "approved", "answer"}`` each. A missing answer is no approval. Raises ConfigurationError
-    when there are more answers than questions.
+    Returns ``{"candidate", "approved", "answer"}`` each. No answers at all are no approvals. Raises ConfigurationError
+    when there are some, but not as many as questions: whose they are is unknown then.
     """
     waiting = [one for one in chosen if one["needs_approval"]]
-    if len(answers) > len(waiting):
+    if answers and len(answers) != len(waiting):  # Airflow leaves out a question without an answer, and its place
         raise ConfigurationError(f"{len(answers)} answers were given to {len(waiting)} questions; start the run again")
     given = dict(zip([one["index"] for one in waiting], answers, strict=False))
     return [
@@ -151,7 +151,7 @@ def rebuild(
     with database.maintenance_session() as connection, database.errors_named(what):
         before = _measure(connection, name)
         if before is None:
-            raise ConfigurationError(f"the index {name} does not exist any more; it needs no rebuilding")
+            return _gone(name, run_id, dry_run, answer)
         plan = {"before": before, "wasted_bytes": candidate.get("wasted_bytes"), "answer": answer}
         action = actions.plan(KIND, name, run_id, dry_run=dry_run, plan=plan)
         if action.done or dry_run:
@@ -165,6 +165,17 @@ def rebuild(
             _remove_left_over(connection, action)
             applied = _apply(connection, action)
             return _prove(connection, action, applied)
+
+
+def _gone(name: str, run_id: str, dry_run: bool, answer: str) -> dict[str, Any]:
+    """Record that an index was dropped since it was chosen; raise ConfigurationError when its rebuilding had begun."""
+    action = actions.plan(KIND, name, run_id, dry_run=dry_run, plan={"answer": answer})
+    if action.done:
+        return action.summary()
+    if "before" in action.plan:
+        with actions.failures_recorded(action):
+            raise ConfigurationError(f"the index {name} does not exist any more; it needs no rebuilding")
+    return actions.nothing_to_do(action, "the index does not exist any more").summary()
 
 
 def _apply(connection: psycopg.Connection[Any], action: actions.Action) -> dict[str, Any]:

@@ -21,17 +21,18 @@ def check_slots(run_id: str) -> dict[str, Any]:
     """Judge every replication slot by what it keeps; write the findings. Raises as ``maintenance_session`` does."""
     from psycopg.rows import dict_row
 
-    with (
-        database.maintenance_session() as connection,
-        database.errors_named("the check of replication slots"),
-        connection.cursor(row_factory=dict_row) as cursor,
-    ):
-        found = cursor.execute(_STATEMENTS["slots"]).fetchall()
-        limit = connection.execute(_STATEMENTS["limit"]).fetchone()
-    bounded = limit is not None and limit[0] >= 0
-    findings_of_slots = [_slot(slot, bounded) for slot in found if not slot["temporary"]]
-    none = Finding("all slots", Outcome.OK, "there are no replication slots", {"slots": 0})
-    return findings.replace(run_id, SLOTS, findings_of_slots or [none])
+    with findings.unknown_recorded(run_id, SLOTS, "the check"):
+        with (
+            database.maintenance_session() as connection,
+            database.errors_named("the check of replication slots"),
+            connection.cursor(row_factory=dict_row) as cursor,
+        ):
+            found = cursor.execute(_STATEMENTS["slots"]).fetchall()
+            limit = connection.execute(_STATEMENTS["limit"]).fetchone()
+        bounded = limit is not None and limit[0] >= 0
+        findings_of_slots = [_slot(slot, bounded) for slot in found if not slot["temporary"]]
+        none = Finding("all slots", Outcome.OK, "there are no replication slots", {"slots": 0})
+        return findings.replace(run_id, SLOTS, findings_of_slots or [none])
 
 
 def _slot(slot: dict[str, Any], bounded: bool) -> Finding:
@@ -80,16 +81,17 @@ def _judged(slot: dict[str, Any], bounded: bool) -> tuple[Outcome, str]:
 
 def check_prepared(run_id: str) -> dict[str, Any]:
     """Find prepared transactions that are older than configured and write the findings. Raises as above."""
-    with database.maintenance_session() as connection, database.errors_named("the check of prepared transactions"):
-        found = connection.execute(_STATEMENTS["prepared"]).fetchall()
-        allowed = connection.execute(_STATEMENTS["prepared_allowed"]).fetchone()
-    if not found:
-        if allowed == (0,):
-            none = Finding("all", Outcome.NOT_APPLICABLE, "prepared transactions are switched off", {"allowed": 0})
-        else:
-            none = Finding("all", Outcome.OK, "there are no prepared transactions", {"prepared_transactions": 0})
-        return findings.replace(run_id, PREPARED, [none])
-    return findings.replace(run_id, PREPARED, [_prepared(row) for row in found])
+    with findings.unknown_recorded(run_id, PREPARED, "the check"):
+        with database.maintenance_session() as connection, database.errors_named("the check of prepared transactions"):
+            found = connection.execute(_STATEMENTS["prepared"]).fetchall()
+            allowed = connection.execute(_STATEMENTS["prepared_allowed"]).fetchone()
+        if not found:
+            if allowed == (0,):
+                none = Finding("all", Outcome.NOT_APPLICABLE, "prepared transactions are switched off", {"allowed": 0})
+            else:
+                none = Finding("all", Outcome.OK, "there are no prepared transactions", {"prepared_transactions": 0})
+            return findings.replace(run_id, PREPARED, [none])
+        return findings.replace(run_id, PREPARED, [_prepared(row) for row in found])
 
 
 def _prepared(row: tuple[Any, ...]) -> Finding:

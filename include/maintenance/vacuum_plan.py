@@ -36,6 +36,7 @@ _LIMITS = ("dead_limit", "inserted_limit", "changed_limit")
 _ASSUMED_BYTES_PER_SECOND = 20e6  # of a vacuum, while nothing has been measured yet: a slow disk
 _ASSUMED_ANALYZE_SECONDS = 5.0  # it reads a sample of 30,000 rows, however large the table is
 _LEAST_SECONDS = 0.05
+_SHORTEST_MEASURED_SECONDS = 1.0  # a shorter vacuum measured its fixed costs: what is larger goes at the assumed speed
 _FREEZE_HELPS_BELOW = 0.9  # of a table's age: what a held horizon may have for freezing to be worth its writes
 
 
@@ -189,16 +190,22 @@ def _expected_seconds(item: dict[str, Any], own: Sequence[actions.Action], earli
     kind = "vacuum" if item["vacuum"] or item["freeze"] else "analyze"
     size = item["facts"]["size_bytes"] or 0
 
-    def rate(action: actions.Action) -> float | None:
+    def expected(action: actions.Action) -> float | None:
         done, before = action.applied or {}, action.plan.get("before") or {}
         if action.kind != kind or not done.get("seconds"):
             return None
         seconds = float(done["seconds"]) * (1 if action.state == "proven" else 2)
-        return seconds / max(1, before.get("size_bytes") or 1) if kind == "vacuum" else seconds
+        if kind == "analyze":
+            return seconds
+        then = before.get("size_bytes") or 0
+        by_size = seconds * size / max(1, then)
+        if float(done["seconds"]) >= _SHORTEST_MEASURED_SECONDS:
+            return by_size
+        return min(by_size, seconds + max(0, size - then) / _ASSUMED_BYTES_PER_SECOND)
 
     for acts in (own, earlier):
-        if rates := [one for action in acts if (one := rate(action)) is not None]:
-            return max(_LEAST_SECONDS, max(rates) * (size if kind == "vacuum" else 1))
+        if known := [one for action in acts if (one := expected(action)) is not None]:
+            return max(_LEAST_SECONDS, *known)
     return max(_LEAST_SECONDS, size / _ASSUMED_BYTES_PER_SECOND) if kind == "vacuum" else _ASSUMED_ANALYZE_SECONDS
 
 

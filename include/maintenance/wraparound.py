@@ -132,27 +132,28 @@ def check(run_id: str) -> dict[str, Any]:
 
     Raises ConfigurationError when the run has no snapshot, or SourceUnavailable.
     """
-    snapshot = snapshots.required(run_id)
-    history = snapshots.up_to(snapshot, _HISTORY_DAYS)
-    rates = {name: rate(history, f"next_{name}") for name in ("transaction", "multixact")}
-    with database.maintenance_session() as connection, database.errors_named("the forecast of transaction ids"):
-        row = connection.execute(_STATEMENTS["limits"]).fetchone()
-        assert row is not None
-        version = database.server_version(connection)
-        of = {
-            "transaction": limits(version, row[0], row[2], multixact=False),
-            "multixact": limits(version, row[1], row[3], multixact=True),
-        }
-        number = {"number": _WORST_TABLES, "transactions": row[0], "multixacts": row[1]}
-        databases = connection.execute(_STATEMENTS["databases"]).fetchall()
-        tables = connection.execute(_STATEMENTS["tables"], number).fetchall()
-        holder = database.horizon_holder(connection)
-    found = [
-        _database(name, (xids, multis), of, rates, holder, tables if own else [])
-        for name, xids, multis, own in databases
-    ]
-    found += [_table(table, of, rates, holder) for table in tables]
-    return findings.replace(run_id, CHECK, found)
+    with findings.unknown_recorded(run_id, CHECK, "the check"):
+        snapshot = snapshots.required(run_id)
+        history = snapshots.up_to(snapshot, _HISTORY_DAYS)
+        rates = {name: rate(history, f"next_{name}") for name in ("transaction", "multixact")}
+        with database.maintenance_session() as connection, database.errors_named("the forecast of transaction ids"):
+            row = connection.execute(_STATEMENTS["limits"]).fetchone()
+            assert row is not None
+            version = database.server_version(connection)
+            of = {
+                "transaction": limits(version, row[0], row[2], multixact=False),
+                "multixact": limits(version, row[1], row[3], multixact=True),
+            }
+            number = {"number": _WORST_TABLES, "transactions": row[0], "multixacts": row[1]}
+            databases = connection.execute(_STATEMENTS["databases"]).fetchall()
+            tables = connection.execute(_STATEMENTS["tables"], number).fetchall()
+            holder = database.horizon_holder(connection)
+        found = [
+            _database(name, (xids, multis), of, rates, holder, tables if own else [])
+            for name, xids, multis, own in databases
+        ]
+        found += [_table(table, of, rates, holder) for table in tables]
+        return findings.replace(run_id, CHECK, found)
 
 
 def _database(

@@ -98,8 +98,9 @@ def prepare(connection: psycopg.Connection[Any]) -> bool:
 def errors_named(what: str, connection_id: str = MAINTENANCE) -> Iterator[None]:
     """Turn the database's errors within into one sentence about ``what``, for example "VACUUM of public.users".
 
-    Raises ConfigurationError (a missing privilege, table or column), SourceUnavailable (the connection was lost) or
-    MaintenanceFailed (a lock or time limit, or a constraint in the way).
+    Raises ConfigurationError (a missing privilege, table or column), SourceUnavailable (the connection was lost, or the
+    server could not do it just now: its disk is full, a deadlock) or MaintenanceFailed (a lock or time limit, or a
+    constraint in the way).
     """
     import psycopg
     from psycopg import errors
@@ -124,7 +125,11 @@ def errors_named(what: str, connection_id: str = MAINTENANCE) -> Iterator[None]:
         raise MaintenanceFailed(
             f"{what}: the constraint {error.diag.constraint_name} of {where} is in the way; nothing was changed"
         ) from None
-    except psycopg.OperationalError:
+    except psycopg.OperationalError as error:
+        if error.sqlstate and error.sqlstate[:2] not in ("08", "57"):  # neither the connection nor a shutdown
+            raise SourceUnavailable(
+                f"{what}: the server could not do it just now ({error.diag.message_primary})"
+            ) from None
         raise SourceUnavailable(f"{what}: the connection {connection_id} was lost") from None
 
 

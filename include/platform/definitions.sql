@@ -226,8 +226,22 @@ SELECT d.datname::text,
 FROM pg_database d;
 
 -- statement: access_rule
-SELECT format('line %%s', h.line_number),
-       coalesce('error: ' || h.error,
-                concat_ws(' ', h.type, array_to_string(h.database, ','), array_to_string(h.user_name, ','), h.address, h.netmask,
-                          h.auth_method, regexp_replace(array_to_string(h.options, ' '), %(secret)s, '\1***', 'gi')))
-FROM pg_hba_file_rules h;
+-- A rule is named by what it matches: its line changes with every comment above it, and since PostgreSQL 16 included files
+-- have lines of their own. The first rule that matches decides, so that their order is a definition as well.
+WITH rule AS (
+    SELECT h.*, row_number() OVER (ORDER BY (to_jsonb(h) ->> 'rule_number')::integer, to_jsonb(h) ->> 'file_name',
+                                            h.line_number) AS place,
+           CASE WHEN h.error IS NOT NULL THEN 'broken line'
+                ELSE concat_ws(' ', h.type, array_to_string(h.database, ','), array_to_string(h.user_name, ','), h.address,
+                               h.netmask) END AS matches
+    FROM pg_hba_file_rules h
+), named AS (
+    SELECT rule.*, matches || ' #' || row_number() OVER (PARTITION BY matches ORDER BY place) AS name FROM rule
+)
+SELECT name, coalesce('error: ' || error,
+                      concat_ws(' ', matches, auth_method,
+                                regexp_replace(array_to_string(options, ' '), %(secret)s, '\1***', 'gi')))
+FROM named
+UNION ALL
+SELECT 'order of the rules', left(encode(sha256(convert_to(string_agg(name, chr(10) ORDER BY place), 'UTF8')), 'hex'), 16)
+FROM named HAVING count(*) > 0;

@@ -16,8 +16,12 @@ from include.warehouse.statements import statements
 _STATEMENTS = statements(__file__)
 
 
+LOST = "(text lost)"
+"""Text of a query whose own the server has lost."""
+
+
 class Entry(NamedTuple):
-    """One entry of pg_stat_statements: its counters since it began. ``text`` must hold no values."""
+    """One entry of pg_stat_statements: its counters since it began. ``text`` must hold no values; it may be LOST."""
 
     query_id: int
     role_id: int
@@ -94,6 +98,7 @@ def record(run_id: str, reading: Reading, *, keep_days: int) -> None:
         "statistics_since": reading.statistics_since,
         "evictions": reading.evictions,
         "keep_days": keep_days,
+        "lost": LOST,
     }
     with session.transaction() as connection:
         for statement in ("remove", "snapshot", "entries", "texts", "forget_texts"):

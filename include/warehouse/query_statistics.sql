@@ -21,8 +21,8 @@ FROM unnest(%(query_id)s::bigint[], %(role_id)s::bigint[], %(top_level)s::boolea
 INSERT INTO ops.statement_text (server, query_id, text, first_seen_at)
 SELECT DISTINCT ON (query_id) %(server)s, query_id, text, %(taken_at)s
 FROM unnest(%(query_id)s::bigint[], %(text)s::text[]) AS given (query_id, text)
-ORDER BY query_id, text
-ON CONFLICT DO NOTHING;
+ORDER BY query_id, text = %(lost)s, text
+ON CONFLICT (server, query_id) DO UPDATE SET text = excluded.text WHERE statement_text.text = %(lost)s;
 
 -- statement: forget_texts
 DELETE FROM ops.statement_text t
@@ -83,7 +83,8 @@ ORDER BY seconds DESC, change.query_id;
 -- What is lost between two readings: entries of the earlier one that are gone, and what they had counted by then.
 SELECT now.taken_at, base.taken_at, now.statistics_since,
        coalesce(now.statistics_since > base.taken_at, false) AS was_reset,
-       now.evictions - CASE WHEN now.statistics_since > base.taken_at THEN 0 ELSE base.evictions END AS evictions,
+       now.evictions - CASE WHEN base.run_id IS NULL OR now.statistics_since > base.taken_at THEN 0
+                            ELSE base.evictions END AS evictions,
        (SELECT count(*) FROM ops.statement_statistics WHERE run_id = now.run_id) AS entries,
        (SELECT count(*) FROM ops.statement_statistics b
         WHERE b.run_id = base.run_id

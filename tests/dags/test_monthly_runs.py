@@ -55,6 +55,18 @@ def test_monthly_maintenance_finds_and_changes_nothing(query: Any, platform: Pla
     ) == [("public.surprise",)]
 
 
+def test_a_snapshot_that_cannot_be_taken_fails_the_run(query: Any, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", "postgresql://x:y@127.0.0.1:1/escrow")
+    environment.setenv("OPERATIONS__RUNS__RETRIES", "0")
+    settings.cache_clear()
+    done = run("monthly_maintenance", archive_sample=1)
+    assert done.state == "failed"
+    unknown = query("SELECT check_name FROM ops.finding WHERE outcome = 'unknown' ORDER BY 1")
+    assert [check for (check,) in unknown] == [
+        "definition_drift", "prepared_transactions", "replication_slots", "tables_to_partition", "wraparound"
+    ]  # fmt: skip
+
+
 def test_disaster_recovery(query: Any, platform: Platform, databases: Databases, tmp_path: Path) -> None:
     backups.take(databases.url(platform.escrow, "escrow_owner"), tmp_path / "backups", date(2026, 10, 9))
     assert run("monthly_disaster_recovery", dry_run=True).state == "success"

@@ -7,7 +7,7 @@ import pytest
 
 from demo.databases import Databases
 from include.maintenance import bloat
-from include.outcome import MaintenanceFailed, Outcome, SourceUnavailable
+from include.outcome import ConfigurationError, MaintenanceFailed, Outcome, SourceUnavailable
 from include.platform import database
 from include.settings import settings
 from include.warehouse import findings
@@ -201,6 +201,25 @@ def test_a_locked_table_is_unknown_and_raised(bloated: psycopg.Connection) -> No
         with database.maintenance_session() as connection, pytest.raises(MaintenanceFailed, match="measured just now"):
             bloat.measure_index(connection, "extensions", {"oid": _oid(bloated, '"I"'), "fill_factor": 90})
     assert _findings("table_bloat")["all tables"].outcome is Outcome.UNKNOWN
+
+
+def test_what_vanished_cannot_be_measured(bloated: psycopg.Connection) -> None:
+    gone = {"oid": _oid(bloated, "t"), "fill_factor": 100}, {"oid": _oid(bloated, '"I"'), "fill_factor": 90}
+    bloated.execute("DROP TABLE t")
+    with database.maintenance_session() as connection:
+        for measure, one in zip((bloat._measure_table, bloat.measure_index), gone, strict=True):
+            with pytest.raises(MaintenanceFailed, match="it cannot be measured just now: could not open relation"):
+                measure(connection, "extensions", one)
+
+
+def test_one_kind_that_cannot_be_looked_at_leaves_the_other(
+    bloated: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(bloat._STATEMENTS, "indexes", "SELECT FROM gone")
+    with pytest.raises(ConfigurationError, match='the check index_bloat: relation "gone" does not exist'):
+        bloat.review("r1")
+    assert _findings("index_bloat")["all indexes"].outcome is Outcome.UNKNOWN
+    assert _findings("table_bloat")["public.t"].outcome is Outcome.WARNING
 
 
 def _oid(connection: psycopg.Connection, name: str) -> int:

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -52,6 +53,69 @@ def test_the_grant_in_the_remedy_works(
     drift.check("run 2")
     assert found()["access_rule"].outcome is Outcome.NOT_APPLICABLE, "read now, but not last month"
     assert found()["access_rule"].evidence["definitions"] > 0
+
+
+@pytest.fixture
+def rules(any_platform: psycopg.Connection, any_databases: Databases) -> Iterator[Path]:
+    """The pg_hba.conf of the server, which shows the file as it is now but goes on with the rules it has read."""
+    with psycopg.connect(any_databases.postgres.url(any_platform.info.dbname), autocommit=True) as superuser:
+        superuser.execute("GRANT SELECT ON pg_catalog.pg_hba_file_rules TO operations_maintainer")
+        superuser.execute("GRANT EXECUTE ON FUNCTION pg_catalog.pg_hba_file_rules() TO operations_maintainer")
+        [(name,)] = superuser.execute("SHOW hba_file")
+    path = Path(name)
+    before = path.read_text()
+    path.write_text(f"{before}host all guest 10.0.0.0/8 trust\n")
+    yield path
+    path.write_text(before)
+
+
+GUEST = "host all guest 10.0.0.0 255.0.0.0"
+
+
+def test_a_rule_of_access_is_known_by_what_it_matches(rules: Path, warehouse: psycopg.Connection) -> None:
+    drift.take("run 1", OCTOBER)
+    rules.write_text("# a comment moves every line\n" + rules.read_text())
+    drift.take("run 2", NOVEMBER)
+    drift.check("run 2")
+    assert found()["access_rule"].outcome is Outcome.OK, found()["access_rule"].summary
+    rules.write_text(f"host all guest 10.0.0.0/8 reject\n{rules.read_text()}host all all 0.0.0.0/0 ldap nonsense\n")
+    drift.take("run 3", datetime(2026, 12, 1, 4, tzinfo=UTC))
+    warehouse.execute("DELETE FROM ops.platform_snapshot WHERE run_id = 'run 1'")
+    drift.check("run 3")
+    evidence = found()["access_rule"].evidence
+    assert [one["name"] for one in evidence["added"]] == ["broken line #1", f"{GUEST} #2"]
+    assert evidence["added"][0]["after"].startswith("error: ")
+    assert evidence["added"][1]["after"] == f"{GUEST} trust"
+    assert [one["name"] for one in evidence["changed"]] == [f"{GUEST} #1", "order of the rules"]
+    assert evidence["changed"][0] == {"name": f"{GUEST} #1", "before": f"{GUEST} trust", "after": f"{GUEST} reject"}
+    assert found()["access_rule"].outcome is Outcome.CRITICAL
+    assert f"{GUEST} #2 of pg_hba.conf lets connections in without a password" in found()["access_rule"].summary
+
+
+def test_rules_of_access_in_another_order_have_changed(rules: Path) -> None:
+    drift.take("run 1", OCTOBER)
+    *others, guest = rules.read_text().splitlines()
+    rules.write_text("\n".join([guest, *others, ""]))
+    drift.take("run 2", NOVEMBER)
+    drift.check("run 2")
+    assert [one["name"] for one in found()["access_rule"].evidence["changed"]] == ["order of the rules"]
+    assert found()["access_rule"].outcome is Outcome.WARNING
+
+
+def test_included_rules_of_access_have_lines_of_their_own(
+    rules: Path, any_platform: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    if any_platform.info.server_version < 160000:
+        pytest.skip("pg_hba.conf includes files since PostgreSQL 16")
+    for name in ("one", "two"):
+        included = rules.with_name(f"{name}.conf")
+        included.write_text("host all all 192.0.2.0/24 reject\n")
+        included.chmod(0o644)
+        rules.write_text(f"{rules.read_text()}include {included}\n")
+    drift.take("run 1", OCTOBER)
+    names = "SELECT name FROM ops.platform_definition WHERE kind = 'access_rule' AND name LIKE '%192.0.2.0%' ORDER BY 1"
+    matches = "host all all 192.0.2.0 255.255.255.0"
+    assert warehouse.execute(names).fetchall() == [(f"{matches} #1",), (f"{matches} #2",)]
 
 
 def test_what_changed_since_last_month_is_listed(any_platform: psycopg.Connection) -> None:
@@ -154,8 +218,8 @@ def test_dangers() -> None:
     assert drift._danger(Change("setting", "fsync", None, "off")) == "fsync is off: a crash can lose or corrupt data"
     assert drift._danger(Change("setting", "work_mem", "4096 kB", "8192 kB")) is None
     assert drift._danger(Change("role", "a", "SUPERUSER, LOGIN", "LOGIN")) is None
-    assert drift._danger(Change("access_rule", "line 9", None, "host all all 0.0.0.0 0.0.0.0 trust")) is not None
-    assert drift._danger(Change("access_rule", "line 9", None, "local all all trust")) is None
+    assert drift._danger(Change("access_rule", "host #1", None, "host all all 0.0.0.0 0.0.0.0 trust")) is not None
+    assert drift._danger(Change("access_rule", "local #1", None, "local all all trust")) is None
 
 
 def test_every_kind_is_named_in_the_dictionary(warehouse: psycopg.Connection) -> None:
@@ -168,3 +232,13 @@ def test_a_run_without_a_snapshot_is_refused(warehouse: psycopg.Connection) -> N
 
     with pytest.raises(ConfigurationError, match="clear its task take_snapshot"):
         snapshots.required("nothing")
+
+
+def test_without_a_snapshot_the_drift_is_unknown(platform: psycopg.Connection) -> None:
+    from include.outcome import ConfigurationError
+
+    drift.take("run 1", OCTOBER)
+    drift.check("run 1")
+    with pytest.raises(ConfigurationError, match="the run run 2 has no row"):
+        drift.check("run 2")
+    assert {name: one.outcome for name, one in found().items()} == {"the check": Outcome.UNKNOWN}

@@ -440,6 +440,18 @@ def test_the_facts_and_a_repeated_review(reviewed: psycopg.Connection) -> None:
     assert _review() == facts
 
 
+def test_a_check_that_fails_leaves_the_others(reviewed: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    reviewed.execute("CREATE TABLE t (a int); CREATE INDEX one ON t (a); CREATE INDEX two ON t (a)")
+    _review("r0")
+    monkeypatch.setitem(index_review._STATEMENTS, "droppable", "SELECT FROM gone")
+    with pytest.raises(ConfigurationError, match='the check unused_indexes: relation "gone" does not exist'):
+        _review()
+    assert _findings("unused_indexes", "r1")["all indexes"].outcome is UNKNOWN
+    assert _findings("redundant_indexes", "r1")["public.two"].outcome is WARNING
+    assert _findings("invalid_indexes", "r1")["all indexes"].outcome is OK
+    assert _findings("foreign_keys_without_index", "r1")["all foreign keys"].outcome is OK
+
+
 def test_a_lost_database_is_unknown_and_raised(
     platform: psycopg.Connection, environment: pytest.MonkeyPatch, databases: Databases
 ) -> None:

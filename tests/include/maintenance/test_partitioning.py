@@ -7,7 +7,7 @@ import pytest
 
 from include.maintenance import drift, partition_remedy, partitioning
 from include.maintenance.partitioning import Facts
-from include.outcome import Outcome
+from include.outcome import ConfigurationError, Outcome
 from include.settings import settings
 from include.warehouse import findings
 from include.warehouse.findings import Finding
@@ -177,3 +177,32 @@ def test_growth_comes_from_the_snapshots(any_platform: psycopg.Connection, wareh
     assert finding.evidence["bytes_per_day"] == pytest.approx(0.9 * GIB, rel=1e-3)
     assert finding.evidence["interval"] == "week"
     assert "will have 10.0 GiB in 1 days" in finding.summary
+
+
+def test_the_share_of_inserts_is_that_of_a_day_at_least(
+    low_limit: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    low_limit.execute(
+        "INSERT INTO public.audit_logs (created_at, action) SELECT now(), 'b' FROM generate_series(1, 99)"
+    )
+    counters = {"week": (100, 0, "7 days"), "earlier": (1000, 0, "90 minutes"), "now": (1000, 10, "0")}
+    for run_id, (inserted, updated, age) in counters.items():
+        drift.take(run_id, NOON)
+        warehouse.execute(
+            "UPDATE ops.platform_table SET rows_inserted = %s, rows_updated = %s WHERE platform_snapshot_id ="
+            " (SELECT platform_snapshot_id FROM ops.platform_snapshot WHERE run_id = %s)",
+            (inserted, updated, run_id),
+        )
+        warehouse.execute(
+            "UPDATE ops.platform_snapshot SET taken_at = taken_at - %s::interval WHERE run_id = %s", (age, run_id)
+        )
+    partitioning.check("now")
+    # 900 of 910 since last week; the 90 minutes since the newest snapshot saw 10 updates and nothing else.
+    assert found()["public.audit_logs"].evidence["insert_share"] == pytest.approx(900 / 910)
+    assert found()["public.audit_logs"].outcome is Outcome.WARNING
+
+
+def test_without_a_snapshot_the_search_is_unknown(platform: psycopg.Connection) -> None:
+    with pytest.raises(ConfigurationError, match="the run nothing has no row"):
+        partitioning.check("nothing")
+    assert {name: one.outcome for name, one in found().items()} == {"the check": Outcome.UNKNOWN}

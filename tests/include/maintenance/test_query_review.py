@@ -7,10 +7,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from demo.databases import Databases
 from include.maintenance import query_plans, query_review
-from include.outcome import Outcome, SourceUnavailable
+from include.outcome import ConfigurationError, Outcome, SourceUnavailable
 from include.platform import database
 from include.settings import settings
 from include.warehouse import findings, query_statistics
@@ -179,7 +180,7 @@ def test_statistics_that_cannot_be_read_are_unknown(
     environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", "postgresql://x:y@127.0.0.1:1/escrow")
     with pytest.raises(SourceUnavailable):
         query_review.review("r2")
-    assert _findings("query_statistics", "r2")[0].outcome is Outcome.UNKNOWN
+    assert [_findings(check, "r2")[0].outcome for check in CHECKS] == [Outcome.UNKNOWN] * 4
 
 
 def _expect_unknown(summary: str, remedy: str) -> None:
@@ -217,7 +218,45 @@ def test_the_oldest_version_of_the_extension_is_read(queried: psycopg.Connection
     found = _of_text("slow_queries", "FROM orders WHERE id")
     assert found is not None
     assert found.evidence["calls"] == 6
-    assert _findings("query_statistics")[0].evidence["evictions"] is None
+    [statistics] = _findings("query_statistics")
+    assert (statistics.outcome, statistics.evidence["evictions"]) == (Outcome.UNKNOWN, None)
+    assert "does not tell whether others were evicted since they began" in statistics.summary
+
+
+def test_a_text_that_the_server_lost(queried: psycopg.Connection, environment: pytest.MonkeyPatch) -> None:
+    for _ in range(6):
+        queried.execute("SELECT pg_sleep(0.005), 'lost' FROM orders WHERE id = 7")
+    entries = query_review._entries
+
+    def without_texts(schema: str, columns: set[str], io_measured: bool) -> sql.Composed:
+        names = [f"c{n}" for n in range(1, 13)]
+        wanted = ", ".join("NULL::text" if name == "c4" else name for name in names)
+        given = sql.SQL("SELECT {} FROM ({}) AS found ({})")
+        return given.format(sql.SQL(wanted), entries(schema, columns, io_measured), sql.SQL(", ".join(names)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(query_review, "_entries", without_texts)
+        query_review.review("r1")
+    slow = [one for one in _findings("slow_queries") if one.evidence["calls"] == 6]
+    assert [one.evidence["text"] for one in slow] == ["(text lost)"]
+    assert slow[0].evidence["plan"] == {"unknown": "it is a utility statement, or its text is gone"}
+    query_review.review("r2")
+    again = {one.resource: one.evidence["text"] for one in _findings("slow_queries", "r2")}
+    assert again[slow[0].resource] == "SELECT pg_sleep($1), $2 FROM orders WHERE id = $3", "known again"
+
+
+def test_a_review_that_breaks_off_leaves_no_check_as_it_was(
+    queried: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(6):
+        queried.execute("SELECT pg_sleep(0.005), count(note) FROM orders WHERE customer = %s", (n,))
+    monkeypatch.setitem(query_plans._STATEMENTS, "tables", "SELECT FROM gone")
+    with pytest.raises(ConfigurationError, match='the review of queries: relation "gone" does not exist'):
+        query_review.review("r1")
+    found = {check: _findings(check)[0].summary.split(":")[0] for check in CHECKS}
+    assert found["slow_queries"] == found["index_advice"] == "It could not be checked"
+    assert found["query_regressions"].startswith("There is no reading yet")
+    assert "could not be checked" not in found["query_statistics"]
 
 
 # -------------------------------------------------------------------------------------------------------- plans
@@ -241,6 +280,16 @@ def test_plans_of_normalised_texts(queried: psycopg.Connection) -> None:
         assert refused.why_not.startswith("platform_db_maintenance may not read its tables (permission denied")
     [scan] = _plan("SELECT 1 FROM orders a JOIN orders b ON a.customer = b.id WHERE b.note = $1").large_scans[:1]
     assert scan.table == "public.orders"
+
+
+def test_a_text_that_cannot_be_planned_spoils_no_other(queried: psycopg.Connection, any_databases: Databases) -> None:
+    _superuser(any_databases, queried, "CREATE TABLE hidden (id int)")
+    with database.maintenance_session() as connection:
+        refused = query_plans.plan(connection, "SELECT * FROM hidden WHERE id = $1")
+        assert "permission denied for table hidden" in refused.why_not
+        found = query_plans.plan(connection, "SELECT * FROM orders WHERE id = $1")
+        assert (found.why_not, found.cost is not None) == ("", True)
+        assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
 
 
 def test_nothing_is_ever_executed(queried: psycopg.Connection, any_databases: Databases) -> None:
@@ -317,6 +366,19 @@ def test_index_advice(queried: psycopg.Connection, any_databases: Databases, env
     queried.execute(found.remedy.encode())
     queried.execute("ANALYZE orders")
     assert _plan("SELECT count(note) FROM orders WHERE customer = $1").large_scans == (), "the planner uses it"
+
+
+def test_a_trial_that_fails_is_no_proof(queried: psycopg.Connection, any_databases: Databases) -> None:
+    if queried.info.server_version >= 160000:
+        pytest.skip("the embedded server has no hypopg")
+    for n in range(6):
+        queried.execute("SELECT pg_sleep(0.005), count(note) FROM orders WHERE customer = %s", (n,))
+    _superuser(any_databases, queried, "CREATE EXTENSION hypopg SCHEMA extensions")
+    _superuser(any_databases, queried, "REVOKE ALL ON FUNCTION extensions.hypopg_create_index FROM PUBLIC")
+    query_review.review("r1")
+    [found] = _findings("index_advice")
+    assert found.outcome is Outcome.UNKNOWN
+    assert (found.evidence["tried"], found.evidence["not_planned"]) == (0, 1)
 
 
 def test_the_columns_of_conditions() -> None:

@@ -153,6 +153,8 @@ def test_questions_and_their_answers() -> None:
     assert [one["approved"] for one in decided] == [False, True, True], "each answer belongs to its question"
     with pytest.raises(ConfigurationError, match="2 answers were given to 1 questions"):
         reindex.decisions([LARGE], [approve, approve])
+    with pytest.raises(ConfigurationError, match="1 answers were given to 2 questions; start the run again"):
+        reindex.decisions([LARGE, other], [approve])  # to the other one, perhaps
 
 
 def test_what_was_rejected_is_left_alone(bloated: psycopg.Connection, warehouse: psycopg.Connection) -> None:
@@ -306,11 +308,24 @@ def test_a_table_that_is_being_changed_is_waited_for(
 
 
 # ------------------------------------------------------------------------------------------------------ failures
+def test_an_index_that_was_dropped_meanwhile_needs_nothing(
+    owned: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    begun = actions.applying(actions.plan("reindex", NAME, "r2", dry_run=False, plan={"before": _before()}))
+    done = _rebuild()
+    owned.execute('DROP INDEX "I"')
+    assert _rebuild() == done, "what is proven stays so"
+    dropped = _rebuild("r3", answer="approved by ann")
+    assert (dropped["state"], dropped["reason"]) == ("nothing_to_do", "the index does not exist any more")
+    assert _rebuild("r3", answer="approved by ann") == dropped
+    with pytest.raises(ConfigurationError, match='the index public."I" does not exist any more'):
+        _rebuild(begun.run_id)
+    assert [state for _, state, _ in _acts(warehouse)] == ["proven", "failed", "nothing_to_do"]
+
+
 def test_failures_are_one_sentence(
     owned: psycopg.Connection, environment: pytest.MonkeyPatch, any_databases: Databases
 ) -> None:
-    with pytest.raises(ConfigurationError, match="does not exist any more"):
-        reindex.rebuild(CANDIDATE | {"index": "public.gone"}, "r1", False)
     name = owned.info.dbname
     environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", any_databases.url(name, "operations_reader"))
     with pytest.raises(ConfigurationError, match="lacks a privilege"):

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from demo.databases import Databases
 from demo.processes import Processes
 from demo.servers import Postgres
 from include.maintenance import slots
-from include.outcome import Outcome
+from include.outcome import Outcome, SourceUnavailable
 from include.settings import settings
 from include.warehouse import findings
 from include.warehouse.findings import Finding
@@ -125,6 +125,20 @@ def test_prepared_transactions_by_their_age(superuser: psycopg.Connection, envir
         assert old.remedy.startswith("ROLLBACK PREPARED 'transfer''17';")
     finally:
         superuser.execute("ROLLBACK PREPARED 'transfer''17'")
+
+
+@pytest.mark.parametrize(
+    ("check", "name"),
+    [(slots.check_slots, "replication_slots"), (slots.check_prepared, "prepared_transactions")],
+)
+def test_what_could_not_be_looked_at_is_unknown(
+    platform: psycopg.Connection, environment: pytest.MonkeyPatch, check: Callable[[str], Any], name: str
+) -> None:
+    check("run 1")
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", "postgresql://x:y@127.0.0.1:1/escrow")
+    with pytest.raises(SourceUnavailable):
+        check("run 2")
+    assert {resource: one.outcome for resource, one in found(name).items()} == {"the check": Outcome.UNKNOWN}
 
 
 def _a_minute_is_too_long() -> Any:

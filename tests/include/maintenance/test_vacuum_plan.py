@@ -10,6 +10,7 @@ from demo.databases import Databases
 from demo.processes import free_port
 from include.maintenance import vacuum, vacuum_plan
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
+from include.warehouse import actions
 from tests.include.maintenance.vacuum_steps import (
     burn_transactions,
     flush,
@@ -343,6 +344,32 @@ def test_what_does_not_fit_is_postponed_and_first_next_time(
     assert list(resumed) == ["public.slow", "public.worse"], "the postponed one is first although the other is worse"
     assert resumed["public.slow"]["score"] < resumed["public.worse"]["score"]
     assert vacuum.maintain(resumed["public.slow"], "r2", dry_run=False)["state"] == "proven"
+
+
+def _act(seconds: float, size_bytes: int, state: str = "proven") -> actions.Action:
+    return actions.Action(
+        1, "vacuum", "public.other", "r0", False, state, {"before": {"size_bytes": size_bytes}}, {"seconds": seconds},
+        None, "", datetime.now(UTC),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("others", "size_bytes", "seconds"),
+    [
+        # 0.03 s of two pages were fixed costs: 20 GiB take 0.03 + 21,474,836,480 / 20,000,000 s and no eleven hours.
+        ([_act(0.03, 16_384)], 20 * 2**30 + 16_384, 0.03 + 1073.741824),
+        ([_act(0.03, 16_384, "postponed")], 20 * 2**30 + 16_384, 0.06 + 1073.741824),
+        ([_act(0.5, 80_000_000)], 40_000_000, 0.25),  # by its size it is quicker still
+        ([_act(0.5, 80_000_000)], 160_000_000, 1.0),  # not 0.5 + 80,000,000 / 20,000,000
+        ([_act(2.0, 10_000_000)], 30_000_000, 6.0),  # a slow disk: it measured its speed
+        ([_act(0.03, 16_384), _act(2.0, 10_000_000)], 30_000_000, 6.0),
+    ],
+)
+def test_a_small_table_tells_little_of_a_large_one(
+    others: list[actions.Action], size_bytes: int, seconds: float
+) -> None:
+    large = {"vacuum": True, "freeze": False, "facts": {"size_bytes": size_bytes}}
+    assert vacuum_plan._expected_seconds(large, [], others) == pytest.approx(seconds)
 
 
 def test_a_dry_run_records_the_plan_and_what_would_be_left(

@@ -153,3 +153,5 @@ def test_a_tables_own_lower_limit_counts(any_platform: psycopg.Connection) -> No
 def test_without_a_snapshot_the_task_says_so(platform: psycopg.Connection) -> None:
     with pytest.raises(ConfigurationError, match="the run nothing has no row in ops.platform_snapshot"):
         wraparound.check("nothing")
+    [found] = findings.latest("wraparound")
+    assert (found.run_id, found.finding.outcome) == ("nothing", Outcome.UNKNOWN)

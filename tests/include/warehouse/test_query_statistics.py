@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from include.warehouse import query_statistics
-from include.warehouse.query_statistics import Entry, Period, Reading
+from include.warehouse.query_statistics import LOST, Entry, Period, Reading
 
 NOW = datetime(2026, 10, 11, 4, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -42,11 +42,28 @@ def test_the_first_reading_counts_from_the_beginning(warehouse: psycopg.Connecti
     _record("now", 0, _entry(1, 10, 0.5), _entry(2, 4, 2.0))
     week, before = _periods()
     assert before is None
-    assert (week.began_at, week.ended_at, week.entries, week.vanished, week.evictions) == (None, NOW, 2, 0, None)
+    assert (week.began_at, week.ended_at, week.entries, week.vanished, week.evictions) == (None, NOW, 2, 0, 0)
     assert _work(week) == {2: (4, 2.0), 1: (10, 0.5)}
     assert list(_work(week)) == [2, 1], "the most time first"
     assert week.work[1].mean_milliseconds == 50
     assert (week.work[1].text, week.work[1].blocks_hit, week.work[1].read_seconds) == ("SELECT 1", 40, None)
+
+
+def test_evictions_before_the_first_reading_count(warehouse: psycopg.Connection) -> None:
+    _record("now", 0, _entry(1, 10, 0.5), since=NOW - WEEK, evictions=3)
+    assert _periods()[0].evictions == 3
+
+
+def test_a_lost_text_is_replaced_by_the_next_known_one(warehouse: psycopg.Connection) -> None:
+    def text() -> str:
+        return _periods()[0].work[0].text
+
+    _record("now", 0, _entry(1, 10, 0.5, text=LOST))
+    assert text() == LOST
+    _record("now", 0, _entry(1, 10, 0.5, text=LOST), _entry(1, 10, 0.5, text=" SELECT 1", role_id=11))
+    assert text() == " SELECT 1"
+    _record("now", 0, _entry(1, 10, 0.5, text=LOST))
+    assert text() == " SELECT 1", "what is known stays"
 
 
 def test_a_week_is_the_difference(warehouse: psycopg.Connection) -> None:

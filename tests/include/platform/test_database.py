@@ -1,0 +1,35 @@
+"""Errors of the platform's database become one sentence that says what happened."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from demo.databases import Databases
+from include.outcome import SourceUnavailable
+from include.platform import database
+
+
+@pytest.fixture
+def server(databases: Databases) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(databases.postgres.url("postgres"), autocommit=True) as superuser:
+        yield superuser
+
+
+@pytest.mark.parametrize("code", ["disk_full", "out_of_memory", "deadlock_detected", "io_error"])
+def test_what_the_server_could_not_do_is_no_lost_connection(server: psycopg.Connection, code: str) -> None:
+    refused = f"DO $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '{code}'; END $$"
+    with (
+        pytest.raises(SourceUnavailable, match=r"^VACUUM of t: the server could not do it just now \(no room\)$"),
+        database.errors_named("VACUUM of t"),
+    ):
+        server.execute(refused.encode())
+
+
+def test_a_lost_connection_is_named(server: psycopg.Connection) -> None:
+    for _ in range(2):  # as the server ends it (57P01), and when it is gone
+        with (
+            pytest.raises(SourceUnavailable, match="^VACUUM of t: the connection platform_db_maintenance was lost$"),
+            database.errors_named("VACUUM of t"),
+        ):
+            server.execute("SELECT pg_terminate_backend(pg_backend_pid())")
