@@ -161,7 +161,7 @@ class AirflowUpkeep(Section):
 
     keep_days: Annotated[int, Field(ge=7)]
     batch_rows: Annotated[int, Field(ge=100, le=1000000)]
-    most_minutes: Annotated[int, Field(ge=1, le=600)]
+    most_minutes: Annotated[int, Field(ge=1, le=40)]  # its task has 60 and counts before and after
     removed_rows: Literal["drop", "export"]
     logs_keep_days: Annotated[int, Field(ge=2)]
     most_log_files: Annotated[int, Field(ge=1)]

@@ -27,15 +27,10 @@ def check(run_id: str, now: datetime | None = None) -> dict[str, Any]:
     if not connections.is_defined(airflow_api.CONNECTION):
         return findings.replace(run_id, _CHECK, [_not_configured()])
     now = now or datetime.now(UTC)
-    try:
-        with airflow_api.open_api() as api:
-            dags = {dag["dag_id"]: dag for dag in api.pages("/dags", "dags")}
-            errors = api.pages("/importErrors", "import_errors")
-            runs = api.pages("/dags/~/dagRuns", "dag_runs", state=["running", "queued"])
-    except Exception:
-        unknown = "Airflow's DAGs could not be looked at: the task of this check has failed, its log says why"
-        findings.replace(run_id, _CHECK, [Finding("airflow_api", Outcome.UNKNOWN, unknown)])
-        raise
+    with findings.unknown_recorded(run_id, _CHECK, "airflow_api"), airflow_api.open_api() as api:
+        dags = {dag["dag_id"]: dag for dag in api.pages("/dags", "dags")}
+        errors = api.pages("/importErrors", "import_errors")
+        runs = api.pages("/dags/~/dagRuns", "dag_runs", state=["running", "queued"])
     expected = sorted(path.stem for path in (ROOT / "dags").glob("*/*.py") if path.stem != "__init__")
     found = [*_broken(errors), *_missing_or_paused(expected, dags), *_stuck(runs, dags, now)]
     if not found:

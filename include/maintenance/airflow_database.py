@@ -70,7 +70,11 @@ def clean(run_id: str, dry_run: bool, now: datetime | None = None) -> dict[str, 
     if action.done:
         return action.summary()
     wanted = (now or datetime.now(UTC)) - timedelta(days=settings().maintenance.airflow.keep_days)
-    with actions.failures_recorded(action), _database() as database:
+    with (
+        findings.unknown_recorded(run_id, _CHECK, "airflow_db"),
+        actions.failures_recorded(action),
+        _database() as database,
+    ):
         plan = _plan(database, wanted)
         action = actions.plan(_KIND, _RESOURCE, run_id, dry_run=dry_run, plan=plan)
         if not dry_run:
@@ -87,7 +91,8 @@ def _of_plan(plan: dict[str, Any]) -> Finding:
             Outcome.WARNING,
             f"rows since {plan['cut_off']:%Y-%m-%d} are kept although they are old: {by}",
             numbers,
-            "open it in Airflow and let it finish, or mark it failed",
+            "in Airflow, let the run finish or mark it failed; where a DAG waits for assets, let these be updated or "
+            "clear its queued events",
         )
     days = settings().maintenance.airflow.keep_days
     return Finding("airflow_db", Outcome.OK, f"rows older than {days} days are removed night by night", numbers)

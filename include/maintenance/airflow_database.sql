@@ -17,14 +17,17 @@ SELECT pg_try_advisory_lock(hashtext('gold-escrow-operations: airflow db clean')
 -- statement: needed
 -- What is older than the cut-off and still needed, the oldest first: db clean looks at the age alone.
 SELECT reason, earliest FROM (
-    SELECT format('the run %%s of %%s is not finished', run_id, dag_id) AS reason, start_date AS earliest
+    SELECT format('the run %%s of %%s is not finished', run_id, dag_id) AS reason,
+           -- A run that was cleared starts anew, but has rows since it was created (which older runs do not tell).
+           least(coalesce(created_at, run_after), start_date) AS earliest
     FROM dag_run WHERE state IN ('queued', 'running')
     UNION ALL
     SELECT format('the task %%s of the run %%s of %%s is %%s', task_id, run_id, dag_id, state), start_date
     FROM task_instance
     WHERE state NOT IN ('success', 'failed', 'skipped', 'upstream_failed', 'removed')
     UNION ALL
-    SELECT format('the backfill %%s of %%s is not complete', b.id, b.dag_id), r.start_date
+    SELECT format('the backfill %%s of %%s is not complete', b.id, b.dag_id),
+           least(coalesce(r.created_at, r.run_after), r.start_date)
     FROM backfill b JOIN dag_run r ON r.backfill_id = b.id
     WHERE b.completed_at IS NULL
     UNION ALL

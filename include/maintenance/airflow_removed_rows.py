@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,7 @@ def _export(database: psycopg.Connection[Any], table: str, rows: int) -> dict[st
             digest.update(block)
             packed.write(block)
     read = hashlib.sha256()
+    csv.field_size_limit(sys.maxsize)  # an XCom may be of any length
     records = sum(1 for _ in csv.reader(_lines(files, partial, read))) - 1
     if (records, read.hexdigest()) != (rows, digest.hexdigest()):
         files.rm(partial)

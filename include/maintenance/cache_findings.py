@@ -5,6 +5,7 @@ Where the thresholds of the configuration come from stands beside them. What was
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Any
 
@@ -147,17 +148,25 @@ def _growing(prefix: str, now: dict[str, Any], earlier: int) -> Finding:
     keys, size = now["without_expiry"], now["bytes_without_expiry"]
     growth = keys - earlier
     evidence = {"keys_without_expiry": keys, "keys_without_expiry_before": earlier, "bytes_without_expiry": size}
-    pattern = shlex.quote("*" if prefix == NO_PREFIX else f"{prefix}:*")
     return Finding(
         f"prefix {prefix}",
         Outcome.WARNING,
         f"{growth} keys without expiry were added under {prefix} (now {keys}); let what writes them set an expiry",
         evidence,
-        # For the keys that are there; those with an expiry keep theirs.
-        f'redis-cli --scan --pattern {pattern} | while read -r key; do [ "$(redis-cli TTL "$key")" = -1 ]'
-        ' && redis-cli EXPIRE "$key" 604800; done',
+        _set_expiry(prefix),
         None if size is None else {"bytes": round(size * growth / keys)},
     )
+
+
+def _set_expiry(prefix: str) -> str:
+    """The command for the prefix's keys without expiry; empty where its name is not shown as it is."""
+    if prefix == NO_PREFIX:
+        keys = "redis-cli --scan | LC_ALL=C grep -v :"
+    elif re.fullmatch(r"[\w.@/+=-]{1,119}", prefix):  # no pattern, and neither masked nor escaped nor cut off
+        keys = f"redis-cli --scan --pattern {shlex.quote(f'{prefix}:*')}"
+    else:
+        return ""
+    return f'{keys} | while read -r key; do [ "$(redis-cli TTL "$key")" = -1 ] && redis-cli EXPIRE "$key" 604800; done'
 
 
 def _large(keys: dict[str, Any]) -> list[Finding]:

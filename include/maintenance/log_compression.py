@@ -19,7 +19,9 @@ from include.platform.log_files import RotatedLog
 from include.warehouse import actions, findings
 from include.warehouse.findings import Finding
 
-_STILL_WRITTEN_SECONDS = 3600  # a writer that cannot be seen shows within this time that it did not reopen its log
+STILL_WRITTEN_SECONDS = 3600
+"""A writer that cannot be seen shows within this time that it did not reopen its log."""
+
 _CHECK = "rotated_log_checksums"
 
 
@@ -32,16 +34,17 @@ def compress(file: RotatedLog, run_id: str, dry_run: bool, now: datetime, today:
     """
     path = file.path
     target = path.with_name(f"{path.name}.zst")
-    held = log_writers.held_for_writing(path)
+    with log_files.errors_named(path):
+        held = log_writers.held_for_writing(path)
+        status = path.stat()
     if held is not False and (today - file.day).days <= 1:
         return None
-    status = path.stat()
     plan = {"to": target.name, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
     action = actions.plan("rotate_logs", path.name, run_id, dry_run=dry_run, plan=plan)
     if action.done or dry_run:
         return action
     with actions.failures_recorded(action), log_files.errors_named(path):
-        if held or (held is None and now.timestamp() - status.st_mtime < _STILL_WRITTEN_SECONDS):
+        if held or (held is None and now.timestamp() - status.st_mtime < STILL_WRITTEN_SECONDS):
             by = ", ".join(f"process {each}" for each in log_writers.holders(path)) if held else ""
             raise MaintenanceFailed(
                 f"{path.name} is still written to{f' by {by}' if by else ''}: its writer did not open the new log; "
@@ -53,7 +56,7 @@ def compress(file: RotatedLog, run_id: str, dry_run: bool, now: datetime, today:
                 raise MaintenanceFailed(
                     f"{target.name} exists and holds something else than {path.name}; remove one of them"
                 )
-            lines, size, checksum = log_files.count_lines(path), status.st_size, log_files.checksum(target)
+            lines, size, checksum = log_files.count_lines(path), status.st_size, folders.file_sha256(target)
             log_checksums.note(path.parent, target.name, checksum)
         else:
             lines, size, checksum = _compress_to(path, target)
@@ -65,7 +68,7 @@ def _compress_to(path: Path, target: Path) -> tuple[int, int, str]:
     partial = target.with_name(f".{target.name}.partial")  # hidden: readers of the logs do not see it
     try:
         lines, size, checksum = log_files.compress(path, partial)
-        if log_files.checksum(partial) != checksum or not log_files.same_content(partial, path, size):
+        if folders.file_sha256(partial) != checksum or not log_files.same_content(partial, path, size):
             raise MaintenanceFailed(
                 f"{path.name} does not read back equal from its compressed copy; it is kept as it is"
             )
@@ -97,28 +100,32 @@ def check(folder: Path, rotated: list[RotatedLog], run_id: str, dry_run: bool) -
 
     A file without one (another tool compressed it) is read to its end and then noted, unless it is a dry run.
     """
-    noted = log_checksums.read(folder)
-    found: list[Finding] = []
-    names = {file.path.name for file in rotated if file.compressed}
-    size = 0
-    for name in sorted(names):
-        with log_files.errors_named(folder / name):
-            size += (folder / name).stat().st_size
-            found += _of_file(folder / name, noted.get(name), dry_run)
-    for name in sorted(set(noted) - names):
-        if (folder / name.removesuffix(".zst")).exists():
-            continue  # an attempt that was killed noted it first: the original is still there
-        evidence = {"sha256_expected": noted[name]}
-        summary = f"{name} is gone, although this collection did not delete it; bring it back from a backup"
-        found.append(Finding(name, Outcome.CRITICAL, summary, evidence, _accept(name)))
-    if not found:
-        summary = f"all {len(names)} compressed logs are as they were written"
-        found = [Finding("platform_logs", Outcome.OK, summary, {"files": len(names), "size_bytes": size})]
-    return findings.replace(run_id, _CHECK, found)
+    with (
+        findings.unknown_recorded(run_id, _CHECK, "platform_logs"),
+        log_files.errors_named(folder / log_checksums.NAME),
+    ):
+        noted = log_checksums.read(folder)
+        found: list[Finding] = []
+        names = {file.path.name for file in rotated if file.compressed}
+        size = 0
+        for name in sorted(names):
+            with log_files.errors_named(folder / name):
+                size += (folder / name).stat().st_size
+                found += _of_file(folder / name, noted.get(name), dry_run)
+        for name in sorted(set(noted) - names):
+            if (folder / name.removesuffix(".zst")).exists():
+                continue  # an attempt that was killed noted it first: the original is still there
+            evidence = {"sha256_expected": noted[name]}
+            summary = f"{name} is gone, although this collection did not delete it; bring it back from a backup"
+            found.append(Finding(name, Outcome.CRITICAL, summary, evidence, _accept(name)))
+        if not found:
+            summary = f"all {len(names)} compressed logs are as they were written"
+            found = [Finding("platform_logs", Outcome.OK, summary, {"files": len(names), "size_bytes": size})]
+        return findings.replace(run_id, _CHECK, found)
 
 
 def _of_file(path: Path, expected: str | None, dry_run: bool) -> list[Finding]:
-    checksum = log_files.checksum(path)
+    checksum = folders.file_sha256(path)
     if expected is None:
         try:
             log_files.measure(path)

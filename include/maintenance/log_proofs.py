@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from include.outcome import MaintenanceFailed
-from include.platform import log_checksums, log_files, log_writers
+from include.platform import folders, log_checksums, log_files, log_writers
 from include.platform.log_writers import Evidence
 from include.warehouse import actions
 
@@ -59,16 +59,18 @@ def deletion(action: actions.Action, path: Path) -> actions.Action:
     return actions.prove(action, {"exists_after": False}, {"bytes_freed": action.plan["bytes"]})
 
 
-def finish_what_was_left(run_id: str, folder: Path) -> list[actions.Action]:
-    """Prove what an earlier attempt of this run had done when it ended; what it had not done is done anew."""
-    finished = []
-    for action in actions.left_by(run_id):
-        if action.kind not in ("rotate_logs", "delete_logs"):
-            continue
-        with log_files.errors_named(folder / action.resource):
-            if proven := _finish(action, folder):
-                finished.append(proven)
-    return finished
+def left_by(run_id: str) -> list[actions.Action]:
+    """Return the acts on logs that an earlier attempt of this run had begun and not proven when it ended."""
+    return [action for action in actions.left_by(run_id) if action.kind in ("rotate_logs", "delete_logs")]
+
+
+def finish(action: actions.Action, folder: Path) -> actions.Action | None:
+    """Prove what an earlier attempt had done; None when it had not done it, so that it is done anew.
+
+    Raises ConfigurationError or MaintenanceFailed.
+    """
+    with actions.failures_recorded(action), log_files.errors_named(folder / action.resource):
+        return _finish(action, folder)
 
 
 def _finish(action: actions.Action, folder: Path) -> actions.Action | None:
@@ -79,7 +81,7 @@ def _finish(action: actions.Action, folder: Path) -> actions.Action | None:
         target = path.with_name(action.plan["to"])
         if path.exists() or not target.exists():
             return None
-        checksum = log_files.checksum(target)
+        checksum = folders.file_sha256(target)
         if log_checksums.read(folder).get(target.name) != checksum:  # it was noted once the content was found equal
             raise MaintenanceFailed(f"{target.name} is not the file that {action.resource} was compressed to")
         held = log_files.measure(target)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from include.maintenance import log_proofs
+from include.maintenance import log_compression, log_proofs
 from include.outcome import MaintenanceFailed
 from include.platform import folders, log_checksums, log_files, log_writers
 from include.platform.log_files import RotatedLog
@@ -84,8 +84,12 @@ def due(rotated: list[RotatedLog], today: date) -> list[Due]:
     return found
 
 
-def delete(due_file: Due, keep: Keep, run_id: str, dry_run: bool) -> actions.Action:
-    """Delete a file, or record why it is kept. Raises MaintenanceFailed for a file that is damaged or written to."""
+def delete(due_file: Due, keep: Keep, run_id: str, dry_run: bool, now: datetime) -> actions.Action:
+    """Delete a file, or record why it is kept; ``now`` is aware.
+
+    Raises MaintenanceFailed for a file that is damaged or written to; one of which that cannot be told must have been
+    quiet for as long as for its compression.
+    """
     file, path = due_file.file, due_file.file.path
     size = path.stat().st_size
     action = actions.plan(
@@ -102,7 +106,8 @@ def delete(due_file: Due, keep: Keep, run_id: str, dry_run: bool) -> actions.Act
             return actions.nothing_to_do(action, reason)
         if measured.bytes and not days:
             return actions.nothing_to_do(action, "kept: no line of it carries a time that can be read")
-        if log_writers.held_for_writing(path):
+        held, quiet_seconds = log_writers.held_for_writing(path), now.timestamp() - path.stat().st_mtime
+        if held or (held is None and quiet_seconds < log_compression.STILL_WRITTEN_SECONDS):
             raise MaintenanceFailed(
                 f"{path.name} is still written to: its writer did not open the new log; make it reopen"
             )

@@ -42,17 +42,19 @@ def rotate(run_id: str, dry_run: bool, now: datetime | None = None) -> list[dict
     folder = log_files.local_folder()
     work = _Work(run_id, dry_run, today)
     with log_files.locked(folder), session.kept_open():
-        work.done += [action.summary() for action in log_proofs.finish_what_was_left(run_id, folder)]
+        for left in log_proofs.left_by(run_id):
+            work.attempt(lambda left=left: log_proofs.finish(left, folder))  # type: ignore[misc]
         keep = log_retention.Keep.load()
         configuration = settings().maintenance.logs.logrotate_configuration
         if configuration is None:
-            work.rotate(folder)
+            work.attempt(lambda: work.rotate(folder))
         else:
             work.attempt(lambda: logrotate.rotate(configuration, folder, keep, run_id, dry_run))
         _, rotated = log_files.find(folder, settings().traffic)
         work.attempt(lambda: log_compression.check(folder, rotated, run_id, dry_run))
+        keep = log_retention.Keep.load()  # again: a hold may have been placed while the checksums were read
         for due in log_retention.due(rotated, today):
-            work.attempt(lambda due=due: log_retention.delete(due, keep, run_id, dry_run))  # type: ignore[misc]
+            work.attempt(lambda due=due: log_retention.delete(due, keep, run_id, dry_run, now))  # type: ignore[misc]
         if configuration is None:
             for file in rotated:
                 if not file.compressed and file.path.exists():
@@ -127,7 +129,11 @@ class _Work:
 
 
 def _held(file: RotatedLog) -> bool:
-    return not file.compressed and log_writers.held_for_writing(file.path) is True
+    """Whether somebody may still have a rotated file open for writing: also where that cannot be told."""
+    try:
+        return not file.compressed and log_writers.held_for_writing(file.path) is not False
+    except OSError:  # its compression names it
+        return True
 
 
 def _planned(log: LiveLog, run_id: str, dry_run: bool, today: date) -> actions.Action:

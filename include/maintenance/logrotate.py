@@ -6,6 +6,7 @@ configuration that it ignores. So every file of every log is looked at before an
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ from include.maintenance.log_retention import Keep
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import folders, log_checksums, log_files
 from include.platform.compression import compression_of
+from include.platform.log_lines import Kind
 from include.settings import settings
 from include.warehouse import actions
 
@@ -27,7 +29,6 @@ STATE = ".logrotate-state"
 """logrotate's notes on when each log was rotated last; beside the logs, so that every worker finds them."""
 
 _MOST_SECONDS = 1800
-_BLOCK = 1 << 20
 
 
 @dataclass
@@ -57,7 +58,7 @@ def rotate(configuration: Path, folder: Path, keep: Keep, run_id: str, dry_run: 
     with actions.failures_recorded(action), log_files.errors_named(configuration):
         program = _program()
         intent = _intent(program, configuration, folder / STATE)
-        _refuse_loss(intent, folder, keep)
+        _refuse_loss(intent, keep)
         with _held(intent) as held:
             plan = _plan(configuration, intent, held)
             action = actions.plan("rotate_logs", "logrotate", run_id, dry_run=dry_run, plan=plan)
@@ -113,6 +114,9 @@ def read_intent(text: str) -> Intent:
             intent.rotates.append(intent.considered[-1])
         elif match := re.match(r"removing old log (.+)$", line):
             intent.removes.append(Path(match[1]))
+        elif match := re.match(r"renaming (.+) to .+ \(rotatecount (\d+), logstart (\d+), i (\d+)\)", line):
+            if int(match[4]) == int(match[2]) + int(match[3]) - 1:  # what gets a number beyond the last is removed
+                intent.removes.append(Path(match[1]))
         elif match := re.match(r"truncating (.+)$", line):
             intent.truncates.append(Path(match[1]))
         elif match := re.search(r"olddir is ([^,]+),", line):
@@ -123,18 +127,18 @@ def read_intent(text: str) -> Intent:
     return intent
 
 
-def _refuse_loss(intent: Intent, folder: Path, keep: Keep) -> None:
+def _refuse_loss(intent: Intent, keep: Keep) -> None:
     if intent.truncates:
         raise ConfigurationError(
             f"the logrotate configuration has copytruncate for {intent.truncates[0].name}, which loses the lines "
             "written between the copy and the truncation; remove it and let postrotate make the writer reopen its log"
         )
-    _, rotated = log_files.find(folder, settings().traffic)
-    kinds = {file.path: file.kind for file in rotated}
-    for path in intent.removes:
-        if path in kinds and path.exists():
-            days = log_files.days_in(path, kinds[path], keep.zone)
-            if reason := keep.reason(kinds[path], days):
+    patterns: dict[Kind, str] = {kind: getattr(settings().traffic, f"{kind.value}_logs") for kind in Kind}
+    for path in intent.removes:  # whatever its number, date format and folder
+        kind = next((kind for kind, pattern in patterns.items() if fnmatch.fnmatchcase(path.name, pattern)), None)
+        if kind is not None and path.exists():
+            days = log_files.days_in(path, kind, keep.zone)
+            if reason := keep.reason(kind, days):
                 raise MaintenanceFailed(
                     f"logrotate would delete {path.name}, which must be {reason}; raise its rotate or maxage. "
                     "Nothing was rotated"
@@ -171,7 +175,7 @@ def _plan(configuration: Path, intent: Intent, held: dict[Path, IO[bytes]]) -> d
     return {
         "configuration": configuration.name,
         "rotates": [str(path) for path in intent.rotates],
-        "removes": [str(path) for path in intent.removes],
+        "removes": [str(path) for path in intent.removes if path.exists()],
         "logs": len(intent.considered),
         "logs_seen_for_the_first_time": intent.first_seen,
         "files": files,

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import IO, Any
 from zoneinfo import ZoneInfo
 
-from include import connections
 from include.outcome import ConfigurationError, MaintenanceFailed
-from include.platform import log_transfer
+from include.platform import folders
 from include.platform.compression import compression_of, open_content
 from include.platform.log_lines import Kind, minutes
 from include.settings import Traffic
@@ -98,14 +97,16 @@ def local_folder() -> Path:
 
     Raises ConfigurationError when it is another file system or does not exist.
     """
-    system, path = connections.folder(CONNECTION)
-    if "file" not in log_transfer.protocols(system):
+    folder = folders.open_folder(CONNECTION)
+    if not folder.is_local:
         raise ConfigurationError(
             f"the connection {CONNECTION} is no local folder; run the rotation where the logs are written"
         )
-    if not Path(path).is_dir():
-        raise ConfigurationError(f"the folder {path} of the connection {CONNECTION} does not exist; correct its path")
-    return Path(path)
+    if not Path(folder.root).is_dir():
+        raise ConfigurationError(
+            f"the folder {folder.root} of the connection {CONNECTION} does not exist; correct its path"
+        )
+    return Path(folder.root)
 
 
 def find(folder: Path, traffic: Traffic) -> tuple[list[LiveLog], list[RotatedLog]]:
@@ -190,15 +191,6 @@ def measure_open(handle: IO[bytes], first_bytes: int | None = None) -> Measure:
         meter.add(block)
         left = None if left is None else left - len(block)
     return meter.measure()
-
-
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file as it lies there, compressed or not."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def days_in(path: Path, kind: Kind, zone: ZoneInfo) -> list[date]:

@@ -8,15 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.outcome import ConfigurationError, SourceUnavailable
+from include.platform import folders
 
 if TYPE_CHECKING:
     import fsspec
-
-
-def protocols(file_system: fsspec.AbstractFileSystem) -> tuple[str, ...]:
-    """Return the names of a file system's protocol, such as file or s3."""
-    protocol = file_system.protocol
-    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
 
 
 def fetch(
@@ -29,8 +24,8 @@ def fetch(
 ) -> dict[str, int]:
     """Copy the matching files that were written since ``oldest`` (aware) to the folder ``target``.
 
-    Returns when each was last written, in nanoseconds. Raises ConfigurationError when the folder does not exist,
-    SourceUnavailable when it cannot be read.
+    Returns when each was last written, in nanoseconds. Raises ConfigurationError when the folder does not exist or
+    refuses its credentials, SourceUnavailable when it cannot be read or a file was moved meanwhile.
     """
     times: dict[str, int] = {}
     try:
@@ -42,13 +37,20 @@ def fetch(
             if written < oldest:
                 continue
             times[name] = int(written.timestamp() * 1e9)
-            file_system.get_file(entry["name"], str(target / name))
+            try:
+                file_system.get_file(entry["name"], str(target / name))
+            except FileNotFoundError:
+                raise SourceUnavailable(
+                    f"{name} of the connection {connection_id} was moved while it was copied; trying again helps"
+                ) from None
+    except SourceUnavailable:
+        raise
     except FileNotFoundError:
         raise ConfigurationError(
             f"the folder {folder} of the connection {connection_id} does not exist; correct its url"
         ) from None
-    except OSError as error:
-        raise SourceUnavailable(f"the connection {connection_id} cannot be read: {type(error).__name__}") from error
+    except Exception as error:  # each kind of storage has errors of its own
+        raise folders.sentence(connection_id, "the logs", "read", error) from None
     return times
 
 

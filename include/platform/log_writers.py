@@ -28,6 +28,8 @@ from include.platform.log_files import CONNECTION
 
 _HOOK_SECONDS = 30
 _LOOK_AGAIN_SECONDS = 0.05
+_MOUNTS = Path("/proc/self/mountinfo")
+_NETWORK = ("nfs", "nfs4", "cifs", "smb3", "ceph")
 
 
 class Evidence(StrEnum):
@@ -80,7 +82,7 @@ class Hook:
                 timeout=_HOOK_SECONDS,
                 check=False,
             )
-        except (FileNotFoundError, PermissionError):
+        except OSError:
             raise ConfigurationError(
                 f"reopen_command of the connection {CONNECTION}: {program} cannot be run; the log itself is rotated"
             ) from None
@@ -173,8 +175,18 @@ def _lease(descriptor: int) -> bool | None:
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
-        return False if error.errno == errno.EAGAIN else None
+        return False if error.errno == errno.EAGAIN and not _on_network(descriptor) else None
     return True
+
+
+def _on_network(descriptor: int) -> bool:
+    """Whether a file lies on a network file system: it refuses a lease as if somebody wrote, whoever has it open."""
+    device = os.fstat(descriptor).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in _MOUNTS.read_text().splitlines():
+        if line.split()[2] == wanted:
+            return line.split(" - ")[1].split()[0] in _NETWORK
+    return False
 
 
 def holders(path: Path) -> list[int]:

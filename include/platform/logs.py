@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 from include import connections
 from include.outcome import ConfigurationError, SourceUnavailable
-from include.platform import log_catalogue, log_transfer
+from include.platform import folders, log_catalogue, log_transfer
 from include.platform.compression import compression_of, open_content
 from include.platform.log_lines import Kind, instants
 from include.settings import Traffic
@@ -180,7 +180,7 @@ def open_folder(
         temporary = Path(stack.enter_context(TemporaryDirectory(prefix="gold-escrow-logs-")))
         local = Path(folder)
         times: dict[str, int] = {}
-        if "file" not in log_transfer.protocols(file_system):
+        if not folders.Folder(connection_id, file_system, folder).is_local:
             local = temporary / "copied"
             local.mkdir()
             times = log_transfer.fetch(

@@ -57,6 +57,7 @@ def test_the_guide_is_the_default() -> None:
         ("watch.probe_timeout_seconds", 0, "watch.probe_timeout_seconds"),
         ("maintenance.prune.0.keep_days", 0, "maintenance.prune.0.keep_days"),
         ("maintenance.prune.0.table", "audit_logs; DROP TABLE x", "maintenance.prune.0.table"),
+        ("maintenance.airflow.most_minutes", 41, "maintenance.airflow.most_minutes"),
         ("schedules.platform_watch", "every minute", "schedules.platform_watch"),
         ("schedules.daily_metrics", "20 0 * * *", "schedules.daily_metrics"),
         ("runs.retries", 11, "runs.retries"),

@@ -108,7 +108,14 @@ def test_an_airflow_that_does_not_answer_is_unknown_and_a_failure(
     with pytest.raises(error, match=message) as raised:
         airflow_dags.check("r1", NOW)
     assert "a detail" not in str(raised.value)
-    assert found()["airflow_api"][0] is Outcome.UNKNOWN
+    assert found()["airflow_api"] == (Outcome.UNKNOWN, f"It could not be checked: {raised.value}", "")
+
+
+def test_the_error_is_told_also_without_the_warehouse(airflow: Served, environment: pytest.MonkeyPatch) -> None:
+    airflow.status = 403
+    environment.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://a:b@127.0.0.1:1/none")
+    with pytest.raises(ConfigurationError, match="answered 403"):
+        airflow_dags.check("r1", NOW)
 
 
 def test_wrong_logins_and_addresses(

@@ -162,6 +162,34 @@ def test_what_holds_the_cut_off_back(airflow: psycopg.Connection) -> None:
     )  # fmt: skip
 
 
+def test_a_run_that_was_cleared_holds_the_cut_off_back_from_when_it_was_created(airflow: psycopg.Connection) -> None:
+    cut_off = NOW - timedelta(days=90)
+    cleared = add_run(airflow, BY_HAND, 120, "manual", "running")
+    airflow.execute("UPDATE task_instance SET state = 'success' WHERE run_id = %s", (cleared,))
+    expected = (ago(120), f"the run {cleared} of {BY_HAND} is not finished")
+    for begins in (None, NOW):  # as clearing leaves it, and once it goes on
+        airflow.execute("UPDATE dag_run SET start_date = %s WHERE run_id = %s", (begins, cleared))
+        assert airflow_database.held_back(airflow, cut_off) == expected
+    airflow.execute("UPDATE dag_run SET run_after = %s WHERE run_id = %s", (ago(900), cleared))
+    assert airflow_database.held_back(airflow, cut_off) == expected, "a run of old dates has no rows that are as old"
+    airflow.execute("UPDATE dag_run SET created_at = NULL, run_after = %s WHERE run_id = %s", (ago(130), cleared))
+    assert airflow_database.held_back(airflow, cut_off)[0] == ago(130), "written by an Airflow that did not note it"
+
+    backfill = airflow.execute(
+        "INSERT INTO backfill (dag_id, from_date, to_date, is_paused, max_active_runs, reprocess_behavior, created_at,"
+        " updated_at, dag_run_conf) VALUES (%s, now(), now(), false, 1, 'none', now(), now(), '{}') RETURNING id",
+        (DAILY,),
+    ).fetchone()
+    assert backfill
+    airflow.execute(
+        "UPDATE dag_run SET state = 'success', created_at = %s, start_date = %s, backfill_id = %s WHERE run_id = %s",
+        (ago(140), NOW, backfill[0], cleared),
+    )
+    assert airflow_database.held_back(airflow, cut_off) == (
+        ago(140), f"the backfill {backfill[0]} of {DAILY} is not complete"
+    )  # fmt: skip
+
+
 def test_a_table_that_cannot_be_cleaned_is_a_failure(
     airflow: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
@@ -174,6 +202,9 @@ def test_a_table_that_cannot_be_cleaned_is_a_failure(
         airflow.execute("GRANT DELETE ON job TO airflow")
     assert action(warehouse, "r1")[0] == "failed"
     assert archives(airflow) == [], "what the failed clean-up left behind is removed"
+    [found] = findings.latest("airflow_database")
+    assert found.finding.outcome is Outcome.UNKNOWN, "what an earlier night found is over"
+    assert found.finding.summary.startswith("It could not be checked: 1 rows of job should be removed")
 
 
 def test_without_the_connection_it_is_unknown_and_no_failure(warehouse: psycopg.Connection) -> None:

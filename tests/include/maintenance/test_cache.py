@@ -1,5 +1,7 @@
 """The cache's figures are differences of the server's own counters, and the sweep's effect is measured."""
 
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +15,8 @@ from demo.servers import Redis
 from include import connections
 from include.maintenance import cache
 from include.outcome import ConfigurationError, SourceUnavailable
+from include.settings import settings
+from include.warehouse import findings
 
 
 @pytest.fixture
@@ -142,3 +146,37 @@ def test_a_wrong_password_is_for_a_person(server: redis.Redis, environment: pyte
     environment.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://:wrong@127.0.0.1:{port}/0")
     with pytest.raises(ConfigurationError, match="platform_redis refused"):
         cache.statistics("r1")
+
+
+@pytest.mark.skipif(shutil.which("redis-cli") is None, reason="redis-cli is not installed")
+def test_the_remedy_for_keys_without_expiry_is_about_these_keys_only(
+    server: redis.Redis, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("OPERATIONS__MAINTENANCE__CACHE__NO_EXPIRY_GROWTH_KEYS", "2")
+    settings.cache_clear()
+    cache.statistics("r1")
+    secret = "9f86d081884c7d659a2feaa0c55ad015"
+    for prefix in ("rate", "größe", "a*", "it's", secret, "p" * 120, ""):
+        server.mset({f"{prefix}:1": "x", f"{prefix}:2": "x"})
+    server.mset({"one": "x", "two": "x", "user:1": "x"})
+    for key in ("rate:3", "three"):
+        server.set(key, "x", ex=100)
+    cache.statistics("r2")
+    remedies = {one.finding.resource: one.finding.remedy for one in findings.latest("cache_keys_without_expiry")}
+    assert {name for name, remedy in remedies.items() if remedy} == {"prefix (none)", "prefix rate", "prefix größe"}
+    assert {name for name, remedy in remedies.items() if not remedy} == {
+        "prefix a*", "prefix it's", "prefix ***", "prefix (empty)", f"prefix {'p' * 120}", "platform_redis",
+    }  # fmt: skip
+
+    def limited_by(name: str) -> set[str]:
+        """The keys that have an expiry once the remedy was carried out."""
+        here = f'redis-cli() {{ command redis-cli -p {server.connection_pool.connection_kwargs["port"]} "$@"; }}'
+        subprocess.run(["bash", "-c", f"{here}\n{remedies[name]}"], check=True, stdout=subprocess.DEVNULL)
+        return {key.decode() if isinstance(key, bytes) else key for key in server.scan_iter() if server.ttl(key) != -1}
+
+    assert limited_by("prefix rate") == {"rate:1", "rate:2", "rate:3", "three"}
+    assert server.ttl("rate:1") in (604_799, 604_800)
+    assert server.ttl("rate:3") <= 100, "its own expiry is kept"
+    assert limited_by("prefix (none)") == {"rate:1", "rate:2", "rate:3", "one", "two", "three"}
+    assert server.ttl("three") <= 100
+    settings.cache_clear()

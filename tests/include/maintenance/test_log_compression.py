@@ -5,12 +5,13 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from include.maintenance import log_rotation
-from include.outcome import MaintenanceFailed, Outcome
+from include.outcome import ConfigurationError, MaintenanceFailed, Outcome
 from include.platform import log_files
 from include.settings import ROOT
 from include.warehouse import findings
@@ -216,3 +217,28 @@ def test_files_of_other_tools_are_noted_once_they_are_read(logs: Path, warehouse
     (logs / "SHA256SUMS").write_text("nonsense\n")
     with pytest.raises(MaintenanceFailed, match="line 1 of SHA256SUMS is not a checksum"):
         log_rotation.rotate("r2", False, NOW)
+    [(outcome, summary)] = checked().values()
+    assert (outcome, summary[:64]) == (
+        Outcome.UNKNOWN, "It could not be checked: line 1 of SHA256SUMS is not a checksum "
+    )  # fmt: skip
+
+
+def test_a_file_that_may_not_be_read_does_not_keep_the_others_from_their_turn(
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    open_file = os.open
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> int:
+        if str(path).endswith("access.log-20261001"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return open_file(path, *arguments, **options)
+
+    environment.setattr(os, "open", refuse)  # the tests may run as root, whom no permission stops
+    connect(environment, logs, reopen_command=["touch", str(logs.parent / "told")])
+    old(logs / "access.log-20261001", "one\n", 2)
+    old(logs / "error.log-20261001", "two\n", 2)
+    with pytest.raises(ConfigurationError, match="access.log-20261001 in the folder .* may not be read or changed"):
+        log_rotation.rotate("r1", False, NOW)
+    assert names(logs) == ["access.log-20261001", "error.log-20261001.zst"]
+    assert checked()["platform_logs"][0] is Outcome.OK
+    assert (logs.parent / "told").exists(), "it may be the one that a killed attempt did not tell its writer of"

@@ -2,12 +2,14 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
-from include.maintenance import log_rotation
+from include.maintenance import log_compression, log_rotation
 from include.outcome import MaintenanceFailed
+from include.platform import log_writers
 from include.settings import settings
 from include.warehouse import legal_holds
 from tests.include.maintenance.log_files_made import NOW, access, acts, known, names, old
@@ -130,3 +132,35 @@ def test_a_file_that_is_written_to_is_never_deleted(logs: Path, warehouse: psyco
     with path.open("a"), pytest.raises(MaintenanceFailed, match="still written to"):
         log_rotation.rotate("r1", False, NOW)
     assert path.exists()
+
+
+def test_a_file_whose_writer_cannot_be_seen_must_be_quiet_for_an_hour(
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setattr(log_writers, "_lease", lambda _descriptor: None)  # as on a network file system
+    known(warehouse, "2026-09-20")
+    path = old(logs / "access.log-20260920.gz", access("20/Sep/2026:10:00:00"), 59 / 1440)
+    with pytest.raises(MaintenanceFailed, match="still written to: its writer did not open the new log"):
+        log_rotation.rotate("r1", False, NOW)
+    assert path.exists()
+    old(path, access("20/Sep/2026:10:00:00"), 61 / 1440)
+    (logs / "SHA256SUMS").unlink()
+    log_rotation.rotate("r2", False, NOW)
+    assert names(logs) == []
+
+
+def test_a_hold_that_is_placed_while_the_checksums_are_read_counts(
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    check = log_compression.check
+
+    def meanwhile(*arguments: Any) -> dict[str, Any]:
+        legal_holds.place({"source_table": "access_logs"}, "case 9", "counsel")
+        return check(*arguments)
+
+    environment.setattr(log_compression, "check", meanwhile)
+    known(warehouse, "2026-09-20")
+    path = old(logs / "access.log-20260920.gz", access("20/Sep/2026:10:00:00"), 13)
+    log_rotation.rotate("r1", False, NOW)
+    assert path.exists()
+    assert acts(warehouse)["delete_logs", path.name][0] == "nothing_to_do"

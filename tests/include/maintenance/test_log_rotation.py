@@ -19,7 +19,7 @@ import pytest
 from demo.platform.live_logs import LogFile
 from include.maintenance import log_rotation
 from include.outcome import ConfigurationError, MaintenanceFailed
-from include.platform import log_files
+from include.platform import log_files, log_writers
 from include.settings import ROOT, settings
 from tests.include.maintenance.log_files_made import NOW, access, acts, all_lines, connect, known, names, old, text_of
 
@@ -233,6 +233,22 @@ def test_a_writer_that_a_killed_attempt_did_not_tell_is_told(
     assert all_lines_are_there(logs, written[0])
 
 
+def test_a_writer_that_cannot_be_seen_is_told_too(
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with writer(logs / "access.log", "signal") as (pid, written):
+        (tmp_path / "writer.pid").write_text(f"{pid}\n")
+        connect(environment, logs, pid_file=str(tmp_path / "writer.pid"))
+        assert killed("to_disk", "before", NOW) == -signal.SIGKILL
+        environment.setattr(log_writers, "_lease", lambda _descriptor: None)  # as for another user's files
+        log_rotation.rotate("r1", False, NOW)
+        ends = time.monotonic() + 5
+        while not (logs / "access.log").exists() and time.monotonic() < ends:
+            time.sleep(0.01)
+        assert names(logs) == ["access.log", "access.log-20261003"]
+    assert all_lines_are_there(logs, written[0])
+
+
 KILLED = """
 import os, signal, sys
 from datetime import datetime
@@ -370,3 +386,31 @@ def test_what_a_person_must_correct(
 def test_two_at_once(logs: Path, warehouse: psycopg.Connection) -> None:
     with log_files.locked(logs), pytest.raises(MaintenanceFailed, match="another run rotates"):
         log_rotation.rotate("r1", False, NOW)
+
+
+def test_a_writer_that_cannot_be_told_does_not_keep_old_logs_from_their_turn(
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    connect(environment, logs, pid_file=str(tmp_path / "none.pid"))
+    known(warehouse, "2026-09-20")
+    (logs / "access.log").write_text("one\n")
+    old(logs / "access.log-20260920.gz", access("20/Sep/2026:10:00:00"), 13)
+    old(logs / "access.log-20261001", "two\n", 2)
+    with pytest.raises(ConfigurationError, match="does not hold a process id; correct its path"):
+        log_rotation.rotate("r1", False, NOW)
+    assert names(logs) == ["access.log", "access.log-20261001.zst"]
+
+
+def test_an_earlier_act_that_cannot_be_proven_does_not_keep_the_others_from_their_turn(
+    logs: Path, warehouse: psycopg.Connection
+) -> None:
+    old(logs / "access.log-20261001", "one\n", 2)
+    assert killed("compression", "before", NOW) == -signal.SIGKILL
+    old(logs / "access.log-20261001.zst", "something else\n", 2)
+    (logs / "error.log").write_text("two\n")
+    for _ in range(2):  # trying again does not hide it
+        with pytest.raises(MaintenanceFailed, match="zst is not the file that access.log-20261001 was compressed to"):
+            log_rotation.rotate("r1", False, NOW)
+        state, reason, *_ = acts(warehouse)["rotate_logs", "access.log-20261001"]
+        assert (state, reason[:42]) == ("failed", "access.log-20261001.zst is not the file th")
+    assert names(logs) == ["access.log-20261001.zst", "error.log-20261003.zst"]

@@ -118,6 +118,59 @@ def test_it_may_not_delete_what_must_stay(logs: Path, warehouse: psycopg.Connect
 
 
 @needs_logrotate
+@pytest.mark.parametrize(
+    ("rules", "first", "second"),
+    [
+        ("daily\nrotate 2\n", "access.log.2", "access.log.1"),
+        ("daily\nrotate 2\ncompress\n", "access.log.2.gz", "access.log.1.gz"),
+        ("daily\nrotate 2\nstart 0\n", "access.log.1", "access.log.0"),
+        ("daily\nrotate 2\nolddir {logs}/old\n", "old/access.log.2", "old/access.log.1"),
+        (
+            "daily\nrotate 2\ndateext\ndateformat -%Y%m%d-%s\n",
+            "access.log-20261001-1790000000",
+            "access.log-20261002-1790086400",
+        ),
+    ],
+)
+def test_names_of_any_kind_are_kept_and_removed(
+    logs: Path, warehouse: psycopg.Connection, rules: str, first: str, second: str
+) -> None:
+    """Two old files and one that is new: the first of the old ones is the third, so ``rotate 2`` removes it."""
+    (logs / "old").mkdir()
+    configure(logs, rules.format(logs=logs))
+    texts = {day: access(f"{day}/Oct/2026:10:00:00") for day in ("01", "02", "03")}
+    old(logs / first, texts["01"], 2)
+    old(logs / second, texts["02"], 1)
+    (logs / "access.log").write_text(texts["03"])
+    with pytest.raises(MaintenanceFailed, match=f"would delete {Path(first).name}, which must be kept: day 2026-10-01"):
+        log_rotation.rotate("r1", False, NOW)
+    assert text_of(logs / "access.log") == texts["03"], "nothing was rotated either"
+    known(warehouse, "2026-10-01")
+    hold = legal_holds.place({"source_table": "access_logs"}, "case 7", "counsel")
+    with pytest.raises(MaintenanceFailed, match="legal hold"):
+        log_rotation.rotate("r1", False, NOW)
+    assert text_of(logs / first) == texts["01"]
+    legal_holds.release(hold.legal_hold_id, "counsel")
+    log_rotation.rotate("r1", False, NOW)
+    left = [text_of(path) for path in logs.rglob("access.log?*")]
+    assert sorted(left) == [texts["02"], texts["03"]]
+    state, _, plan, proof = acts(warehouse)["rotate_logs", "logrotate"]
+    assert (state, plan["removes"], proof["removed"]) == ("proven", [str(logs / first)], [Path(first).name])
+    assert (proof["files_before"], proof["files_after"]) == (3, 2)
+
+
+@needs_logrotate
+def test_a_number_that_is_not_taken_yet_removes_nothing(logs: Path, warehouse: psycopg.Connection) -> None:
+    configure(logs, "daily\nrotate 2\n")
+    (logs / "access.log").write_text(access("03/Oct/2026:10:00:00"))
+    old(logs / "access.log.1", access("02/Oct/2026:10:00:00"), 1)
+    log_rotation.rotate("r1", False, NOW)
+    assert visible(logs) == ["access.log.1", "access.log.2"]
+    state, _, plan, proof = acts(warehouse)["rotate_logs", "logrotate"]
+    assert (state, plan["removes"], proof["removed"]) == ("proven", [], [])
+
+
+@needs_logrotate
 def test_lines_that_a_deaf_writer_adds_to_a_compressed_log_are_saved(logs: Path, warehouse: psycopg.Connection) -> None:
     with (logs / "access.log").open("a") as writer:
         writer.write("one\n")
@@ -176,10 +229,13 @@ def test_its_debug_output_is_understood() -> None:
         "considering log /l/a.log\n  Now: 2026-11-23 14:07\n  log needs rotating\n"
         "considering log /l/b.log\n  log does not need rotating (log is empty)\n"
         "removing old log /l/old/a.log-20260101.gz\ntruncating /l/a.log\nerror: bad.\n"
+        "renaming /l/b.log.4.gz to /l/b.log.5.gz (rotatecount 2, logstart 3, i 4), \n"
+        "renaming /l/b.log.3.gz to /l/b.log.4.gz (rotatecount 2, logstart 3, i 3), \n"
+        "log /l/b.log.5.gz doesn't exist -- won't try to dispose of it\nrenaming /l/b.log to /l/b.log.3\n"
     )
     assert [path.name for path in intent.considered] == ["a.log", "b.log"]
     assert [path.name for path in intent.rotates] == ["a.log"]
-    assert intent.removes == [Path("/l/old/a.log-20260101.gz")]
+    assert intent.removes == [Path("/l/old/a.log-20260101.gz"), Path("/l/b.log.4.gz")]
     assert intent.truncates == [Path("/l/a.log")]
     assert intent.folders == {Path("/l"), Path("/l/old")}
     assert intent.errors == ["bad"]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,16 @@ def test_how_a_writer_is_told(environment: pytest.MonkeyPatch, tmp_path: Path) -
     ("hook", "error", "message"),
     [
         (Hook(command=("/no/such/program",)), ConfigurationError, "/no/such/program cannot be run"),
+        (Hook(command=("/etc/passwd/program",)), ConfigurationError, "/etc/passwd/program cannot be run"),
+        (Hook(command=("{folder}/program",)), ConfigurationError, "/program cannot be run; the log itself is rotated"),
         (Hook(command=("false",)), MaintenanceFailed, r"false \(reopen_command\) ended with 1"),
         (Hook(process=(2**22 + 1, signal.SIGUSR1)), MaintenanceFailed, "does not run"),
     ],
 )
-def test_a_writer_that_cannot_be_told(hook: Hook, error: type[Exception], message: str) -> None:
+def test_a_writer_that_cannot_be_told(hook: Hook, error: type[Exception], message: str, tmp_path: Path) -> None:
+    (tmp_path / "program").write_bytes(b"\x7fno program")
+    (tmp_path / "program").chmod(0o755)
+    hook = replace(hook, command=tuple(word.format(folder=tmp_path) for word in hook.command))
     with pytest.raises(error, match=message):
         hook.tell()
 
@@ -128,3 +134,20 @@ def test_where_the_kernel_does_not_tell_a_new_log_is_evidence(tmp_path: Path, en
     assert log_writers.evidence(live, path, 0.1) is Evidence.UNKNOWN
     live.write_text("")
     assert log_writers.evidence(live, path, 0.1) is Evidence.NEW_LOG
+
+
+@pytest.mark.parametrize(("kind", "held"), [("nfs4", None), ("cifs", None), ("ext4", True)])
+def test_a_network_file_system_does_not_know_who_writes(
+    tmp_path: Path, environment: pytest.MonkeyPatch, kind: str, held: bool | None
+) -> None:
+    """It refuses every lease that the server did not promise it, as the kernel does while somebody writes."""
+    path, device = tmp_path / "rotated", tmp_path.stat().st_dev
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "21 1 999999:1 / / rw,relatime shared:1 - nfs4 server:/other rw\n"
+        f"22 21 {os.major(device)}:{os.minor(device)} / /a\\040-\\040b rw shared:2 master:1 - {kind} server:/logs rw\n"
+    )
+    environment.setattr(log_writers, "_MOUNTS", mounts)
+    with path.open("w"):
+        assert log_writers.held_for_writing(path) is held
+    assert log_writers.held_for_writing(path) is False, "a lease that is granted is believed"

@@ -1,0 +1,95 @@
+"""Logs on a real S3-speaking server: what is copied, and which of its errors a person must mend."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from include import connections
+from include.outcome import ConfigurationError, SourceUnavailable
+from include.platform import log_transfer
+from tests.object_storage import BUCKET, ObjectStorage, running_object_storage
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ObjectStorage]:
+    with running_object_storage() as storage:
+        yield storage
+
+
+@pytest.fixture
+def storage(server: ObjectStorage, environment: pytest.MonkeyPatch) -> Iterator[ObjectStorage]:
+    """The server with two access logs and another file; the connection platform_logs leads to them."""
+    server.post("moto-api/reset")
+    files = fsspec.filesystem("s3", **server.options())
+    files.mkdir(BUCKET)
+    for name in ("access.log", "access.log.1", "other.txt"):
+        files.pipe_file(f"{BUCKET}/prefix/{name}", f"{name}\n".encode())
+    environment.setenv("AIRFLOW_CONN_PLATFORM_LOGS", server.connection())
+    yield server
+    server.post("moto-api/reset-auth", b"1000000")
+
+
+def fetch(target: Path, *, oldest: datetime = NOW - timedelta(hours=1)) -> dict[str, int]:
+    files, folder = connections.folder("platform_logs")
+    return log_transfer.fetch(files, folder, target, ["access.log*"], oldest, "platform_logs")
+
+
+def test_matching_files_are_copied_with_their_times(storage: ObjectStorage, tmp_path: Path) -> None:
+    times = fetch(tmp_path)
+    assert sorted(times) == ["access.log", "access.log.1"]
+    assert (tmp_path / "access.log.1").read_text() == "access.log.1\n"
+    assert not (tmp_path / "other.txt").exists()
+    assert all(abs(time / 1e9 - NOW.timestamp()) < 600 for time in times.values())
+    assert fetch(tmp_path, oldest=NOW + timedelta(hours=1)) == {}
+
+
+def test_a_file_that_is_moved_while_it_is_copied_is_for_another_try(
+    storage: ObjectStorage, tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    files, folder = connections.folder("platform_logs")
+    listed: list[dict[str, Any]] = files.ls(folder, detail=True)
+    files.mv(f"{folder}/access.log.1", f"{folder}/access.log.2")
+    environment.setattr(files, "ls", lambda *_, **__: listed)
+    with pytest.raises(SourceUnavailable, match=r"access\.log\.1 of the connection platform_logs was moved while"):
+        log_transfer.fetch(files, folder, tmp_path, ["access.log*"], NOW - timedelta(hours=1), "platform_logs")
+
+
+def test_a_missing_bucket_and_refused_credentials_need_a_person(
+    storage: ObjectStorage, tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("AIRFLOW_CONN_PLATFORM_LOGS", storage.connection("nowhere/prefix"))
+    with pytest.raises(ConfigurationError, match="the folder nowhere/prefix .* does not exist; correct its url"):
+        fetch(tmp_path)
+    storage.post("moto-api/reset-auth", b"0")  # from now on the server checks who asks
+    environment.setenv("AIRFLOW_CONN_PLATFORM_LOGS", storage.connection(secret="not-the-secret"))
+    with pytest.raises(ConfigurationError, match="the logs may not be read: .* refused it") as caught:
+        fetch(tmp_path)
+    assert not re.search("not-the-secret|testing-key", str(caught.value))
+
+
+def test_no_credentials_at_all(storage: ObjectStorage, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
+    options = storage.options() | {"key": None, "secret": None}
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        environment.delenv(name, raising=False)
+    environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    environment.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    extra = {"url": f"s3://{BUCKET}/prefix", "storage_options": options}
+    environment.setenv("AIRFLOW_CONN_PLATFORM_LOGS", json.dumps({"conn_type": "fs", "extra": extra}))
+    with pytest.raises(ConfigurationError, match="the logs could not be read: .* has no credentials; add them"):
+        fetch(tmp_path)
+
+
+def test_a_server_that_is_away_is_for_another_try(
+    storage: ObjectStorage, tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("AIRFLOW_CONN_PLATFORM_LOGS", storage.connection(port=1))
+    with pytest.raises(SourceUnavailable, match="the logs could not be read: the folder of the connection"):
+        fetch(tmp_path)
