@@ -20,6 +20,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,9 @@ class Content:
 
 
 # ----------------------------------------------------------------------------------------------------- writing
-def write(path: Path, columns: list[Column], blobs: Sequence[str], *, escaped: bool, about: dict[str, Any]) -> Written:
+def write(
+    path: Path, columns: Sequence[Column], blobs: Sequence[str], *, escaped: bool, about: dict[str, Any]
+) -> Written:
     """Write rows to a local Parquet file compressed with zstd, and compare it with them, read again.
 
     ``blobs`` are the rows' lines, as many in each as there are; ``escaped`` tells whether a text in them contains one
@@ -131,7 +134,7 @@ def _write(connection: duckdb.DuckDBPyConnection, select: str, path: Path, metad
     said = json.dumps(metadata, ensure_ascii=False)
     try:
         connection.execute(
-            f"COPY ({select}) TO {_literal(str(path))} (FORMAT parquet, COMPRESSION zstd, "
+            f"COPY ({select}) TO {_literal(str(path))} (FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, "
             f"COMPRESSION_LEVEL {_COMPRESSION_LEVEL}, KV_METADATA {{{_METADATA_KEY}: {_literal(said)}}})"
         )
     except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as error:
@@ -248,7 +251,7 @@ def fetch_content(folder: Folder, archive: Archive, path: Path) -> Content:
     return content
 
 
-def check_names(table: str, columns: list[Column]) -> None:
+def check_names(table: str, columns: Sequence[Column]) -> None:
     """Raise ConfigurationError when two column names differ in case only: Parquet readers take them for one."""
     names = [column.name.lower() for column in columns]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -270,7 +273,9 @@ def _source(blobs: Sequence[str]) -> Iterator[duckdb.DuckDBPyConnection]:
 
     with _duckdb() as connection:
         connection.register("blobs", {"blob": numpy.array(blobs, dtype=object)})  # an array per column
-        connection.execute("CREATE TABLE source AS SELECT unnest(string_split(blob, chr(30))) AS line FROM blobs")
+        connection.execute(
+            "CREATE TEMPORARY TABLE source AS SELECT unnest(string_split(blob, chr(30))) AS line FROM blobs"
+        )
         yield connection
 
 
@@ -307,13 +312,20 @@ def _native_type(column: Column) -> str:
     return _NATIVE.get(column.type_name, "VARCHAR")
 
 
-@contextmanager
-def _duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """An empty database in memory; opening one takes as long as ten thousand rows."""
     import duckdb
 
-    with duckdb.connect(config={"threads": 1}) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        yield connection
+    return duckdb.connect(config={"threads": 1})
+
+
+@contextmanager
+def _duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A session of its own, also for a thread of its own; what it creates must be temporary."""
+    with _database().cursor() as session:
+        session.execute("SET TimeZone = 'UTC'")
+        yield session
 
 
 def _quoted(name: str) -> str:

@@ -214,7 +214,6 @@ def _state(work: Work, name: str) -> tuple[int | None, bool, bool]:
 
 def _detach(work: Work, table: Table) -> None:
     """Detach a partition, or finish what was begun. It is out of the table when this returns."""
-    import psycopg
     from psycopg import sql
 
     parent = work.source.table.identifier
@@ -233,11 +232,6 @@ def _detach(work: Work, table: Table) -> None:
         raise MaintenanceFailed(
             f"the partition {table.name} could not be detached: another session uses {work.source.name} for longer "
             f"than maintenance waits; {state}, the next attempt goes on from there"
-        ) from None
-    except psycopg.errors.ObjectNotInPrerequisiteState as error:
-        raise MaintenanceFailed(
-            f"the partition {table.name} could not be detached ({error.diag.message_primary}); finish or undo what is "
-            "pending there"
         ) from None
 
 

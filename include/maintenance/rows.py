@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from include.maintenance import archive_files, holds
+from include.maintenance import archive_files, row_statements
 from include.maintenance.archive_files import ESCAPE, ESCAPED, FIELD, NULL, ROW
+from include.maintenance.row_statements import composed
 from include.outcome import ConfigurationError
 from include.platform import database
 from include.platform.database import Column, Table
@@ -23,7 +24,6 @@ from include.warehouse.statements import statements
 
 if TYPE_CHECKING:
     import psycopg
-    from psycopg import sql
 
     from include.warehouse.legal_holds import LegalHold
 
@@ -31,10 +31,6 @@ COUNT_LIMIT = 50_000
 """Rows up to which a plan or proof counts; beyond, it estimates or says "at least"."""
 
 _STATEMENTS = statements(__file__)
-_TIME_TYPES = ("timestamp with time zone", "timestamp without time zone")  # without a time zone it is taken as UTC
-_PLAIN = {"smallint", "integer", "bigint", "uuid", "date", *_TIME_TYPES}  # their texts need no escaping
-_TEXTS = _PLAIN | {"text", "jsonb", "json"}  # concat_ws writes them as ::text does
-_MOST_ARGUMENTS = 90  # a function takes 100
 _LARGE = 100_000
 
 
@@ -48,7 +44,7 @@ class Source:
 
     name: str
     table: Table
-    columns: list[Column]
+    columns: tuple[Column, ...]
     time_column: str
     time_type: str
     key_column: str
@@ -119,7 +115,7 @@ def _source(
             raise ConfigurationError(
                 f"{table.name} has no column {name}; correct maintenance.prune in the configuration"
             )
-    if types[time_column].type_name.replace("(3)", "").replace("(6)", "") not in _TIME_TYPES:
+    if types[time_column].type_name.replace("(3)", "").replace("(6)", "") not in row_statements.TIME_TYPES:
         raise ConfigurationError(f"{table.name}.{time_column} is no time stamp; correct maintenance.prune.time_column")
     if not types[key_column].not_null or not database.is_unique(connection, table, [key_column, time_column]):
         raise ConfigurationError(
@@ -141,7 +137,7 @@ def _source(
     return Source(
         table_name,  # as in maintenance.prune: holds, archives and acts are recorded under it, unquoted
         table,
-        columns,
+        tuple(columns),
         time_column,
         types[time_column].type_name,
         key_column,
@@ -161,12 +157,12 @@ def count(connection: psycopg.Connection[Any], source: Source, held: tuple[Legal
     with database.errors_named(f"pruning of {source.name}"):
         older = _number(connection, source, "older", held)
         oldest, newest = (
-            connection.execute(_composed(name, source), _values(source), prepare=False).fetchone()
+            connection.execute(composed(name, source), _values(source), prepare=False).fetchone()
             for name in ("oldest", "newest")
         )
         exact = older <= COUNT_LIMIT
         if not exact:
-            row = connection.execute(_composed("estimate", source), _values(source), prepare=False).fetchone()
+            row = connection.execute(composed("estimate", source), _values(source), prepare=False).fetchone()
             assert row is not None
             older = max(older, int(row[0][0]["Plan"]["Plan Rows"]))
         rows_held = _number(connection, source, "held", held) if held else 0
@@ -183,7 +179,7 @@ def count(connection: psycopg.Connection[Any], source: Source, held: tuple[Legal
 
 def _number(connection: psycopg.Connection[Any], source: Source, statement: str, held: tuple[LegalHold, ...]) -> int:
     values = _values(source) | {"limit": COUNT_LIMIT + 1}
-    row = connection.execute(_composed(statement, source, held=held), values, prepare=False).fetchone()
+    row = connection.execute(composed(statement, source, held=held), values, prepare=False).fetchone()
     assert row is not None
     return int(row[0])
 
@@ -213,8 +209,8 @@ def read(
         values |= {"time": after.time, "key": after.key}
     statement = "next_rows" if after else "first_rows"
     for escape in (False, True):
-        composed = _composed(statement, source, held=held, settled=settled_before is not None, escape=escape)
-        row = connection.execute(composed, values, prepare=False).fetchone()
+        query = composed(statement, source, held=held, settled=settled_before is not None, escape=escape)
+        row = connection.execute(query, values, prepare=False).fetchone()
         assert row is not None
         rows, lines, nulls = row
         if not rows:
@@ -280,7 +276,7 @@ def delete_stretches(
         "settled_before": settled_before,
     }
     return connection.execute(
-        _composed("delete_times" if whole_times else "delete_range", source, held=held, settled=True),
+        composed("delete_times" if whole_times else "delete_range", source, held=held, settled=True),
         values,
         prepare=False,
     ).rowcount
@@ -294,14 +290,14 @@ def delete_equal(
 ) -> int:
     """Delete those of the archived rows (key, time, MD5 sum) whose content is unchanged and that are not held."""
     values = _listed(archived) | {"sums": [row[2] for row in archived]}
-    return connection.execute(_composed("delete_equal", source, held=held), values, prepare=False).rowcount
+    return connection.execute(composed("delete_equal", source, held=held), values, prepare=False).rowcount
 
 
 def still_there(
     connection: psycopg.Connection[Any], source: Source, archived: list[tuple[str, ...]]
 ) -> list[tuple[str, ...]]:
     """Return those of the archived rows that are in the table, whatever their content."""
-    found = connection.execute(_composed("still_there", source), _listed(archived), prepare=False)
+    found = connection.execute(composed("still_there", source), _listed(archived), prepare=False)
     return [archived[position - 1] for position in sorted({position for (position,) in found})]
 
 
@@ -319,7 +315,9 @@ def put_back(
     from psycopg import sql
 
     statement = sql.SQL(_STATEMENTS["put_back"]).format(
-        table=table.identifier, names=_names(written), sum=_sum(columns, sql.SQL("source"))
+        table=table.identifier,
+        names=sql.SQL(", ").join(sql.Identifier(name) for name in written),
+        sum=row_statements.sum_of(columns),
     )
     row = connection.execute(statement).fetchone()
     assert row is not None
@@ -327,89 +325,10 @@ def put_back(
     return row[0], archive_files.content_hash(sums[n : n + 32] for n in range(0, len(sums), 32))
 
 
-# --------------------------------------------------------------------------------------------------- composing
 def _values(source: Source) -> dict[str, Any]:
     if source.cut_off is None:
         return {}
     return {"cut_off": source.cut_off.astimezone(UTC).isoformat()}
-
-
-def _composed(
-    statement: str,
-    source: Source,
-    *,
-    held: tuple[LegalHold, ...] = (),
-    settled: bool = False,
-    escape: bool = False,
-) -> sql.Composed:
-    from psycopg import sql
-
-    time, time_type = sql.Identifier(source.time_column), sql.SQL(source.time_type)  # as the server itself writes it
-    older = sql.SQL("{time} < %(cut_off)s::{time_type} AND {time} > '-infinity'").format(time=time, time_type=time_type)
-    is_held = holds.condition(held, source.time_column, source.time_type, source.key_column, source.key_type)
-    nullable = [sql.Identifier(column.name) for column in source.columns if not column.not_null]
-    nulls = [sql.SQL("count(*) - count({})").format(name) for name in nullable]
-    return sql.SQL(_STATEMENTS[statement]).format(  # our own file's text
-        table=source.table.identifier,
-        time=time,
-        time_type=time_type,
-        key=sql.Identifier(source.key_column),
-        key_type=sql.SQL(source.key_type),
-        older=older if source.cut_off is not None else sql.SQL("true"),
-        held=is_held,
-        not_held=sql.SQL("NOT {}").format(is_held) if held else sql.SQL("true"),
-        settled=sql.SQL("age(source.xmin) > (SELECT age(%(settled_before)s::xid))" if settled else "true"),
-        same_time=sql.SQL("true")
-        if source.key_is_unique
-        else sql.SQL("source.{} = archived.time").format(sql.Identifier(source.time_column)),
-        line=_line(source.columns, sql.SQL("source"), escape=escape),
-        nulls=sql.SQL(" + ").join(nulls) if nulls else sql.SQL("0"),
-        sum=_sum(source.columns, sql.SQL("source")),
-    )
-
-
-def _names(names: list[str]) -> sql.Composed:
-    from psycopg import sql
-
-    return sql.SQL(", ").join(sql.Identifier(name) for name in names)
-
-
-def _sum(columns: list[Column], table: sql.SQL) -> sql.Composed:
-    """The MD5 sum of a row's line."""
-    from psycopg import sql
-
-    return sql.SQL("md5(convert_to({}, 'UTF8'))").format(_line(columns, table, escape=True))
-
-
-def _line(columns: list[Column], table: sql.SQL, *, escape: bool) -> sql.Composed:
-    """A row's line, as archive_files describes it."""
-    from psycopg import sql
-
-    fields = [_field(column, table, escape) for column in columns]
-    groups = [
-        sql.SQL("concat_ws(E'\\x1f', {})").format(sql.SQL(", ").join(fields[n : n + _MOST_ARGUMENTS]))
-        for n in range(0, len(fields), _MOST_ARGUMENTS)
-    ]
-    return sql.SQL(" || E'\\x1f' || ").join(groups)
-
-
-def _field(column: Column, table: sql.SQL, escape: bool) -> sql.Composable:
-    from psycopg import sql
-
-    name = sql.SQL("{}.{}").format(table, sql.Identifier(column.name))
-    text: sql.Composable = sql.SQL("{}::text").format(name)
-    if column.not_null and column.type_name in _TEXTS and not escape:
-        return name
-    if escape and column.type_name not in _PLAIN:
-        for plain, instead in ESCAPED:
-            text = sql.SQL("replace({}, {}, {})").format(text, _characters(plain), _characters(instead))
-    return text if column.not_null else sql.SQL("coalesce({}, E'\\x1d')").format(text)
-
-
-def _characters(text: str) -> sql.SQL:
-    from psycopg import sql
-
-    return sql.SQL("E'" + "".join(f"\\x{ord(letter):02x}" for letter in text) + "'")
 
 
 def _plain(text: str) -> str:
