@@ -1,8 +1,8 @@
 """Pruning beside one naive DELETE, on identical copies: 1 M rows of 3 M, three indexes, jsonb.
 
 Measured in one run: the deletion alone, the whole of it with verified archives, the longest transaction, and the 99th
-percentile of a writer's commits alone, beside a prune and beside the naive DELETE. The order of the two sides changes with each round;
-the best of the rounds counts for the times of both, the longest transaction of all rounds for the bound.
+percentile of a writer's commits alone, beside a prune and beside the naive DELETE. The order of the two sides changes
+with each round; the best of the rounds counts for the times of both, the longest transaction of all for the bound.
 """
 
 from __future__ import annotations

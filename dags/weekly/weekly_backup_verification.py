@@ -17,7 +17,7 @@ from typing import Any
 
 from airflow.sdk import Param, get_current_context, task
 
-from include.dagkit import Chapter, Tier, every, migrate_warehouse, operations_dag
+from include.dagkit import SCRATCH_POOL, Chapter, Tier, every, migrate_warehouse, operations_dag
 from include.settings import settings
 
 SOURCES = [source.name for source in settings().backups.sources]
@@ -46,7 +46,7 @@ with operations_dag(
 
         return backup_verification.sources(context["params"]["source"])
 
-    @task(max_active_tis_per_dagrun=1, map_index_template="{{ source_name }}")
+    @task(pool=SCRATCH_POOL, max_active_tis_per_dagrun=1, map_index_template="{{ source_name }}")
     def verify_backup(source: str, **context: Any) -> dict[str, Any]:
         """Restore the newest backup of one source and examine it."""
         from include.maintenance import backup_verification

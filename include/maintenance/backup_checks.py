@@ -117,7 +117,8 @@ def wal_continuity(names: Sequence[str], first: str, segment_bytes: int) -> tupl
     ``names`` are file names; a compression's ending is left aside.
     """
     per_log = 0x100000000 // segment_bytes
-    plain = {name.split(".")[0] for name in names if re.match(r"^[0-9A-F]{24}(\.(gz|zst|lz4|bz2))?$", name)}
+    segments = [name for name in names if re.match(r"^[0-9A-F]{24}(\.(gz|zst|lz4|bz2))?$", name)]
+    plain = {name.split(".")[0] for name in segments if name[:8] >= first[:8]}
     numbers = {int(name[8:16], 16) * per_log + int(name[16:], 16) for name in plain}
     start = int(first[8:16], 16) * per_log + int(first[16:], 16)
     kept = sorted(number for number in numbers if number >= start)
@@ -128,11 +129,22 @@ def wal_continuity(names: Sequence[str], first: str, segment_bytes: int) -> tupl
     return sorted(name for name in plain if name[8:] >= first[8:]), missing
 
 
+def wal_needed(name: str, first: str) -> bool:
+    """Whether an archived file is needed to recover from segment ``first`` on, along its timeline and later ones.
+
+    The histories of all timelines are: they lead to the latest one.
+    """
+    return ".history" in name or (name[:8] >= first[:8] and name[8:24] >= first[8:])
+
+
 # ---------------------------------------------------------------------------------------------- after a restore
 def catalog(restored: Restored, facts: Facts | None) -> Result:
     """Compare every schema object with what was recorded, or else with the live database."""
-    with restored.server.connect(restored.database) as connection:
-        found = backup_facts.read_catalog(connection)
+    if facts is not None and restored.at_backup is not None:
+        found = restored.at_backup.catalog
+    else:
+        with restored.server.connect(restored.database) as connection:
+            found = backup_facts.read_catalog(connection)
     if facts is not None:
         differences = catalog_differences(facts.catalog, found)
         if differences:
@@ -175,10 +187,19 @@ def catalog_differences(expected: Sequence[tuple[str, str, str]], found: Sequenc
     return differences
 
 
-def count_tables(restored: Restored, at: datetime, jobs: int) -> dict[str, TableFacts]:
-    """Count every restored table and find its newest row, ``jobs`` tables at a time. Raises psycopg.Error."""
+def reach(restored: Restored, backup: Backup) -> datetime:
+    """Return the moment up to which a restored database can hold rows; later times in it are those of plans."""
+    at = backup.facts.snapshot_at if backup.facts else backup.taken_at
+    return max(at, restored.replayed_to or at)
+
+
+def count_tables(restored: Restored, at: datetime, jobs: int, *, logged_only: bool = False) -> dict[str, TableFacts]:
+    """Count the restored tables and find the newest row until ``at``, ``jobs`` tables at a time. Raises psycopg.Error.
+
+    A server that recovers can read ``logged_only`` tables.
+    """
     with restored.server.connect(restored.database) as connection:
-        tables = backup_facts.tables_of(connection)
+        tables = [one for one in backup_facts.tables_of(connection) if not (logged_only and one.unlogged)]
 
     def part(number: int) -> dict[str, TableFacts]:
         with restored.server.connect(restored.database) as connection:
@@ -243,11 +264,11 @@ def _against_live(counts: Mapping[str, TableFacts]) -> Result:
 
 
 def newest_rows(facts: Facts | None, counts: Mapping[str, TableFacts]) -> Result:
-    """Compare the newest row of every table with the recorded one; its time is the measured recovery point."""
+    """Compare the newest row of every table with the recorded one."""
     newest = {table: one.newest for table, one in sorted(counts.items()) if one.newest}
-    if not newest:
-        return not_applicable("no table has a column of times")
-    latest = max(newest.values())
+    if not newest and not (facts and any(one.newest for one in facts.tables.values())):
+        return not_applicable("no table has a row that bears a time")
+    latest = max(newest.values(), default=None)
     if facts is not None and facts.exact:
         wrong = [
             f"{table} ends at {newest.get(table)} instead of {recorded.newest}"
@@ -266,6 +287,28 @@ def newest_rows(facts: Facts | None, counts: Mapping[str, TableFacts]) -> Result
         if wrong:
             return failed(f"rows from before the backup did not come back: {some(wrong)}", newest=newest)
     return passed(newest=newest, latest=latest)
+
+
+def loss(
+    restored: Restored, facts: Facts | None, counts: Mapping[str, TableFacts], lost_at: datetime, *, proven: bool
+) -> tuple[float | None, str]:
+    """Return the seconds of work that would be lost had the platform been lost at ``lost_at``, and how it is known.
+
+    The latest of these tells it: the snapshot and the last replayed transaction, if the rows of the backup are
+    ``proven`` to have come back, and the newest of the ``counts`` that came back. None when there is none of them.
+    """
+    newest = max((datetime.fromisoformat(one.newest) for one in counts.values() if one.newest), default=None)
+    known: dict[str, datetime | None] = {"newest row that came back": newest}
+    if facts is not None and proven:
+        known = {
+            "snapshot of the backup, all of whose rows came back": facts.snapshot_at,
+            "last transaction of the archived WAL that was replayed": restored.replayed_to,
+        } | known
+    reached = {basis: at for basis, at in known.items() if at is not None}
+    if not reached:
+        return None, "no row that came back bears a time"
+    basis = max(reached, key=reached.__getitem__)
+    return max((lost_at - reached[basis]) / timedelta(seconds=1), 0.0), basis
 
 
 def sequences(restored: Restored) -> Result:
@@ -299,8 +342,11 @@ def sequences(restored: Restored) -> Result:
     return passed(sequences=number)
 
 
-def constraints(restored: Restored) -> Result:
-    """Check that every constraint holds; one that was never validated is validated here."""
+def constraints(restored: Restored, facts: Facts | None) -> Result:
+    """Check that every constraint holds; one that was never validated is validated here.
+
+    Invalid indexes are a fault; with recorded facts only those that were valid when the backup was taken.
+    """
     import psycopg
     from psycopg import sql
 
@@ -319,6 +365,9 @@ def constraints(restored: Restored) -> Result:
             except (psycopg.errors.IntegrityError, psycopg.errors.CheckViolation):
                 broken.append(where)
         invalid = [name for (name,) in connection.execute(_STATEMENTS["invalid_indexes"])]
+    if facts is not None:
+        sound = {name for kind, name, definition in facts.catalog if kind == "index" and "(invalid)" not in definition}
+        invalid = [name for name in invalid if name in sound]
     detail = {"constraints": row[0], "not_validated_before": validated, "broken": broken, "invalid_indexes": invalid}
     if broken:
         return failed(f"restored rows break constraints that were never validated: {some(broken)}", **detail)
@@ -327,45 +376,11 @@ def constraints(restored: Restored) -> Result:
     return passed(**detail)
 
 
-def amcheck(restored: Restored, jobs: int) -> Result:
-    """Run pg_amcheck with heapallindexed on all tables and B-tree indexes of every restored database."""
-    import psycopg
-
-    server, databases = restored.server, restored.databases or [restored.database]
-    try:
-        for database in databases:
-            with server.connect(database) as connection:
-                connection.execute("CREATE EXTENSION IF NOT EXISTS amcheck")
-    except (psycopg.errors.UndefinedFile, psycopg.errors.FeatureNotSupported):
-        return unknown(f"PostgreSQL {server.major} has no extension amcheck here; install its contrib package")
-    if not (server.binaries / "pg_amcheck").exists():
-        return _amcheck_by_function(restored, databases)
-    # A dump's catalogs were made a moment ago; those of a cluster came with the backup.
-    catalogs = [] if restored.databases else ["--exclude-schema=pg_catalog", "--exclude-schema=information_schema"]
-    named = [f"--database={name}" for name in databases]
-    done = server.run("pg_amcheck", "--heapallindexed", f"--jobs={jobs}", *catalogs, *named)
-    found = (done.stdout.strip() or done.stderr.strip() or "it said nothing").splitlines()
-    if done.returncode == 2:  # its status for corruption
-        return failed(f"pg_amcheck: {found[0][:200]}", lines=found[:20])
-    if done.returncode != 0:
-        return unknown(f"pg_amcheck could not run: {first_problem(done.stderr)}")
-    return passed(databases=databases)
-
-
-def _amcheck_by_function(restored: Restored, databases: Sequence[str]) -> Result:
-    """What pg_amcheck does, for PostgreSQL 13, which does not have it yet: B-tree indexes only."""
-    import psycopg
-
-    number = 0
-    for database in databases:
-        with restored.server.connect(database) as connection:
-            for oid, name in connection.execute(_STATEMENTS["btree_indexes"]).fetchall():
-                try:
-                    connection.execute("SELECT bt_index_check(%s::oid::regclass, true)", (oid,))
-                except psycopg.errors.DataException as error:
-                    return failed(f"amcheck of {name}: {error.diag.message_primary}")
-                number += 1
-    return passed(databases=list(databases), indexes=number, note="PostgreSQL 13 checks indexes only")
+def analyze(restored: Restored) -> Result:
+    """Give the planner its statistics, without which a restored database cannot be used. Raises psycopg.Error."""
+    with restored.server.connect(restored.database) as connection:
+        connection.execute("ANALYZE")
+    return passed()
 
 
 def query(restored: Restored) -> Result:

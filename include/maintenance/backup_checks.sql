@@ -34,13 +34,9 @@ SELECT count(*) FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespa
 WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema';
 
 -- statement: invalid_indexes
-SELECT i.indexrelid::regclass::text FROM pg_index i WHERE NOT i.indisvalid ORDER BY 1;
-
--- statement: btree_indexes
-SELECT i.indexrelid, i.indexrelid::regclass::text
-FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
-WHERE a.amname = 'btree' AND i.indisvalid AND c.relpersistence <> 't' AND c.relkind = 'i'
-ORDER BY c.relpages DESC;
+SELECT format('%I.%I', n.nspname, c.relname)
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT i.indisvalid ORDER BY 1;
 
 -- statement: estimates
 -- What the live server believes of its tables; readable without a right on them.

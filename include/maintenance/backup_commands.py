@@ -29,6 +29,7 @@ def add(commands: Any) -> None:
     facts = commands.add_parser("backup-facts", help="record facts before, and again after, another tool's backup")
     facts.add_argument("name", help="name of the backup, as the tool lists it")
     facts.add_argument("connection", help="the database, as a role that may read all of it")
+    facts.add_argument("--before", metavar="NAME", help="the name that was used before, if the backup had none yet")
     verify = commands.add_parser("verify-backup", help="restore the newest backup of a source and examine it")
     verify.add_argument("source")
     verify.add_argument("--run-id", help="continue the drill of this run instead of beginning a new one")
@@ -41,7 +42,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         return backup_verification.verify(given.source, given.run_id or f"command__{now:%Y-%m-%dT%H:%M:%S.%fZ}")
     url = connections.postgres_url(given.connection)
     if given.command == "backup-facts":
-        backups.record_facts(url, given.name)
+        backups.record_facts(url, given.name, given.before)
         return {"facts": given.name}
     rule = backups.source_of(given.source)
     if rule.format == "command":

@@ -13,15 +13,17 @@ from pathlib import Path
 
 from include.maintenance import backup_checks
 from include.maintenance.backup_checks import Result, failed, passed, unknown
+from include.outcome import MaintenanceFailed
 from include.platform import backup_facts
 from include.platform.backup_facts import Facts
-from include.platform.backup_restore import Restored
+from include.platform.backup_restore import Restored, first_problem
 from include.platform.scratch_place import ScratchPlace
 from include.platform.scratch_server import ScratchServer
 from include.warehouse.drills import StageOutcome
 
 _CUT_TO = 0.1  # of a file that is cut short: an early end is noticed soon
 _SMALLEST_CUT = 1 << 16
+_MISSING_ROW = "missing row"
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,17 @@ class Control:
 
 
 def verdict(controls: list[Control]) -> Result:
-    """Return the stage of all controls: every one must be refused, and there must be one."""
+    """Return the stage of all controls: every one must be refused, and one must be a damaged copy.
+
+    A deleted row alone does not show that damaged files are noticed.
+    """
     detail = {control.name: control.how for control in controls}
     if slipped := [control for control in controls if control.refused is False]:
         return failed(f"a damaged copy passed the checks ({slipped[0].name}: {slipped[0].how})", **detail)
-    if not any(control.refused for control in controls):
-        return unknown("no damaged copy could be made to try the checks with", **detail)
+    copies = [control for control in controls if control.name != _MISSING_ROW]
+    if not any(control.refused for control in copies):
+        why = "".join(f": {control.how}" for control in copies[:1])
+        return unknown(f"no damaged copy could be made to try the checks with{why}", **detail)
     return passed(**detail)
 
 
@@ -137,10 +144,16 @@ def _tried(
 
 
 def page_control(server: ScratchServer) -> Control:
-    """Flip a byte of the largest table file of the stopped scratch server; pg_checksums must refuse it."""
+    """Flip a byte of the largest table file of the stopped scratch server; pg_checksums must refuse it.
+
+    Raises MaintenanceFailed when pages are damaged before that.
+    """
     said = server.run("pg_checksums", "--check", "-D", server.data)
     if said.returncode != 0:
-        why = "the cluster has no page checksums" if "not enabled" in said.stderr else "its pages cannot be checked"
+        if "checksum verification failed" in said.stderr:
+            raise MaintenanceFailed(f"the restored cluster has damaged pages: {first_problem(said.stderr)}")
+        none = "not enabled" in said.stderr
+        why = "the cluster has no page checksums (pg_checksums --enable)" if none else "its pages cannot be checked"
         return Control("page", None, why)
     victim = largest_file(server.data)
     at = flip_byte(victim)
@@ -160,7 +173,7 @@ def row_control(restored: Restored, facts: Facts | None) -> Control:
     """Delete one row of the restored database, without keeping that; the comparison of row counts must notice."""
     from psycopg import sql
 
-    name = "missing row"
+    name = _MISSING_ROW
     if facts is None:
         return Control(name, None, "no row counts were recorded to compare with")
     with restored.server.connect(restored.database, autocommit=False) as connection:
@@ -176,6 +189,8 @@ def row_control(restored: Restored, facts: Facts | None) -> Control:
         table = tables[min(fitting)[1]]
         connection.execute("SET LOCAL session_replication_role = replica")  # no triggers, no foreign keys
         identifier = sql.Identifier(table.schema, table.relation)
+        # A table without a key in a publication cannot be deleted from otherwise.
+        connection.execute(sql.SQL("ALTER TABLE ONLY {} REPLICA IDENTITY FULL").format(identifier))
         connection.execute(
             sql.SQL("DELETE FROM ONLY {0} WHERE ctid = (SELECT ctid FROM ONLY {0} LIMIT 1)").format(identifier)
         )

@@ -10,14 +10,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
-from include.maintenance import backup_checks, backup_control, backup_sources
+from include.maintenance import backup_amcheck, backup_checks, backup_control, backup_sources
 from include.maintenance.backup_checks import Result, failed, not_applicable, passed, unknown
 from include.maintenance.backup_control import Control
-from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
+from include.maintenance.drill_stages import Stages
+from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import backups
 from include.platform.backup_facts import TableFacts
 from include.platform.backup_restore import Restored
@@ -25,14 +26,11 @@ from include.platform.backups import Backup
 from include.platform.scratch_place import ScratchPlace, scratch_place
 from include.settings import BackupSource, settings
 from include.warehouse import drills
-from include.warehouse.drills import Drill, DrillOutcome, Stage, StageOutcome
+from include.warehouse.drills import Drill, DrillOutcome, StageOutcome
 
 KIND = "backup_verification"
 _FACTS = ("checksums", "catalog", "row_counts", "negative_control")
 """Stages that need recorded facts; without ``facts_required`` they may be unknown."""
-
-
-_DISK_FULL = "No space left on device"
 
 
 class _Stop(Exception):
@@ -41,34 +39,20 @@ class _Stop(Exception):
 
 @dataclass
 class Verification:
-    """One attempt: its drill, the backup that is looked at, and what was found so far."""
+    """One attempt: its stages, the backup that is looked at, and what was found so far."""
 
-    drill: Drill
+    stages: Stages
     rule: BackupSource
     place: ScratchPlace
     jobs: int
     backup: Backup | None = None
     restored: Restored | None = None
     counts: dict[str, TableFacts] = field(default_factory=dict)
-    stages: dict[str, Stage] = field(default_factory=dict)
-    ended: dict[str, float] = field(default_factory=dict)
     checking_since: float = 0.0
 
     def stage(self, name: str, check: Callable[[], Result], *, stop: bool = False) -> Result:
         """Make a check, measure it and record what it found; ``stop`` ends the drill unless it passed."""
-        begun = time.monotonic()
-        error: Exception | None = None
-        try:
-            result = _with_errors_named(check, self.place)
-        except (ConfigurationError, SourceUnavailable) as caught:
-            result, error = unknown(str(caught)), caught
-        seconds = time.monotonic() - begun if result.seconds is None else result.seconds
-        stage = Stage(name, result.outcome, round(seconds, 3), result.reason, result.detail)
-        drills.record(self.drill, stage)
-        self.stages[name] = stage
-        self.ended[name] = time.monotonic()
-        if error is not None:
-            raise error
+        result = self.stages.check(name, check, self.place)
         if stop and result.outcome is StageOutcome.FAILED:
             raise _Stop
         return result
@@ -79,13 +63,14 @@ class Verification:
 
         The foreign keys and the statistics of the planner come back while the checks run: until both are there.
         """
-        needed = [self.stages.get(name) for name in ("restore", "analyze")] + [
-            self.stages[name] for name in ("foreign_keys",) if name in self.stages
+        found, ended = self.stages.found, self.stages.ended
+        needed = [found.get(name) for name in ("restore", "analyze")] + [
+            found[name] for name in ("foreign_keys",) if name in found
         ]
         if any(stage is None or stage.outcome is not StageOutcome.PASSED for stage in needed):
             return None
-        before = sum(self.stages[name].seconds or 0.0 for name in ("fetch", "server", "restore") if name in self.stages)
-        usable = max(self.ended[name] for name in ("analyze", "foreign_keys") if name in self.ended)
+        before = sum(found[name].seconds or 0.0 for name in ("fetch", "wal", "server", "restore") if name in found)
+        usable = max(ended[name] for name in ("analyze", "foreign_keys") if name in ended)
         return round(before + usable - self.checking_since, 3)
 
 
@@ -119,7 +104,7 @@ def verify(source: str, run_id: str, *, jobs: int | None = None) -> dict[str, An
         return drill.summary()
     with drills.failures_recorded(drill):
         with scratch_place(f"{KIND} of {rule.name}, run {run_id}") as place:
-            attempt = Verification(drill, rule, place, jobs or targets.jobs)
+            attempt = Verification(Stages(drill), rule, place, jobs or targets.jobs)
             with suppress(_Stop):
                 _examine(attempt)
         drill = _conclude(attempt)
@@ -149,8 +134,9 @@ def _examine(attempt: Verification) -> None:
         _side_by_side(attempt, restored, later)
         found = controls.result()
     attempt.stage("catalog", lambda: backup_checks.catalog(restored, backup.facts))
-    attempt.stage("constraints", lambda: backup_checks.constraints(restored))
-    attempt.stage("newest_rows", lambda: backup_checks.newest_rows(backup.facts, attempt.counts))
+    attempt.stage("constraints", lambda: backup_checks.constraints(restored, backup.facts))
+    compared = restored.comparable(attempt.counts)
+    attempt.stage("newest_rows", lambda: backup_checks.newest_rows(backup.facts, compared))
     attempt.stage("negative_control", lambda: _controls(attempt, session, found))
     attempt.stage("recovery_point", lambda: _recovery_point(attempt))
     attempt.stage("recovery_time", lambda: _recovery_time(attempt))
@@ -165,17 +151,17 @@ def _restore(session: backup_sources.Session, later: list[backup_sources.Step]) 
 def _side_by_side(attempt: Verification, restored: Restored, later: list[backup_sources.Step]) -> None:
     """What is left to restore, and the checks that do not disturb it or each other."""
     assert attempt.backup is not None
-    facts, at = attempt.backup.facts, attempt.backup.taken_at
+    facts, at = attempt.backup.facts, backup_checks.reach(restored, attempt.backup)
     left = max(1, attempt.jobs - len(later))  # the longest one alone must not slow down what is still to be restored
 
     def counted() -> Result:
-        attempt.counts = backup_checks.count_tables(restored, facts.snapshot_at if facts else at, 1)
-        return backup_checks.row_counts(facts, attempt.counts)
+        attempt.counts = backup_checks.count_tables(restored, at, 1)
+        return backup_checks.row_counts(facts, restored.comparable(attempt.counts))
 
     # ANALYZE would wait for the locks of the foreign keys: it comes after them, and the checks beside both.
-    usable: list[backup_sources.Step] = [*later, ("analyze", lambda: _analyze(restored))]
+    usable: list[backup_sources.Step] = [*later, ("analyze", lambda: backup_checks.analyze(restored))]
     checks: list[backup_sources.Step] = [
-        ("amcheck", lambda: backup_checks.amcheck(restored, left)),
+        ("amcheck", lambda: backup_amcheck.check(restored, left)),
         ("row_counts", counted),
         ("sequences", lambda: backup_checks.sequences(restored)),
         ("query", lambda: backup_checks.query(restored)),
@@ -207,25 +193,22 @@ def _space(attempt: Verification, origin: backup_sources.Origin) -> Result:
     return passed(free_bytes=free, needed_bytes=needed, basis=basis)
 
 
-def _analyze(restored: Restored) -> Result:
-    with restored.server.connect(restored.database) as connection:
-        connection.execute("ANALYZE")
-    return passed()
-
-
 def _controls(attempt: Verification, session: backup_sources.Session, found: list[Control]) -> Result:
     assert attempt.backup is not None
     assert attempt.restored is not None
-    found = [*found, backup_control.row_control(attempt.restored, attempt.backup.facts), *session.last_controls()]
-    return backup_control.verdict(found)
+    restored, facts = attempt.restored, attempt.backup.facts
+    if facts is not None and restored.at_backup is not None:  # the rows are those of a later moment than the facts
+        facts = replace(facts, tables=attempt.counts, tables_before=None)
+    row = backup_control.row_control(restored, facts)
+    return backup_control.verdict([*found, row, *session.last_controls()])
 
 
 def _recovery_point(attempt: Verification) -> Result:
     """Seconds of work that would be lost now: since the snapshot if all its rows came back, else the newest row."""
     seconds, basis = recovery_point(attempt)
     if seconds is None:
-        return unknown("no moment is known up to which everything came back")
-    target = attempt.drill.rpo_target_seconds
+        return unknown(basis)
+    target = attempt.stages.drill.rpo_target_seconds
     if target is not None and seconds > target:
         return failed(
             f"{seconds / 3600:.1f} hours of work would be lost; the target is {target / 3600:g} hours", basis=basis
@@ -236,24 +219,19 @@ def _recovery_point(attempt: Verification) -> Result:
 def recovery_point(attempt: Verification) -> tuple[float | None, str]:
     """Return the measured loss in seconds and what it was measured by."""
     assert attempt.backup is not None
+    assert attempt.restored is not None
     proven = all(
-        (stage := attempt.stages.get(name)) is not None and stage.outcome is StageOutcome.PASSED
+        (stage := attempt.stages.found.get(name)) is not None
+        and stage.outcome in (StageOutcome.PASSED, StageOutcome.NOT_APPLICABLE)
         for name in ("row_counts", "newest_rows")
     )
-    newest = [one.newest for one in attempt.counts.values() if one.newest]
-    if attempt.backup.facts is not None and proven:
-        at, basis = attempt.backup.facts.snapshot_at, "snapshot of the backup, all of whose rows came back"
-    elif newest:
-        at, basis = datetime.fromisoformat(max(newest)), "newest row that came back"
-    else:
-        return None, ""
-    if newest:
-        at = max(at, datetime.fromisoformat(max(newest)))
-    return max((attempt.drill.started_at - at) / timedelta(seconds=1), 0.0), basis
+    return backup_checks.loss(
+        attempt.restored, attempt.backup.facts, attempt.counts, attempt.stages.drill.started_at, proven=proven
+    )
 
 
 def _recovery_time(attempt: Verification) -> Result:
-    seconds, target = attempt.recovery_seconds, attempt.drill.rto_target_seconds
+    seconds, target = attempt.recovery_seconds, attempt.stages.drill.rto_target_seconds
     if seconds is None:
         return unknown("the restoration did not reach the point where the data can be used")
     if target is not None and seconds > target:
@@ -263,9 +241,10 @@ def _recovery_time(attempt: Verification) -> Result:
 
 def _conclude(attempt: Verification) -> Drill:
     """Record the end of the drill from its stages."""
-    bad = [stage for stage in attempt.stages.values() if stage.outcome is StageOutcome.FAILED]
+    found = attempt.stages.found.values()
+    bad = [stage for stage in found if stage.outcome is StageOutcome.FAILED]
     accepted = () if attempt.rule.facts_required else _FACTS
-    open_ones = [stage for stage in attempt.stages.values() if stage.outcome is StageOutcome.UNKNOWN]
+    open_ones = [stage for stage in found if stage.outcome is StageOutcome.UNKNOWN]
     doubtful = [stage for stage in open_ones if stage.name not in accepted]
     if bad:
         outcome, told = DrillOutcome.FAILED, bad
@@ -274,12 +253,12 @@ def _conclude(attempt: Verification) -> Drill:
     else:
         outcome, told = DrillOutcome.PASSED, open_ones
     loss = recovery_point(attempt)[0] if attempt.counts else None
-    backup = attempt.backup
-    detail = {"attempt": attempt.drill.attempts} | (
+    drill, backup = attempt.stages.drill, attempt.backup
+    detail = {"attempt": drill.attempts} | (
         {"backup": backup.name, "bytes": backup.bytes, "taken_at": backup.taken_at} if backup else {}
     )
     return drills.finish(
-        attempt.drill,
+        drill,
         outcome,
         "; ".join(f"{stage.name}: {stage.reason}" for stage in told),
         rpo_seconds=loss,
@@ -287,26 +266,3 @@ def _conclude(attempt: Verification) -> Drill:
         detail=detail,
         accepted_unknown=accepted,
     )
-
-
-def _with_errors_named(check: Callable[[], Result], place: ScratchPlace) -> Result:
-    """Make a check; a fault that the database reports is the check's finding, a full disk or lost server is not."""
-    import psycopg
-
-    try:
-        result = check()
-        if result.outcome is StageOutcome.FAILED:
-            place.raise_if_full()
-            if _DISK_FULL in result.reason:  # what filled it may be rolled back by now
-                raise place.full()
-        return result
-    except MaintenanceFailed as error:
-        place.raise_if_full()
-        return failed(str(error))
-    except psycopg.errors.DiskFull:
-        raise place.full() from None
-    except psycopg.Error as error:
-        place.raise_if_full()
-        if error.sqlstate is None:
-            raise SourceUnavailable("the scratch server was lost") from None
-        return failed(f"the restored database reports: {error.diag.message_primary}")

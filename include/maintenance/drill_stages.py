@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from include.maintenance.backup_checks import Result
-from include.outcome import ConfigurationError, MaintenanceFailed, recordable
+from include.maintenance.backup_checks import Result, failed
+from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable, recordable
 from include.platform.backup_restore import Restored
 from include.settings import settings
 from include.warehouse import drills
@@ -20,20 +21,15 @@ if TYPE_CHECKING:
     from include.platform.backups import Backup
     from include.platform.scratch_place import ScratchPlace
 
-
-class _Ended(Exception):
-    """A stage ended as something else than passed, and the drill goes on."""
-
-    def __init__(self, result: Result) -> None:
-        super().__init__(result.reason)
-        self.result = result
+_DISK_FULL = "No space left on device"
 
 
 @dataclass
 class Stages:
     """The stages of one drill. ``unknown`` names those that could not be checked, each with its reason.
 
-    What was measured already (``rpo_seconds``, ``rto_seconds``, ``facts``) is recorded with the drill when it fails.
+    ``found`` are the stages so far, with the monotonic time at which each ``ended``. What was measured already
+    (``rpo_seconds``, ``rto_seconds``, ``facts``) is recorded with the drill when it fails.
     """
 
     drill: Drill
@@ -41,11 +37,12 @@ class Stages:
     rto_seconds: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     unknown: dict[str, str] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    found: dict[str, Stage] = field(default_factory=dict)
+    ended: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[dict[str, Any]]:
-        """Time one stage and record it; the block fills in its detail, or gives a check's result to ``accept``.
+        """Time one stage and record it; the block fills in its detail.
 
         MaintenanceFailed within makes the stage and the drill failed and passes on. Any other error means that it
         could not be checked: the stage is unknown, and ``drills.failures_recorded`` around it says that the drill
@@ -53,26 +50,45 @@ class Stages:
         """
         detail: dict[str, Any] = {}
         begun = time.monotonic()
-
-        def record(outcome: StageOutcome, reason: str = "") -> None:
-            self.seconds[name] = round(time.monotonic() - begun, 3)
-            drills.record(self.drill, Stage(name, outcome, self.seconds[name], reason, detail))
-
         try:
             yield detail
-        except _Ended as ended:
-            if ended.result.outcome is StageOutcome.UNKNOWN:
-                self.unknown[name] = ended.result.reason
-            record(ended.result.outcome, ended.result.reason)
         except MaintenanceFailed as error:
-            record(StageOutcome.FAILED, str(error))
+            self._record(name, begun, Result(StageOutcome.FAILED, str(error), detail))
             self.finish(DrillOutcome.FAILED, f"{name}: {error}")
             raise
         except Exception as error:
-            record(StageOutcome.UNKNOWN, recordable(error))
+            self._record(name, begun, Result(StageOutcome.UNKNOWN, recordable(error), detail))
             raise
-        else:
-            record(StageOutcome.PASSED)
+        self._record(name, begun, Result(StageOutcome.PASSED, detail=detail))
+
+    def check(self, name: str, check: Callable[[], Result], place: ScratchPlace) -> Result:
+        """Make a check in a place, time it and record what it found; several may run at once.
+
+        Raises what the check raises, other than the faults that it finds (``errors_named``); it is unknown then.
+        """
+        begun = time.monotonic()
+        try:
+            result = errors_named(check, place)
+        except Exception as error:
+            self._record(name, begun, Result(StageOutcome.UNKNOWN, recordable(error)))
+            raise
+        self._record(name, begun, result)
+        return result
+
+    def require(self, name: str, check: Callable[[], Result], place: ScratchPlace) -> None:
+        """Make a check that must find no fault. Raises MaintenanceFailed when it does, which fails the drill."""
+        result = self.check(name, check, place)
+        if result.outcome is StageOutcome.FAILED:
+            self.finish(DrillOutcome.FAILED, f"{name}: {result.reason}")
+            raise MaintenanceFailed(result.reason)
+
+    def _record(self, name: str, begun: float, result: Result) -> None:
+        seconds = time.monotonic() - begun if result.seconds is None else result.seconds
+        stage = Stage(name, result.outcome, round(seconds, 3), result.reason, result.detail)
+        drills.record(self.drill, stage)
+        self.found[name], self.ended[name] = stage, time.monotonic()
+        if result.outcome is StageOutcome.UNKNOWN:
+            self.unknown[name] = result.reason
 
     def finish(self, outcome: DrillOutcome, reason: str = "", accepted_unknown: Sequence[str] = ()) -> Drill:
         """Record how the drill ended, with what was measured. Raises as ``drills.finish`` does."""
@@ -82,7 +98,7 @@ class Stages:
         )  # fmt: skip
 
     def restore(self, origin: Origin, backup: Backup, place: ScratchPlace, *, copies: int = 1) -> Restored:
-        """Bring a backup back, in stages; return the restored database. Raises as ``stage`` does.
+        """Bring a backup back, in stages; return the restored database. Raises as ``require`` does.
 
         First there must be room for ``copies`` of it, or the drill cannot run.
         """
@@ -96,18 +112,34 @@ class Stages:
                 )
         session = origin.open(backup, place, settings().backups.jobs)
         for name, step in [*session.before(), ("restore", session.restore)]:
-            with self.stage(name) as detail:
-                accept(detail, step())
+            self.require(name, step, place)
         return session.restored
 
 
-def accept(detail: dict[str, Any], result: Result) -> None:
-    """Take over what a check found, within a stage; the block ends here unless the check passed.
+def errors_named(check: Callable[[], Result], place: ScratchPlace) -> Result:
+    """Make a check; a fault that the database reports is the check's finding, a full disk or lost server is not.
 
-    Raises MaintenanceFailed when it found a fault; an unknown or inapplicable check ends the stage as that.
+    Raises ConfigurationError (the disk is full) or SourceUnavailable (the server was lost).
     """
-    detail |= result.detail
+    import psycopg
+
+    try:
+        result = check()
+    except MaintenanceFailed as error:
+        result = failed(str(error))
+    except psycopg.errors.DiskFull:
+        raise place.full() from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise place.full() from None
+    except psycopg.Error as error:
+        place.raise_if_full()
+        if error.sqlstate is None:
+            raise SourceUnavailable("the scratch server was lost") from None
+        result = failed(f"the restored database reports: {error.diag.message_primary}")
     if result.outcome is StageOutcome.FAILED:
-        raise MaintenanceFailed(result.reason)
-    if result.outcome is not StageOutcome.PASSED:
-        raise _Ended(result)
+        place.raise_if_full()
+        if _DISK_FULL in result.reason:  # what filled it may be rolled back by now
+            raise place.full()
+    return result

@@ -6,13 +6,14 @@ the backup itself are the weekly verification's; here counts that everything cam
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import statistics
+from datetime import datetime
 from typing import Any
 
 from include import connections
-from include.maintenance import archive_restoration, backup_checks, backup_sources, estate
+from include.maintenance import archive_restoration, backup_checks, backup_sources, backup_verification, estate
 from include.maintenance.backup_checks import Result, failed, not_applicable, passed, unknown
-from include.maintenance.drill_stages import Stages, accept
+from include.maintenance.drill_stages import Stages
 from include.outcome import ConfigurationError
 from include.platform import backups
 from include.platform.backup_facts import TableFacts
@@ -24,7 +25,7 @@ from include.warehouse import archives, drills
 from include.warehouse.drills import Drill, DrillOutcome
 
 KIND = "full_restoration"
-_RECOVERY = ("fetch", "server", "restore", "analyze", "globals", "archives", "configuration")
+_RECOVERY = ("fetch", "wal", "server", "restore", "analyze", "globals", "archives", "configuration")
 """Stages that bring something back; the others check it."""
 
 _NEED_FACTS = ("checksums", "catalog", "row_counts", "newest_rows")
@@ -32,18 +33,8 @@ _NEED_FACTS = ("checksums", "catalog", "row_counts", "newest_rows")
 
 _SLOWER = 2.0  # times the median of earlier restorations from which it is remarked upon
 
-
-def sources(wanted: str | None) -> list[str]:
-    """Return the names of the backup sources to rehearse with: all, or the one wanted.
-
-    Raises ConfigurationError when there is none (of that name).
-    """
-    if wanted:
-        return [backups.source_of(wanted).name]
-    names = [source.name for source in settings().backups.sources]
-    if not names:
-        raise ConfigurationError("there are no backup sources; name them in backups.sources")
-    return names
+sources = backup_verification.sources
+"""The same sources are rehearsed with."""
 
 
 def rehearse(
@@ -68,50 +59,51 @@ def rehearse(
     )  # fmt: skip
     if drill.done:
         return drill.summary()
-    with drills.failures_recorded(drill):
-        with scratch_place(f"{KIND} of {source}, run {run_id}") as place:
-            stages = Stages(drill)
-            with stages.stage("find_backup") as detail:
-                backup, _ = origin.newest()
-                detail |= {"backup": backup.name, "bytes": backup.bytes, "taken_at": backup.taken_at.isoformat()}
-            restored = stages.restore(origin, backup, place)
-            try:
-                counts = _bring_back(stages, restored, backup, place, due, most_archives)
-            finally:
-                restored.server.stop("immediate")
-        accepted = () if rule.facts_required else _NEED_FACTS
-        return _conclude(stages, backup, counts, accepted)
+    with drills.failures_recorded(drill), scratch_place(f"{KIND} of {source}, run {run_id}") as place:
+        stages = Stages(drill)
+        with stages.stage("find_backup") as detail:
+            backup, _ = origin.newest()
+            detail |= {"backup": backup.name, "bytes": backup.bytes, "taken_at": backup.taken_at.isoformat()}
+        restored = stages.restore(origin, backup, place)
+        try:
+            counts = _bring_back(stages, restored, backup, place, due, most_archives)
+        finally:
+            restored.server.stop("immediate")
+        proven = not {"row_counts", "newest_rows"} & set(stages.unknown)
+        lost = backup_checks.loss(restored, backup.facts, counts, drill.started_at, proven=proven)
+        return _conclude(stages, backup, place, lost, () if rule.facts_required else _NEED_FACTS)
 
 
 def _bring_back(
     stages: Stages, restored: Restored, backup: Backup, place: ScratchPlace, due: datetime, most_archives: int
 ) -> dict[str, TableFacts]:
     """All that follows the restoration of the database; return the rows that were counted."""
-    with stages.stage("analyze"), restored.server.connect(restored.database) as connection:
-        connection.execute("ANALYZE")
-    with stages.stage("globals") as detail:
-        accept(detail, estate.restore_globals(restored.server, place.folder))
-    with stages.stage("catalog") as detail:
-        accept(detail, backup_checks.catalog(restored, backup.facts))
+    facts = backup.facts
     counts: dict[str, TableFacts] = {}
-    with stages.stage("row_counts") as detail:
-        at = backup.facts.snapshot_at if backup.facts else backup.taken_at
-        counts = backup_checks.count_tables(restored, at, settings().backups.jobs)
-        accept(detail, backup_checks.row_counts(backup.facts, counts))
-    with stages.stage("newest_rows") as detail:
-        accept(detail, backup_checks.newest_rows(backup.facts, counts))
-    with stages.stage("query") as detail:
-        accept(detail, backup_checks.query(restored))
-    with stages.stage("archives") as detail:
-        accept(detail, _restore_archives(restored, due, most_archives))
-    with stages.stage("configuration") as detail:
-        accept(detail, estate.restore_configuration(place.folder))
+
+    def counted() -> Result:
+        at = backup_checks.reach(restored, backup)
+        counts.update(backup_checks.count_tables(restored, at, settings().backups.jobs))
+        return backup_checks.row_counts(facts, restored.comparable(counts))
+
+    wanted = _archives(due)
+    checks: list[backup_sources.Step] = [
+        ("analyze", lambda: backup_checks.analyze(restored)),
+        ("globals", lambda: estate.restore_globals(restored.server, place.folder)),
+        ("catalog", lambda: backup_checks.catalog(restored, facts)),
+        ("row_counts", counted),
+        ("newest_rows", lambda: backup_checks.newest_rows(facts, restored.comparable(counts))),
+        ("query", lambda: backup_checks.query(restored)),
+        ("archives", lambda: _restore_archives(restored, wanted, most_archives)),
+        ("configuration", lambda: estate.restore_configuration(place.folder)),
+    ]
+    for name, check in checks:
+        stages.require(name, check, place)
     return counts
 
 
-def _restore_archives(restored: Restored, due: datetime, most: int) -> Result:
+def _restore_archives(restored: Restored, wanted: list[archives.Archive], most: int) -> Result:
     """Restore the archives to tables of their own, beside those of the restored database, whose types they need."""
-    wanted = _archives(due)
     if not wanted:
         return not_applicable("nothing was archived yet")
     chosen = wanted[-most:]
@@ -132,39 +124,28 @@ def _archives(due: datetime) -> list[archives.Archive]:
 
 
 def _conclude(
-    stages: Stages, backup: Backup, counts: dict[str, TableFacts], accepted: tuple[str, ...]
+    stages: Stages, backup: Backup, place: ScratchPlace, lost: tuple[float | None, str], accepted: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Hold the figures against the targets and the earlier drills, and finish the drill."""
+    """Hold the figures against the targets and the earlier drills, and finish the drill.
+
+    ``lost`` are the seconds of work that would be lost, and how that is known.
+    """
     drill = stages.drill
-    loss, basis = _loss(stages, backup, counts)
-    took = round(sum(stages.seconds.get(name, 0.0) for name in _RECOVERY), 3)
+    loss, basis = lost
+    took = round(sum(stages.found[name].seconds or 0.0 for name in _RECOVERY if name in stages.found), 3)
     trend = _trend(drill, took)
     stages.rpo_seconds, stages.rto_seconds = loss, took
     stages.facts = {"backup": backup.name, "bytes": backup.bytes, "taken_at": backup.taken_at} | trend
-    with stages.stage("recovery_point") as detail:
-        accept(detail, _within("hours of work would be lost", 3600, loss, drill.rpo_target_seconds, basis))
-    with stages.stage("recovery_time") as detail:
-        accept(detail, _within("minutes to bring everything back", 60, took, drill.rto_target_seconds, ""))
+    point = _within("hours of work would be lost", 3600, loss, drill.rpo_target_seconds, basis)
+    stages.require("recovery_point", lambda: point, place)
+    duration = _within("minutes to bring everything back", 60, took, drill.rto_target_seconds, "")
+    stages.require("recovery_time", lambda: duration, place)
     told = "; ".join(f"{name}: {reason}" for name, reason in stages.unknown.items())
     if set(stages.unknown) - set(accepted):
         stages.finish(DrillOutcome.COULD_NOT_RUN, told)
         raise ConfigurationError(f"the restoration of everything of {drill.resource} could not be checked: {told}")
     reason = "; ".join(part for part in (told, str(trend.get("remark", ""))) if part)
     return stages.finish(DrillOutcome.PASSED, reason, accepted).summary() | trend
-
-
-def _loss(stages: Stages, backup: Backup, counts: dict[str, TableFacts]) -> tuple[float | None, str]:
-    """Return the seconds of work that would be lost if the platform were restored now, and how that is known."""
-    newest = max((datetime.fromisoformat(one.newest) for one in counts.values() if one.newest), default=None)
-    proven = backup.facts is not None and not {"row_counts", "newest_rows"} & set(stages.unknown)
-    if proven and backup.facts is not None:
-        at = max(backup.facts.snapshot_at, newest or backup.facts.snapshot_at)
-        basis = "snapshot of the backup, all of whose rows came back"
-    elif newest is not None:
-        at, basis = newest, "newest row that came back"
-    else:
-        return None, "no row that came back bears a time"
-    return max((stages.drill.started_at - at) / timedelta(seconds=1), 0.0), basis
 
 
 def _within(what: str, unit: int, seconds: float | None, target: float | None, basis: str) -> Result:
@@ -184,7 +165,7 @@ def _trend(drill: Drill, took: float) -> dict[str, Any]:
     ]
     if not earlier:
         return {"earlier_drills": 0}
-    middle = sorted(earlier)[len(earlier) // 2]
+    middle = statistics.median(earlier)
     facts: dict[str, Any] = {"earlier_drills": len(earlier), "rto_median_before_seconds": middle}
     if middle > 0 and took > _SLOWER * middle:
         facts["remark"] = f"it took {took / middle:.1f} times the {middle:.1f} s that were usual before"

@@ -103,6 +103,7 @@ SELECT 'index', x.indexrelid::regclass::text,
        pg_get_indexdef(x.indexrelid) || CASE WHEN x.indisvalid THEN '' ELSE ' (invalid)' END
        || CASE WHEN x.indisreplident THEN ' (replica identity)' ELSE '' END
 FROM relations r JOIN pg_index x ON x.indrelid = r.oid
+WHERE (x.indisvalid OR r.relkind = 'p') AND x.indisready  -- pg_dump leaves the others out
 UNION ALL
 SELECT 'trigger', r.name || '.' || quote_ident(g.tgname), pg_get_triggerdef(g.oid) || ' ' || g.tgenabled::text
 FROM relations r JOIN pg_trigger g ON g.tgrelid = r.oid WHERE NOT g.tgisinternal

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import shlex
 import shutil
 import subprocess
 import tarfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -19,7 +18,7 @@ from typing import IO, TYPE_CHECKING, cast
 from include import connections
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import compression, postgres_binaries
-from include.platform.backup_facts import Facts
+from include.platform.backup_facts import Facts, TableFacts
 from include.platform.backups import FOLDER
 from include.platform.scratch_place import ScratchPlace
 from include.platform.scratch_server import ScratchServer, new_server
@@ -44,11 +43,20 @@ _TAR = re.compile(r"\.tar(\.gz|\.zst|\.lz4)?$")
 _LEFT_OUT = ("standby.signal", "recovery.signal", "postmaster.pid", "postmaster.opts", "recovery.done")
 
 
+@dataclass(frozen=True)
+class AtBackup:
+    """Rows of the logged tables, and the schema, at the end of a backup beyond which WAL was replayed afterwards."""
+
+    counts: dict[str, TableFacts]
+    catalog: list[tuple[str, str, str]]
+
+
 @dataclass
 class Restored:
     """A restored database on its scratch server. ``problems`` are what kept the restoration from being complete.
 
-    ``databases`` are all that came back with it, when it is a whole cluster.
+    ``databases`` are all that came back with it, when it is a whole cluster. ``replayed_to`` (UTC) is when the last
+    transaction of the WAL that was replayed ended; ``at_backup`` is what was read before that.
     """
 
     server: ScratchServer
@@ -56,6 +64,12 @@ class Restored:
     databases: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    at_backup: AtBackup | None = None
+    replayed_to: datetime | None = None
+
+    def comparable(self, counts: dict[str, TableFacts]) -> dict[str, TableFacts]:
+        """Return the rows that the backup's facts are about, given those that there are now."""
+        return counts if self.at_backup is None else self.at_backup.counts
 
 
 # ----------------------------------------------------------------------------------------------------- dumps
@@ -250,12 +264,14 @@ def _extract(archive: Path, target: Path) -> None:
             for member in members:
                 if not member.issym():  # only tablespaces are links, and theirs are made anew
                     members.extract(member, target, filter="tar")
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except tarfile.TarError as error:
         raise MaintenanceFailed(f"{archive.name} is damaged and cannot be unpacked: {error}") from None
 
 
 @contextmanager
 def _opened(archive: Path) -> Iterator[IO[bytes]]:
+    """Read what is packed in a file. Raises MaintenanceFailed at the end when the file is cut or broken."""
+    damaged = MaintenanceFailed(f"{archive.name} is damaged and cannot be unpacked")
     if archive.suffix == ".lz4":
         program = shutil.which("lz4")
         if program is None:
@@ -264,18 +280,24 @@ def _opened(archive: Path) -> Iterator[IO[bytes]]:
         assert process.stdout is not None
         try:
             yield process.stdout
+            _read_to_the_end(process.stdout)
         finally:
             process.stdout.close()
             process.wait()
+        if process.returncode != 0:
+            raise damaged
         return
-    with archive.open("rb") as raw:
-        packed = compression.compression_of(raw)
-        if packed == "gzip":
-            with gzip.GzipFile(fileobj=raw) as stream:
-                yield cast("IO[bytes]", stream)
-        else:
-            with compression.open_content(raw, packed) as content:
-                yield cast("IO[bytes]", content)
+    with archive.open("rb") as raw, compression.open_content(raw, compression.compression_of(raw)) as content:
+        yield cast("IO[bytes]", content)
+        _read_to_the_end(cast("IO[bytes]", content))
+        if content.damaged:
+            raise damaged
+
+
+def _read_to_the_end(stream: IO[bytes]) -> None:
+    """Read what the padding of a tar file leaves: the checksum of the compression comes last."""
+    while stream.read(1 << 20):
+        pass
 
 
 def _copy_links(data: Path) -> None:

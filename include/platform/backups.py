@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,32 +65,39 @@ def take(url: str, folder: Path, name: str, kind: Format = "custom", *, jobs: in
     replaces the first. ``tar`` writes a base backup as compressed tar files. Raises MaintenanceFailed with what the
     program said, ConfigurationError, or SourceUnavailable when the database cannot be reached.
     """
-    import psycopg
-
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{name}{_PARTIAL}"
     _discard(partial)
     try:
-        with psycopg.connect(url, options="-c timezone=UTC -c row_security=off", connect_timeout=10) as connection:
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            connection.read_only = True
+        with _reading(url, f"the backup {name}", "taken") as connection:
             if kind == "base":
                 facts = _take_base(connection, url, partial, name, tar)
             else:
                 facts = _take_dump(connection, url, partial, name, kind, jobs)
         _publish(partial, folder / name, facts)
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise ConfigurationError(
-            f"the backup {name} cannot be counted ({error.diag.message_primary}); take it as a role that reads all rows"
-        ) from None
-    except psycopg.OperationalError:
-        target = _target(url)
-        raise SourceUnavailable(
-            f"the backup {name} cannot be taken: the database {target['PGDATABASE']} cannot be reached"
-        ) from None
     finally:
         _discard(partial)
     return folder / name
+
+
+@contextmanager
+def _reading(url: str, what: str, done: str) -> Iterator[psycopg.Connection[Any]]:
+    """Open a database for reading all rows of one snapshot; its errors name ``what`` cannot be ``done``."""
+    import psycopg
+
+    try:
+        with psycopg.connect(url, options="-c timezone=UTC -c row_security=off", connect_timeout=10) as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+            yield connection
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise ConfigurationError(
+            f"the rows of {what} cannot be counted ({error.diag.message_primary}); use a role that reads all rows"
+        ) from None
+    except psycopg.OperationalError as error:
+        why = f"says: {error.diag.message_primary}" if error.sqlstate else "cannot be reached"
+        database = _target(url).get("PGDATABASE", "")
+        raise SourceUnavailable(f"{what} cannot be {done}: the database {database} {why}") from None
 
 
 def _take_dump(
@@ -145,11 +152,10 @@ class _Program:
     def __init__(self, connection: psycopg.Connection[Any], url: str, program: str, *arguments: str) -> None:
         self.what = f"{program} of {connection.info.dbname}"
         binaries = postgres_binaries.find_at_least(connection.info.server_version // 10000)
-        # The password goes by the environment: command lines can be read by everybody on the machine.
         self.process = subprocess.Popen(
             [str(binaries / program), *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            env={key: value for key, value in os.environ.items() if not key.startswith("PG")} | _target(url),
+            env=environment(url),
         )  # fmt: skip
 
     def __enter__(self) -> _Program:
@@ -161,6 +167,14 @@ class _Program:
         _nothing, said = self.process.communicate()
         if kind is None and self.process.returncode != 0:
             raise MaintenanceFailed(f"{self.what} failed: {(said.strip().splitlines() or ['it said nothing'])[-1]}")
+
+
+def environment(url: str) -> dict[str, str]:
+    """Return the environment in which PostgreSQL's programs reach the database of a URL, by TLS as it asks for.
+
+    The password goes by it as well: command lines can be read by everybody on the machine.
+    """
+    return {key: value for key, value in os.environ.items() if not key.startswith("PG")} | _target(url)
 
 
 def _target(url: str) -> dict[str, str]:
@@ -224,12 +238,13 @@ def _changed(files: Any, location: str, facts: Mapping[str, Any]) -> datetime:
     return modified if modified.tzinfo else modified.replace(tzinfo=UTC)
 
 
-def newest(source: BackupSource) -> Backup:
+def newest(source: BackupSource, listed: Sequence[tuple[str, str, datetime, int]] | None = None) -> Backup:
     """Return the newest backup of a source in the folder, with its facts when they were recorded.
 
+    ``listed`` is what ``all_of`` returned, where that is known already.
     Raises MaintenanceFailed when there is no backup or its facts are damaged; ConfigurationError; SourceUnavailable.
     """
-    found = all_of(source)
+    found = all_of(source) if listed is None else listed
     if not found:
         raise MaintenanceFailed(
             f"there is no backup of {source.name}: nothing in the folder of the connection {FOLDER} is named "
@@ -278,28 +293,34 @@ def is_local(files: Any) -> bool:
     return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
 
 
-def record_facts(url: str, name: str) -> None:
+def record_facts(url: str, name: str, before: str | None = None) -> None:
     """Record the facts of the database as they are now, for a backup ``name`` that another tool is about to take.
 
-    Call it again when the backup is finished: the first call's counts are then those from before it.
-    Raises as ``take`` does.
+    Call it again when the backup is finished: the first call's counts are then those from before it. Of a tool that
+    names a backup only then, ``before`` is the name that was used for the first call; those facts are taken over.
+    Raises ConfigurationError or SourceUnavailable.
     """
-    import psycopg
-
     files, root = connections.folder(FOLDER)
-    with psycopg.connect(url, options="-c timezone=UTC -c row_security=off", connect_timeout=10) as connection:
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        connection.read_only = True
+    before = None if before == name else before
+    earlier = read_facts(before or name)
+    if before and earlier is None:
+        raise ConfigurationError(
+            f"no facts were recorded under the name {before}; run backup-facts {before} before the backup"
+        )
+    with _reading(url, f"the facts of {name}", "recorded") as connection:
         seen = backup_facts.read_snapshot(connection)
         logged = [table for table in backup_facts.tables_of(connection) if not table.unlogged]
         counts = backup_facts.count(connection, logged, seen.snapshot_at)
-    earlier = read_facts(name)
     if earlier is None:
         facts = _facts(name, "base", seen, counts, {}, counts)
     else:
-        after = {"tables": counts, "catalog": seen.catalog, "finished_at": datetime.now(UTC)}
+        after = {"backup": name, "tables": counts, "catalog": seen.catalog, "finished_at": datetime.now(UTC)}
+        if before:
+            after["tables_before"] = earlier.tables
         facts = Facts(**(vars(earlier) | after))
     files.pipe_file(f"{root.rstrip('/')}/{name}{SUFFIX}", backup_facts.to_json(facts).encode())
+    if before:
+        files.rm_file(f"{root.rstrip('/')}/{before}{SUFFIX}")
 
 
 def wal_files(pattern: str) -> Sequence[tuple[str, str, int]]:

@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from include.outcome import MaintenanceFailed, SourceUnavailable
-from include.platform import postgres_binaries
-
-if TYPE_CHECKING:
-    import psycopg
+from include.platform import backups, postgres_binaries
 
 
 def take(url: str, folder: Path, name: str, configuration: Path) -> tuple[Path, Path]:
@@ -27,26 +23,18 @@ def take(url: str, folder: Path, name: str, configuration: Path) -> tuple[Path, 
     try:
         with psycopg.connect(url, connect_timeout=10) as connection:
             binaries = postgres_binaries.find_at_least(connection.info.server_version // 10000)
-            environment = _environment(connection)
+            database = connection.info.dbname
     except psycopg.OperationalError:
         raise SourceUnavailable(f"the roles of {name} cannot be backed up: the server cannot be reached") from None
     done = subprocess.run(
-        [binaries / "pg_dumpall", "--globals-only", "--no-role-passwords", "--no-password"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=environment,
+        [binaries / "pg_dumpall", "--globals-only", "--no-role-passwords", "--no-password", f"--database={database}"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=backups.environment(url),
     )  # fmt: skip
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise MaintenanceFailed(f"pg_dumpall of the roles failed: {said}")
     roles = _written(folder / f"globals-{name}.sql", done.stdout.encode())
     return roles, _written(folder / f"operations-{name}.yaml", configuration.read_bytes())
-
-
-def _environment(connection: psycopg.Connection[Any]) -> dict[str, str]:
-    # The password goes by the environment: command lines can be read by everybody on the machine.
-    told = connection.info
-    target = {"PGHOST": told.host, "PGPORT": str(told.port), "PGUSER": told.user, "PGPASSWORD": told.password,
-              "PGDATABASE": told.dbname}  # fmt: skip
-    return {key: value for key, value in os.environ.items() if not key.startswith("PG")} | target
 
 
 def _written(path: Path, content: bytes) -> Path:

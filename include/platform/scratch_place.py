@@ -161,13 +161,14 @@ def sweep(parent: Path | None = None) -> list[str]:
     removed = []
     for marker in sorted((parent or _parent()).glob(f"{PREFIX}*/{MARKER}")):
         folder = marker.parent
-        if marker.is_symlink() or folder.is_symlink() or folder.stat().st_uid != os.geteuid():
-            continue
-        with suppress(OSError, ValueError, KeyError), marker.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a living drill holds it
-            if json.load(file)["made_by"] == PREFIX:
-                _remove(folder)
-                removed.append(folder.name)
+        with suppress(OSError, ValueError, KeyError):  # a drill that ends removes its own place meanwhile
+            if marker.is_symlink() or folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+                continue
+            with marker.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a living drill holds it
+                if json.load(file)["made_by"] == PREFIX:
+                    _remove(folder)
+                    removed.append(folder.name)
     return removed
 
 

@@ -324,9 +324,12 @@ def new_server(place: ScratchPlace, name: str, major: int) -> ScratchServer:
 
 
 def _plain_environment() -> dict[str, str]:
-    """The environment without variables that would lead PostgreSQL's programs elsewhere, and without secrets."""
-    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
-    return {name: os.environ[name] for name in kept if name in os.environ}
+    """The environment without variables that would lead PostgreSQL's programs elsewhere, and without secrets.
+
+    They speak English whatever the worker's language is: their words are read.
+    """
+    kept = ("PATH", "HOME", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C.UTF-8"}
 
 
 def _children(pid: int) -> list[int]:

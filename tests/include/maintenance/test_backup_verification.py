@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,16 @@ import psycopg
 import pytest
 
 from demo.databases import Databases
-from include.maintenance import backup_verification
+from include.maintenance import backup_checks, backup_verification, full_restoration
+from include.maintenance.backup_checks import Result, failed
+from include.maintenance.backup_verification import Verification
+from include.maintenance.drill_stages import Stages, errors_named
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import backup_facts, backups, scratch_place
 from include.platform.backup_facts import SUFFIX, Facts, TableFacts
+from include.settings import BackupSource
 from include.warehouse import drills
-from include.warehouse.drills import Drill, DrillOutcome, StageOutcome
+from include.warehouse.drills import Drill, DrillOutcome, Stage, StageOutcome
 from tests.include.maintenance import backup_platform
 from tests.include.maintenance.backup_platform import configure, stages
 
@@ -139,6 +144,90 @@ def test_a_whole_directory_passes(
     drill, said = _verify()
     assert said == ""
     assert stages(drill)["checksums"].detail["files"] == len(list((folder / "a.dump").iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("tables", "basis"),
+    [
+        ("CREATE TABLE plain AS VALUES (1), (2)", "snapshot of the backup, all of whose rows came back"),
+        ("CREATE TABLE plain (at timestamptz)", "snapshot of the backup, all of whose rows came back"),
+        (
+            "CREATE TABLE plain AS VALUES (1), (2); CREATE PUBLICATION everything FOR TABLE plain",
+            "snapshot of the backup, all of whose rows came back",
+        ),
+    ],
+    ids=["without times", "without rows", "published without a key"],
+)
+def test_an_unusual_database_passes(
+    warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, databases: Databases, folder: Path, tmp_path: Path,
+    tables: str, basis: str,
+) -> None:  # fmt: skip
+    configure(environment, tmp_path, DUMP, query="SELECT count(*) >= 0 FROM plain")
+    name = f"escrow_{uuid.uuid4().hex[:12]}"
+    databases.create(name, "escrow_owner")
+    url = databases.url(name, "escrow_owner")
+    try:
+        with psycopg.connect(url) as owner:
+            owner.execute(tables.encode())
+        backups.take(url, folder, "a.dump")
+        facts = backups.read_facts("a.dump")
+        drill, said = _verify()
+        assert said == ""
+        assert stages(drill)["newest_rows"].outcome is StageOutcome.NOT_APPLICABLE
+        assert stages(drill)["recovery_point"].detail["basis"] == basis
+        assert facts is not None
+        assert drill.rpo_seconds == pytest.approx((drill.started_at - facts.snapshot_at).total_seconds(), abs=0.01)
+    finally:
+        databases.drop(name)
+
+
+def test_an_invalid_index_is_not_missed(
+    warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, escrow: str, folder: Path, tmp_path: Path
+) -> None:
+    """pg_dump leaves it out."""
+    configure(environment, tmp_path, DUMP)
+    with (
+        psycopg.connect(escrow, autocommit=True) as owner,
+        pytest.raises(psycopg.errors.UniqueViolation),
+    ):
+        owner.execute("CREATE UNIQUE INDEX CONCURRENTLY twins ON letters (sent_on)")
+    backups.take(escrow, folder, "a.dump")
+    assert _verify()[1] == ""
+
+
+def test_the_recovery_time_is_that_of_what_brings_the_data_back(warehouse: psycopg.Connection) -> None:
+    found = Stages(drills.begin(KIND, "nightly", "r1"))
+    for name, seconds in {
+        "fetch": 1,
+        "checksums": 7000,
+        "wal": 20,
+        "server": 300,
+        "restore": 4000,
+        "analyze": 9,
+    }.items():
+        found.found[name] = Stage(name, StageOutcome.PASSED, float(seconds))
+    found.ended["analyze"] = 1060000.0
+    with scratch_place.scratch_place("test") as place:
+        attempt = Verification(
+            found,
+            BackupSource(name="nightly", format="custom", files="*.dump", every_hours=24),
+            place,
+            1,
+            checking_since=1000000.0,
+        )
+    assert attempt.recovery_seconds == 1 + 20 + 300 + 4000 + 60000, "the checks before it do not count"
+
+
+def test_times_that_did_not_come_back_are_missed() -> None:
+    at = datetime(2026, 10, 2, tzinfo=UTC)
+    recorded = {"public.a": TableFacts(1, "2026-10-01T00:00:00.000000Z")}
+    facts = Facts("a.dump", "custom", 180000, at, at, {}, [], recorded, [])
+    came_back = {"public.a": TableFacts(1, None)}
+    found = backup_checks.newest_rows(facts, came_back)
+    assert found.outcome is StageOutcome.FAILED
+    assert found.reason.endswith("public.a ends at None instead of 2026-10-01T00:00:00.000000Z")
+    bracketed = backup_checks.newest_rows(replace(facts, tables_before=recorded), came_back)
+    assert bracketed.outcome is StageOutcome.FAILED
 
 
 # ------------------------------------------------------------------------------------------------------- damage
@@ -316,15 +405,41 @@ def test_a_disk_that_fills_up(
         configure(environment, tmp_path, DUMP, scratch_folder=str(small))
         backups.take(url, folder, "a.dump")
         _change_facts(folder, "a.dump", lambda facts: replace(facts, database=facts.database | {"bytes": -200 << 20}))
-        drill, said = _verify()
-        assert drill.outcome is DrillOutcome.COULD_NOT_RUN, "a full disk says nothing of the backup"
-        assert f"the disk of the scratch folder {small} is full" in said
-        assert stages(drill)["server"].outcome is StageOutcome.PASSED, "it filled up on the way"
+        with pytest.raises(ConfigurationError):
+            backup_verification.verify("nightly", "r1")
+        with pytest.raises(ConfigurationError):
+            full_restoration.rehearse("nightly", "r1", datetime.now(UTC))
+        for kind in (KIND, full_restoration.KIND):
+            drill = drills.find(kind, "nightly", "r1")
+            assert drill is not None
+            assert drill.outcome is DrillOutcome.COULD_NOT_RUN, "a full disk says nothing of the backup"
+            assert f"the disk of the scratch folder {small} is full" in drill.reason
+            assert stages(drill)["server"].outcome is StageOutcome.PASSED, "it filled up on the way"
         assert list(small.iterdir()) == []
     finally:
         databases.drop(name)
         subprocess.run(["umount", small], check=True)
         small.rmdir()
+
+
+def test_a_full_disk_is_told_by_what_was_raised_as_well(environment: pytest.MonkeyPatch) -> None:
+    """The error of a copy names it; by then the partial copy may be gone."""
+    copied = "the backup base-1 cannot be read: [Errno 28] No space left on device"
+    damaged = "the backup base-1 cannot be read: it is damaged"
+
+    def raising(error: Exception) -> Callable[[], Result]:
+        def check() -> Result:
+            raise error
+
+        return check
+
+    with scratch_place.scratch_place("test") as place:
+        for full in (MaintenanceFailed(copied), OSError(errno.ENOSPC, "No space left on device")):
+            with pytest.raises(ConfigurationError, match="the disk of the scratch folder .* is full"):
+                errors_named(raising(full), place)
+        assert errors_named(raising(MaintenanceFailed(damaged)), place) == failed(damaged)
+        with pytest.raises(PermissionError):
+            errors_named(raising(PermissionError(errno.EACCES, "not allowed")), place)
 
 
 # --------------------------------------------------------------------------------------------------------- kills

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from include.maintenance import backup_checks, backup_sources, backup_verification
+from include.maintenance import (
+    backup_checks,
+    backup_control,
+    backup_sources,
+    backup_verification,
+    full_restoration,
+)
+from include.maintenance.backup_control import Control
 from include.outcome import ConfigurationError, MaintenanceFailed
-from include.platform import backups, postgres_binaries
+from include.platform import backup_facts, backup_restore, backups, postgres_binaries
 from include.platform.scratch_place import scratch_place
 from include.platform.scratch_server import ScratchServer, new_server
+from include.settings import settings
 from include.warehouse import drills
 from include.warehouse.drills import Drill, DrillOutcome, StageOutcome
 from tests.include.maintenance import backup_platform
@@ -30,10 +41,10 @@ def _primary(major: int, archive: Path | None = None) -> Iterator[ScratchServer]
     with scratch_place("tests of base backups") as place:
         server = new_server(place, "primary", major)
         server.initialise()
-        settings = {"wal_level": "replica", "max_wal_senders": "4", "fsync": "off"}
+        given = {"wal_level": "replica", "max_wal_senders": "4", "fsync": "off"}
         if archive is not None:
-            settings |= {"archive_mode": "on", "archive_command": f'cp "%p" "{archive}/%f"'}
-        server.start(settings, durable=True)
+            given |= {"archive_mode": "on", "archive_command": f'cp "%p" "{archive}/%f"'}
+        server.start(given, durable=True)
         with server.connect() as superuser:
             for role in ROLES:
                 superuser.execute(f"CREATE ROLE {role}".encode())
@@ -149,27 +160,102 @@ def test_archived_wal_is_replayed_to_its_end_and_a_gap_is_found(
     server, archive = archiving
     configure(environment, tmp_path, BASE | {"wal": "wal/*"}, query="SELECT count(*) = 301 FROM people")
     backups.take(_url(server), tmp_path / "backups", "base-1", "base")
+    record = tmp_path / "backups" / "base-1.facts.json"
+    facts = backup_facts.from_json(record.read_text(), record.name)
+    record.write_text(backup_facts.to_json(replace(facts, snapshot_at=facts.snapshot_at - timedelta(hours=2))))
     with server.connect("escrow") as owner:
         for _ in range(2):
             owner.execute("SELECT pg_switch_wal()")
             owner.execute("CREATE TABLE IF NOT EXISTS later AS SELECT 1 AS n")
+        owner.execute("INSERT INTO visits VALUES ('2026-10-04', 9)")  # into the smallest table
         owner.execute("INSERT INTO people (name, joined_at) VALUES ('late', '2026-10-02')")
-        last = owner.execute("SELECT pg_walfile_name(pg_switch_wal())").fetchone()
-        assert last is not None
-        while not (archive / last[0]).exists():
-            owner.execute("SELECT pg_sleep(0.05)")
+        last_commit = owner.execute("SELECT clock_timestamp()").fetchone()
+        last = _switched(owner, archive)
     shutil.copytree(archive, tmp_path / "backups" / "wal")
     drill, said = _verify()
+    assert said == "", "rows and a table that came after the backup are no damage"
     found = stages(drill)
-    assert found["wal"].outcome is StageOutcome.PASSED
-    assert found["wal"].detail["last"] == last[0]
+    assert found["wal"].detail["last"] == last
+    assert found["row_counts"].detail == {"tables": 3, "rows": 2302, "exact": False}
     assert found["query"].outcome is StageOutcome.PASSED, "the row that came after the backup is there"
-    assert "public.people has 301 rows instead of 300" in said
+    assert found["negative_control"].detail["missing row"].endswith("noticed")
+    assert found["recovery_point"].detail["basis"] == "last transaction of the archived WAL that was replayed"
+    assert last_commit is not None
+    assert drill.rpo_seconds == pytest.approx((drill.started_at - last_commit[0]).total_seconds(), abs=0.5)
+    for part in ("GLOBALS", "CONFIGURATION"):
+        environment.setenv(f"OPERATIONS__RESTORATION__{part}", "")
+    settings.cache_clear()
+    restoration = full_restoration.rehearse("base", "r1", drill.started_at)
+    assert restoration["outcome"] == "passed"
+    assert restoration["rpo_seconds"] == pytest.approx(drill.rpo_seconds, abs=60)
+    took = stages(drills.find("full_restoration", "base", "r1"))
+    parts = ("fetch", "wal", "restore", "analyze", "globals", "archives", "configuration")
+    assert restoration["rto_seconds"] == pytest.approx(sum(took[name].seconds or 0 for name in parts), abs=0.0015)
+    assert (took["wal"].seconds or 0) > 0.002, "the time of fetching the WAL can be told from none"
     gap = sorted(name.name for name in archive.iterdir() if len(name.name) == 24)[-2]
     (tmp_path / "backups" / "wal" / gap).unlink()
     assert f"wal: the WAL archive has gaps: {gap} missing" in _verify(run_id="r2")[1]
     shutil.rmtree(tmp_path / "backups" / "wal")
     assert "wal: the WAL archive has nothing from" in _verify(run_id="r3")[1]
+
+
+def test_a_backup_that_ends_within_many_savepoints_is_no_pass(
+    warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory,
+    archiving: tuple[ScratchServer, Path], tmp_path: Path,
+) -> None:  # fmt: skip
+    """No standby can be read while a transaction with more than 64 of them is open, so PostgreSQL does not pause."""
+    server, archive = archiving
+    configure(environment, tmp_path, BASE | {"wal": "wal/*"}, query="SELECT true")
+    with server.connect("escrow", autocommit=False) as writer, server.connect("escrow") as owner:
+        for number in range(70):
+            writer.execute(f"SAVEPOINT s{number}".encode())
+            writer.execute("INSERT INTO visits VALUES ('2026-10-05', 1)")
+        backups.take(_url(server), tmp_path / "backups", "base-2", "base")
+        writer.rollback()
+        _switched(owner, archive)
+    shutil.copytree(archive, tmp_path / "backups" / "wal")
+    drill, said = _verify()
+    assert drill.outcome is DrillOutcome.COULD_NOT_RUN
+    assert "restore: the cluster could not be read where its backup ends" in said
+
+
+def _switched(owner: psycopg.Connection, archive: Path) -> str:
+    """End the current WAL segment and wait until it is archived; return its name."""
+    row = owner.execute("SELECT pg_walfile_name(pg_switch_wal())").fetchone()
+    assert row is not None
+    while not (archive / row[0]).exists():
+        owner.execute("SELECT pg_sleep(0.05)")
+    return str(row[0])
+
+
+def test_what_an_unusual_server_had_is_no_damage(
+    warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, primary: ScratchServer, tmp_path: Path
+) -> None:
+    """A name that as a pattern means another one, no schema public, an index that was invalid there already."""
+    if primary.major != 18:
+        pytest.skip("one version is enough: the statements are the same")
+    configure(environment, tmp_path, BASE, query="SELECT count(*) = 2 FROM app.twins")
+    with primary.connect() as superuser:
+        superuser.execute('CREATE DATABASE "Escrow""2"')
+    try:
+        with primary.connect('Escrow"2') as owner:
+            owner.execute("DROP SCHEMA public; CREATE SCHEMA app; CREATE TABLE app.twins AS VALUES (1), (1)")
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                owner.execute("CREATE UNIQUE INDEX CONCURRENTLY twins_once ON app.twins (column1)")
+        url = f"postgresql://postgres@/Escrow%222?host={primary.sockets}&port=5432"
+        backups.take(url, tmp_path / "backups", "base-1", "base")
+        drill, said = _verify()
+        assert said == ""
+        assert stages(drill)["amcheck"].detail == {"databases": ["escrow", 'Escrow"2', "postgres"]}
+        assert stages(drill)["constraints"].detail["invalid_indexes"] == []
+        record = tmp_path / "backups" / "base-1.facts.json"
+        facts = backup_facts.from_json(record.read_text(), record.name)
+        valid = ("index", "app.twins_once", "CREATE UNIQUE INDEX twins_once ON app.twins USING btree (column1)")
+        record.write_text(backup_facts.to_json(replace(facts, catalog=sorted([*facts.catalog, valid]))))
+        assert "constraints: indexes are invalid: app.twins_once" in _verify(run_id="r2")[1], "it was valid before"
+    finally:
+        with primary.connect() as superuser:
+            superuser.execute('DROP DATABASE "Escrow""2"')
 
 
 def test_wal_names_are_counted_across_a_log_file() -> None:
@@ -179,6 +265,69 @@ def test_wal_names_are_counted_across_a_log_file() -> None:
     assert backup_checks.wal_continuity(names, first, 16 << 20)[1] == []
     names.remove("0000000100000001000000FE")
     assert backup_checks.wal_continuity(names, first, 16 << 20)[1] == ["0000000100000001000000FE"]
+    newer, older = "0000000200000001000000FD", "0000000100000001000000FF"
+    assert backup_checks.wal_continuity([newer, older], newer, 16 << 20) == ([newer], []), "one of another timeline"
+
+
+def test_only_the_wal_from_the_backup_on_is_fetched() -> None:
+    archived = [
+        "0000000200000001000000FC",  # before the backup
+        "0000000200000001000000FD", "0000000200000001000000FE.zst", "000000020000000200000000.partial",
+        "0000000100000001000000FE",  # of a timeline that ended before it
+        "0000000300000001000000FB.gz", "000000030000000200000000.gz",
+        "00000002.history", "00000003.history.gz", "README",
+    ]  # fmt: skip
+    assert [name for name in archived if backup_checks.wal_needed(name, "0000000200000001000000FD")] == [
+        "0000000200000001000000FD", "0000000200000001000000FE.zst", "000000020000000200000000.partial",
+        "000000030000000200000000.gz", "00000002.history", "00000003.history.gz",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("packer", ["gzip", "bzip2", "zstd", "lz4"])
+def test_a_cut_file_of_wal_is_not_unpacked_short(environment: pytest.MonkeyPatch, tmp_path: Path, packer: str) -> None:
+    if shutil.which(packer) is None:
+        pytest.skip(f"{packer} is not installed here")
+    ending = {"gzip": "gz", "bzip2": "bz2", "zstd": "zst", "lz4": "lz4"}[packer]
+    content = random.Random(7).randbytes(3 << 20)
+    packed = subprocess.run([packer, "-c"], input=content, capture_output=True, check=True).stdout
+    archived = tmp_path / "backups" / f"000000010000000000000001.{ending}"
+    archived.write_bytes(packed)
+    listed = [(archived.name, str(archived), len(packed))]
+    backup_restore.copy_wal(listed, tmp_path / "whole")
+    assert [(one.name, one.read_bytes()) for one in (tmp_path / "whole").iterdir()] == [(archived.stem, content)]
+    archived.write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(MaintenanceFailed, match=f"^{archived.name} is damaged and cannot be unpacked$"):
+        backup_restore.copy_wal(listed, tmp_path / "cut")
+
+
+def test_the_room_for_compressed_tar_files_is_that_of_the_database(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    configure(environment, tmp_path, BASE)
+    now = datetime.now(UTC)
+    facts = backup_facts.Facts("base-1", "base", 180000, now, now, {"bytes": 1000}, [], {}, [])
+    origin = backup_sources.origin_of(backups.source_of("base"))
+    for size, known, needed in ((100, facts, 1200), (2000, facts, 2400), (100, None, 120)):
+        backup = backups.Backup("base-1", "base-1", size, now, "recorded facts", known)
+        assert origin.bytes_needed(backup)[0] == needed
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_pages_of_a_cluster_that_another_tool_restored(checksums: bool) -> None:
+    whole = Control("missing row", True, "one row deleted; noticed")
+    with scratch_place("test") as place:
+        server = new_server(place, "restored", postgres_binaries.newest()[0])
+        server.initialise(checksums=checksums)
+        if not checksums:
+            control = backup_control.page_control(server)
+            assert control == Control("page", None, "the cluster has no page checksums (pg_checksums --enable)")
+            said = backup_control.verdict([whole, control])
+            assert said.outcome is StageOutcome.UNKNOWN, "a deleted row is no damaged copy"
+            assert said.reason == f"no damaged copy could be made to try the checks with: {control.how}"
+            return
+        assert backup_control.page_control(server).refused
+        with pytest.raises(MaintenanceFailed, match="restored cluster has damaged pages: .*checksum verification fail"):
+            backup_control.page_control(server)  # the flipped byte of the first control is still there
 
 
 # -------------------------------------------------------------------------------------------------- other tools
@@ -258,6 +407,9 @@ def test_pgbackrest(
             assert done.returncode == 0, f"{done.stdout}{done.stderr}"
 
         pgbackrest("stanza-create")
+        backups.record_facts(_url(server), "next")  # the backup has no name yet
+        with server.connect("escrow") as owner:
+            owner.execute("INSERT INTO visits VALUES ('2026-10-04', 9)")
         pgbackrest("--start-fast", "--type=full", "--compress-type=none", "backup")
         rule = {
             "name": "pgbackrest",
@@ -268,13 +420,20 @@ def test_pgbackrest(
             "restore_command": [*words, "--set={backup}", "--pg1-path={target}", "--type=none", "restore"],
             "wal_command": [*words, "--pg1-path={data}", "archive-get", "{wal}", "{target}"],
         }
-        configure(environment, tmp_path, rule)
+        configure(environment, tmp_path, rule, query="SELECT count(*) = 301 FROM people")
         label = backup_sources.origin_of(backups.source_of("pgbackrest")).newest()[0].name
-        backups.record_facts(_url(server), label)
+        with server.connect("escrow") as owner:
+            owner.execute("INSERT INTO visits VALUES ('2026-10-05', 9)")
+        backups.record_facts(_url(server), label, before="next")
+        with server.connect("escrow") as owner:
+            owner.execute("INSERT INTO people (name, joined_at) VALUES ('late', '2026-10-06')")
+            owner.execute("SELECT pg_switch_wal()")
+        words.remove(f"--lock-path={home}/lock")
+        pgbackrest("check")  # returns when its segment is archived
         drill, said = _verify("pgbackrest")
         found = stages(drill)
         assert said == "", [stage for stage in found.values() if stage.outcome is StageOutcome.FAILED]
-        assert found["row_counts"].detail["rows"] == 2302
+        assert found["row_counts"].detail["rows"] == 2303, "with the row that came between the facts and the backup"
         assert found["checksums"].outcome is StageOutcome.PASSED
         control = found["negative_control"].detail
         assert set(control) == {"missing row", "page"}

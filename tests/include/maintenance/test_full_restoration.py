@@ -113,7 +113,7 @@ def test_everything_comes_back_and_is_timed(
     assert "PASSWORD" not in roles.read_text()
     assert roles.stat().st_mode & 0o077 == 0
     assert found["configuration"].detail["file"] == "operations-20261001.yaml"
-    parts = ("fetch", "server", "restore", "analyze", "globals", "archives", "configuration")
+    parts = ("fetch", "wal", "server", "restore", "analyze", "globals", "archives", "configuration")
     assert drill.rto_seconds == pytest.approx(sum(found[name].seconds or 0 for name in parts), abs=0.01)
     assert drill.rpo_seconds is not None
     assert drill.rpo_seconds < 120
@@ -171,6 +171,11 @@ def test_the_trend_names_what_has_become_slower(warehouse: psycopg.Connection) -
     assert full_restoration._trend(drill, 20.0) == {"earlier_drills": 3, "rto_median_before_seconds": 11.0}
     slower = full_restoration._trend(drill, 33.0)
     assert slower["remark"] == "it took 3.0 times the 11.0 s that were usual before"
+    drill = drills.begin("full_restoration", "nightly", "run 3")
+    drills.record(drill, drills.Stage("restore", drills.StageOutcome.PASSED, 20.0))
+    drills.finish(drill, DrillOutcome.PASSED, rto_seconds=20.0)
+    even = full_restoration._trend(drill, 20.0)
+    assert even == {"earlier_drills": 4, "rto_median_before_seconds": 11.5}, "between the two middle ones"
 
 
 def test_sources(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:

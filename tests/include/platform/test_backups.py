@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import threading
 import uuid
@@ -18,9 +20,11 @@ from include.maintenance import __main__ as command
 from include.maintenance.backup_checks import catalog_differences
 from include.maintenance.backup_commands import default_name
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
-from include.platform import backup_facts, backup_tool, backups
+from include.platform import backup_facts, backup_tool, backups, estate_backup, postgres_binaries
 from include.platform.backup_facts import FileFacts, TableFacts
-from include.settings import BackupSource
+from include.platform.scratch_place import scratch_place
+from include.platform.scratch_server import new_server
+from include.settings import DEFAULT_FILE, BackupSource
 from tests.include.maintenance import backup_platform
 from tests.include.maintenance.backup_platform import ROWS, configure
 
@@ -61,8 +65,6 @@ def test_the_facts_are_those_of_the_dump_while_others_write(
     assert now is not None
     assert 300 <= rows["public.people"] < now[0], "rows that came later are not in it"
     assert {**rows, "public.people": 300} == ROWS
-    from include.platform import postgres_binaries
-
     program = postgres_binaries.find_at_least(facts.major) / "pg_restore"
     said = subprocess.run([program, "-t", "people", "-a", "-f", "-", dump], capture_output=True, text=True, check=True)
     lines = said.stdout.split("FROM stdin;\n")[1].split("\n\\.")[0].splitlines()
@@ -85,6 +87,97 @@ def test_a_failed_backup_leaves_the_former_one(environment: pytest.MonkeyPatch, 
         backups.take(escrow, folder, "a.dump")
     assert (folder / "a.dump").read_bytes() == before
     assert sorted(path.name for path in folder.iterdir()) == ["a.dump", "a.dump.facts.json"]
+
+
+def test_what_the_database_says_is_told(environment: pytest.MonkeyPatch, databases: Databases, tmp_path: Path) -> None:
+    name = f"escrow_{uuid.uuid4().hex[:12]}"
+    databases.create(name, "escrow_owner")
+    url = databases.url(name, "escrow_owner")
+    try:
+        with psycopg.connect(url, autocommit=True) as owner:
+            owner.execute("CREATE TABLE many AS SELECT n FROM generate_series(1, 300000) AS n")
+            owner.execute(f"ALTER DATABASE {name} SET statement_timeout = '5ms'".encode())
+        said = f"the database {name} says: canceling statement due to statement timeout"
+        with pytest.raises(SourceUnavailable, match=f"^the backup a.dump cannot be taken: {said}$"):
+            backups.take(url, tmp_path / "backups", "a.dump")
+        with pytest.raises(SourceUnavailable, match=f"^the facts of a cannot be recorded: {said}$"):
+            backups.record_facts(url, "a")
+    finally:
+        databases.drop(name)
+    gone = f"^the facts of a cannot be recorded: the database {name} cannot be reached$"
+    with pytest.raises(SourceUnavailable, match=gone):
+        backups.record_facts(url, "a")
+
+
+def test_facts_of_a_backup_that_gets_its_name_last(
+    environment: pytest.MonkeyPatch, databases: Databases, tmp_path: Path
+) -> None:
+    name = f"escrow_{uuid.uuid4().hex[:12]}"
+    databases.create(name, "escrow_owner")
+    url = databases.url(name, "escrow_owner")
+    try:
+        with psycopg.connect(url, autocommit=True) as owner:
+            owner.execute("CREATE TABLE a AS SELECT 1 AS n")
+            with pytest.raises(ConfigurationError, match="no facts were recorded under the name next; run backup-f"):
+                backups.record_facts(url, "20261004F", before="next")
+            backups.record_facts(url, "next")
+            owner.execute("INSERT INTO a VALUES (2), (3)")
+        environment.setenv("AIRFLOW_CONN_PLATFORM_OWNER", url)
+        assert command.main(["backup-facts", "20261004F", "platform_owner", "--before", "next"]) == 0
+    finally:
+        databases.drop(name)
+    facts = backups.read_facts("20261004F")
+    assert facts is not None
+    assert facts.tables_before == {"public.a": TableFacts(1)}
+    assert facts.tables == {"public.a": TableFacts(3)}
+    assert backups.read_facts("next") is None, "the next backup begins anew"
+
+
+def _certify(folder: Path, name: str, issuer: str | None = None) -> None:
+    """Make name.crt and name.key, signed by another certificate or by itself."""
+    by: list[str | Path] = ["-CA", folder / f"{issuer}.crt", "-CAkey", folder / f"{issuer}.key"] if issuer else []
+    subprocess.run(
+        [
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+            "-days", "2", "-subj", f"/CN={name}", "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.crt",
+            *by,
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (folder / f"{name}.key").chmod(0o600)
+
+
+def test_the_roles_are_read_by_the_tls_that_the_connection_asks_for(tmp_path: Path) -> None:
+    """The server takes only a client with a certificate, and only to one database."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed here")
+    try:
+        postgres_binaries.find(15)
+    except ConfigurationError as error:
+        pytest.skip(str(error))
+    for name, issuer in (("authority", None), ("localhost", "authority"), ("postgres", "authority")):
+        _certify(tmp_path, name, issuer)
+    process = os.getpid()
+    address = f"127.77.{process // 250 % 250}.{1 + process % 250}"  # its port must be the usual one
+    with scratch_place("test") as place:
+        server = new_server(place, "primary", 15)  # programs from PyPI know no TLS
+        server.initialise()
+        for name in ("localhost.crt", "localhost.key", "authority.crt"):
+            shutil.copy2(tmp_path / name, server.data / name)
+        tls = {"ssl": "on", "ssl_cert_file": "localhost.crt", "ssl_key_file": "localhost.key"}
+        server.start(tls | {"ssl_ca_file": "authority.crt", "listen_addresses": address})
+        with server.connect() as superuser:
+            superuser.execute("CREATE ROLE clerk")
+            superuser.execute("CREATE DATABASE escrow")
+            (server.folder / "hba.conf").write_text("local all all trust\nhostssl escrow all 127.0.0.0/8 cert\n")
+            superuser.execute("SELECT pg_reload_conf()")
+        url = (
+            f"postgresql://postgres@localhost/escrow?hostaddr={address}&sslmode=verify-full"
+            f"&sslrootcert={tmp_path}/authority.crt&sslcert={tmp_path}/postgres.crt&sslkey={tmp_path}/postgres.key"
+        )
+        roles, _ = estate_backup.take(url, tmp_path / "backups", "20261004", DEFAULT_FILE)
+        assert "CREATE ROLE clerk;" in roles.read_text()
+    assert backups.environment(url)["PGSSLMODE"] == "verify-full"
 
 
 def test_the_newest_is_found_by_its_recorded_time(

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pwd
+import shutil
 import signal
 import stat
 import subprocess
@@ -14,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -130,6 +132,31 @@ def test_a_removal_that_was_interrupted_is_taken_up(tmp_path: Path) -> None:
         assert sweep(tmp_path) == []
     assert sweep(tmp_path) == [place.name]
     assert list(tmp_path.iterdir()) == []
+
+
+class _Parent(type(Path())):  # type: ignore[misc]
+    """A scratch folder in which a drill ends between the look and the sweep."""
+
+    def glob(self, *given: Any, **more: Any) -> Iterator[Path]:
+        found = list(super().glob(*given, **more))
+        shutil.rmtree(self / f"{PREFIX}1ending")
+        return iter(found)
+
+
+def test_a_drill_that_ends_meanwhile_stops_no_sweep(tmp_path: Path) -> None:
+    for name in ("1ending", "2left"):
+        (tmp_path / f"{PREFIX}{name}").mkdir()
+        (tmp_path / f"{PREFIX}{name}" / MARKER).write_text(json.dumps({"made_by": PREFIX}))
+    assert sweep(_Parent(tmp_path)) == [f"{PREFIX}2left"]
+
+
+def test_programs_speak_english_whatever_the_worker_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their words are read: in German there are no limits in what pg_controldata says."""
+    for name in ("LANG", "LC_ALL", "LC_MESSAGES", "LANGUAGE"):
+        monkeypatch.setenv(name, "de_DE.UTF-8")
+    with scratch_server(18, "test") as server:
+        said = server.run("psql", "-Atc", "SHOW lc_messages", "-c", r"\! printenv LANG LC_ALL LC_MESSAGES LANGUAGE")
+        assert said.stdout.splitlines() == ["", "C.UTF-8"], "the server has no language of its own"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
