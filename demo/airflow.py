@@ -55,6 +55,8 @@ class Airflow:
         self.port = free_port(preferred_port)
         self.url = f"http://127.0.0.1:{self.port}"
         self.children: dict[str, Process] = {}
+        # One for all calls: each client of httpx reads every certificate of the system, also for plain HTTP.
+        self._client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
         self._token: tuple[str, float] | None = None
         self.environment = self._environment(database_url, parallelism) | connections | (settings or {})
 
@@ -158,6 +160,7 @@ class Airflow:
         )
         if server := self.children.pop("api-server", None):
             self.processes.stop(server, seconds=1.0)
+        self._client.close()
 
     def _create_pools(self) -> None:
         """Create or correct the pools of config/pools.json (a deployment imports that file with Airflow's command)."""
@@ -169,26 +172,19 @@ class Airflow:
             raise StartError(f"the pools of config/pools.json could not be created: {errors[0]}")
 
     def _healthy(self) -> bool:
-        return httpx.get(f"{self.url}/api/v2/monitor/health", timeout=2).status_code == 200
+        return self._client.get("/api/v2/monitor/health", timeout=2).status_code == 200
 
     # ------------------------------------------------------------------------------------------ REST API
     def call(self, method: str, path: str, **arguments: Any) -> Any:
         """Call the REST API (``path`` without /api/v2) and return its JSON. Raises httpx.HTTPStatusError."""
-        answer = httpx.request(
-            method,
-            f"{self.url}/api/v2{path}",
-            headers={"Authorization": f"Bearer {self._login()}"},
-            timeout=30,
-            **arguments,
-        )
+        headers = {"Authorization": f"Bearer {self._login()}"}
+        answer = self._client.request(method, f"/api/v2{path}", headers=headers, **arguments)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
     def _login(self) -> str:
         if self._token is None or time.monotonic() - self._token[1] > 1800:
-            answer = httpx.post(
-                f"{self.url}/auth/token", json={"username": USER, "password": self.password}, timeout=30
-            )
+            answer = self._client.post("/auth/token", json={"username": USER, "password": self.password})
             answer.raise_for_status()
             self._token = (answer.json()["access_token"], time.monotonic())
         return self._token[0]
@@ -206,9 +202,12 @@ class Airflow:
         """Return the runs of a DAG (of all DAGs by default)."""
         return self.pages(f"/dags/{dag_id}/dagRuns", "dag_runs")
 
-    def count(self, dag_id: str, states: set[str]) -> int:
-        """Return how many runs of a DAG are in one of some states; cheaper than listing them."""
-        page = self.call("GET", f"/dags/{dag_id}/dagRuns", params={"state": sorted(states), "limit": 1})
+    def count(self, dag_id: str, states: set[str], *, partition_key: str | None = None) -> int:
+        """Return how many runs of a DAG (or of one partition) are in one of some states; cheaper than listing them."""
+        wanted: dict[str, Any] = {"state": sorted(states), "limit": 1}
+        if partition_key:
+            wanted["partition_key_pattern"] = partition_key
+        page = self.call("GET", f"/dags/{dag_id}/dagRuns", params=wanted)
         return int(page["total_entries"])
 
     def tasks(self, dag_id: str, run_id: str = "~") -> list[dict[str, Any]]:

@@ -173,6 +173,10 @@ class Processes:
         partial.replace(self.register)
 
 
+# A request can get lost: Python drops what a signal's handler raises while an object's end is being reported.
+_SECONDS_UNTIL_ASKED_AGAIN = 8.0
+
+
 def _started_at(pid: int) -> str | None:
     """Start time of a process, so that a recycled process id is not taken for ours."""
     try:
@@ -195,8 +199,13 @@ def _group_lives(pid: int) -> bool:
 
 
 def _end_group(pid: int, seconds: float, popen: subprocess.Popen[bytes] | None, *, asked: bool = False) -> None:
-    for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5.0)):
-        if not (asked and number == signal.SIGTERM):  # a second request would interrupt an orderly end
+    """End a process group; ``asked``: it was asked already, and asking at once again would interrupt an orderly end."""
+    once_more = [min(seconds, _SECONDS_UNTIL_ASKED_AGAIN), seconds - _SECONDS_UNTIL_ASKED_AGAIN]
+    steps = [(None if asked else signal.SIGTERM, once_more[0]), (signal.SIGTERM, once_more[1]), (signal.SIGKILL, 5.0)]
+    for number, patience in steps:
+        if patience <= 0:
+            continue
+        if number is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, number)
         deadline = time.monotonic() + patience
