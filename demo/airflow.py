@@ -154,9 +154,11 @@ class Airflow:
     def stop(self) -> None:
         """Stop every component: the API server last, so that none waits for an API that is gone."""
         # The scheduler lets running tasks end. The others hold nothing that would be lost, and may take their time.
-        patience = {"scheduler": 20.0, "triggerer": 3.0, "dag-processor": 3.0}
+        patience = {"scheduler": 20.0, "triggerer": 1.0, "dag-processor": 1.0}
+        alone = [self.children[name] for name in ("scheduler",) if name in self.children]
+        # A worker of the LocalExecutor that ended by itself may hold the lock that the others wait for.
         self.processes.stop_together(
-            [(self.children.pop(name), patience[name]) for name in patience if name in self.children]
+            [(self.children.pop(name), patience[name]) for name in patience if name in self.children], alone=alone
         )
         if server := self.children.pop("api-server", None):
             self.processes.stop(server, seconds=1.0)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,11 +133,14 @@ class Processes:
         _end_group(child.popen.pid, seconds, child.popen)
         self._forget(child)
 
-    def stop_together(self, children: Sequence[tuple[Process, float]]) -> None:
-        """End several children, each with the seconds it may take, that need not wait for each other."""
+    def stop_together(self, children: Sequence[tuple[Process, float]], *, alone: Collection[Process] = ()) -> None:
+        """End several children, each with the seconds it may take, that need not wait for each other.
+
+        Those in ``alone`` end their own processes in order, and would be disturbed if these were asked too.
+        """
         for child, _ in children:
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(child.popen.pid, signal.SIGTERM)
+                (os.kill if child in alone else os.killpg)(child.popen.pid, signal.SIGTERM)
         for child, seconds in children:
             _end_group(child.popen.pid, seconds, child.popen, asked=True)
             self._forget(child)
@@ -199,7 +202,7 @@ def _group_lives(pid: int) -> bool:
 
 
 def _end_group(pid: int, seconds: float, popen: subprocess.Popen[bytes] | None, *, asked: bool = False) -> None:
-    """End a process group; ``asked``: it was asked already, and asking at once again would interrupt an orderly end."""
+    """End a process group; ``asked``: its first process was asked, and is asked once more before force is used."""
     once_more = [min(seconds, _SECONDS_UNTIL_ASKED_AGAIN), seconds - _SECONDS_UNTIL_ASKED_AGAIN]
     steps = [(None if asked else signal.SIGTERM, once_more[0]), (signal.SIGTERM, once_more[1]), (signal.SIGKILL, 5.0)]
     for number, patience in steps:
@@ -207,7 +210,7 @@ def _end_group(pid: int, seconds: float, popen: subprocess.Popen[bytes] | None, 
             continue
         if number is not None:
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, number)
+                (os.kill if asked and number == signal.SIGTERM else os.killpg)(pid, number)
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             if popen is not None:

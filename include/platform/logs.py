@@ -33,6 +33,7 @@ MARGIN = timedelta(hours=3)
 late, clocks differ. Later lines are found too, through the file that they stand in."""
 
 _HEAD, _TAIL, _BLOCK = 64 << 10, 64 << 10, 1 << 20
+_BEGINNING = 8 << 10  # enough to tell when a file begins; its first line may be longer
 _QUIET_SECONDS = 60  # a file that was written to within this time is copied before it is read
 _ROTATION = re.compile(r"([-.]\d+([-_.T]\d+)*)?(\.(gz|zst|bz2|xz))?$")
 
@@ -269,11 +270,18 @@ def _look_at(path: Path, kind: Kind, zone: ZoneInfo, times: dict[str, int]) -> L
         modified_ns=modified_ns,
         compression=compression,
         fingerprint=fingerprint,
-        earliest=min(instants(kind, head.decode("utf-8", "replace"), zone), default=None),
+        earliest=_earliest(kind, head, zone),
         # A file holds nothing that was written after its last change.
         latest=min(modified, max(last_times)) if last_times else modified,
         days=log_catalogue.load(kind, zone.key, fingerprint, status.st_size, modified_ns),
     )
+
+
+def _earliest(kind: Kind, head: bytes, zone: ZoneInfo) -> datetime | None:
+    for part in (head[:_BEGINNING], head):
+        if found := instants(kind, part.decode("utf-8", "replace"), zone):
+            return min(found)
+    return None
 
 
 def _bounded_by_successors(files: list[LogFile]) -> list[LogFile]:

@@ -29,6 +29,39 @@ print('duckdb' in sys.modules)
 """
 
 
+_FORKED = """
+import os, sys
+from plugins import preload
+if {first!r}:
+    __import__({first!r})
+preload.Preloader().on_starting()
+
+def ours():
+    return sorted(name for name in sys.modules if name.split('.')[0] == 'include')
+
+def in_a_child(look):
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(writing, look().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    return os.read(reading, 65536).decode()
+
+def used():
+    known = 'include.dagkit' in ours()
+    from include.dagkit import operations_dag
+    from include.settings import settings
+    return f"{{known}} {{settings.cache_info().currsize}} {{operations_dag.__module__}}"
+
+def worker():
+    before = len(ours())
+    preload._stamp = lambda path: (0, 0)  # from now on every file is another
+    return f"{{before > 10}} {{in_a_child(lambda: str(ours()))}}"
+
+print(in_a_child(used) + " | " + in_a_child(worker))
+"""
+
+
 def _run(program: str, executor: str, home: Path) -> list[str]:
     environment = {
         "PYTHONPATH": str(ROOT),
@@ -51,12 +84,23 @@ def test_every_module_is_loaded_where_tasks_are_forked(tmp_path: Path) -> None:
     counts, own = _run(_PROGRAM, "LocalExecutor", tmp_path)
     before, after = map(int, counts.split())
     assert before < after == len(MODULES)
-    assert own == "[]", "the collection's own code must be read anew by each task"
+    assert own == "[]", "the component itself does not hold on to the collection's own code"
 
 
 def test_nothing_is_loaded_where_tasks_run_elsewhere(tmp_path: Path) -> None:
     before, after = map(int, _run(_PROGRAM, "CeleryExecutor", tmp_path)[0].split())
     assert before == after
+
+
+def test_tasks_get_our_own_modules_until_a_file_changes(tmp_path: Path) -> None:
+    used, worker = _run(_FORKED.format(first=""), "LocalExecutor", tmp_path)[-1].split(" | ")
+    assert used == "True 0 include.dagkit", "handed over, and no configuration was read before"
+    assert worker == "True []", "a worker has them; a task that it forks after a change has not"
+
+
+def test_modules_that_somebody_uses_are_left_alone(tmp_path: Path) -> None:
+    used, _ = _run(_FORKED.format(first="include.window"), "LocalExecutor", tmp_path)[-1].split(" | ")
+    assert used == "False 0 include.dagkit"
 
 
 def test_airflow_calls_it_when_a_component_starts(tmp_path: Path) -> None:
@@ -75,4 +119,4 @@ def test_a_module_that_cannot_be_loaded_stops_nothing(monkeypatch: pytest.Monkey
     monkeypatch.setattr(preload, "import_module", broken)
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "LocalExecutor")
     preload.Preloader().on_starting()
-    assert asked == list(MODULES)
+    assert asked[: len(MODULES)] == list(MODULES)
