@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "outcome": 1,
+    "sections": 1,
     "settings": 1,
     "window": 1,
     "connections": 1,

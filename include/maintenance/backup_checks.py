@@ -18,7 +18,8 @@ from include.platform.backup_facts import Facts, TableFacts
 from include.platform.backup_restore import Restored, first_problem
 from include.platform.backups import Backup
 from include.platform.scratch_server import ScratchServer
-from include.settings import BackupSource, settings
+from include.sections import BackupSource
+from include.settings import settings
 from include.warehouse.drills import StageOutcome
 from include.warehouse.statements import statements
 

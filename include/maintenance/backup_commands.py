@@ -11,7 +11,7 @@ from include import connections
 from include.maintenance import backup_verification
 from include.outcome import ConfigurationError
 from include.platform import backups
-from include.settings import BackupSource
+from include.sections import BackupSource
 
 COMMANDS = ("backup", "backup-facts", "verify-backup")
 

@@ -23,7 +23,7 @@ from include.platform.backup_restore import Part, Restored
 from include.platform.backups import Backup
 from include.platform.scratch_place import ScratchPlace
 from include.platform.scratch_server import ScratchServer, new_server
-from include.settings import BackupSource
+from include.sections import BackupSource
 from include.warehouse.drills import StageOutcome
 
 _RESTORED_PER_BYTE = 10

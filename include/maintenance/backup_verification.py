@@ -24,7 +24,8 @@ from include.platform.backup_facts import TableFacts
 from include.platform.backup_restore import Restored
 from include.platform.backups import Backup
 from include.platform.scratch_place import ScratchPlace, scratch_place
-from include.settings import BackupSource, settings
+from include.sections import BackupSource
+from include.settings import settings
 from include.warehouse import drills
 from include.warehouse.drills import Drill, DrillOutcome, StageOutcome
 

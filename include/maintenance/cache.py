@@ -11,7 +11,8 @@ from typing import Any
 
 from include.maintenance import cache_findings, cache_keys, cache_server
 from include.maintenance.cache_server import CONNECTION
-from include.settings import Cache, settings
+from include.sections import Cache
+from include.settings import settings
 from include.warehouse import actions, findings
 
 _KIND = "cache_statistics"

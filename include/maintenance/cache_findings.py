@@ -12,7 +12,7 @@ from typing import Any
 from include.maintenance.cache_keys import LARGE_KEYS_KEPT, NO_PREFIX, OTHER
 from include.maintenance.cache_server import CONNECTION
 from include.outcome import Outcome
-from include.settings import Cache
+from include.sections import Cache
 from include.warehouse.findings import Finding
 
 CHECKS = (

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.maintenance import cache_server
 from include.platform.log_lines import mask
-from include.settings import Cache
+from include.sections import Cache
 
 if TYPE_CHECKING:
     import redis

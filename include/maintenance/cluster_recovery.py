@@ -18,7 +18,8 @@ from include.platform.backup_facts import Facts
 from include.platform.backup_restore import AtBackup, Restored
 from include.platform.backups import Backup
 from include.platform.scratch_server import ScratchServer
-from include.settings import BackupSource, settings
+from include.sections import BackupSource
+from include.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

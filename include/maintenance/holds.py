@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import database
-from include.settings import Prune, settings
+from include.sections import Prune
+from include.settings import settings
 from include.warehouse import legal_holds
 from include.warehouse.legal_holds import LegalHold
 

@@ -35,7 +35,7 @@ from include.warehouse.archives import Archive
 if TYPE_CHECKING:
     import psycopg
 
-    from include.settings import Prune
+    from include.sections import Prune
     from include.warehouse.legal_holds import LegalHold
 
 _LARGEST_CHUNK_CHARACTERS = 128 * 1024 * 1024

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from include.maintenance.partitions import Route
-    from include.settings import Prune
+    from include.sections import Prune
     from include.warehouse.legal_holds import LegalHold
 
 _LOCK_SEED = 7_041_778  # any constant: keeps these locks apart from other users of advisory locks

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from include import connections
 from include.outcome import ConfigurationError, MaintenanceFailed
-from include.settings import BackupSource
+from include.sections import BackupSource
 
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME")
 

@@ -20,7 +20,8 @@ from include import connections
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.platform import backup_facts, postgres_binaries
 from include.platform.backup_facts import SUFFIX, Facts, FileFacts, TableFacts
-from include.settings import BackupSource, settings
+from include.sections import BackupSource
+from include.settings import settings
 
 if TYPE_CHECKING:
     import psycopg

@@ -23,7 +23,7 @@ from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import folders
 from include.platform.compression import compression_of, open_content
 from include.platform.log_lines import Kind, minutes
-from include.settings import Traffic
+from include.sections import Traffic
 
 CONNECTION = "platform_logs"
 COMPRESSIONS = ("", ".gz", ".zst", ".bz2", ".xz")

@@ -25,7 +25,7 @@ from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import folders, log_catalogue, log_transfer
 from include.platform.compression import compression_of, open_content
 from include.platform.log_lines import Kind, instants
-from include.settings import Traffic
+from include.sections import Traffic
 from include.window import Window
 
 MARGIN = timedelta(hours=3)

@@ -14,7 +14,7 @@ from include.platform import log_lines
 from include.platform.log_lines import Broken, Kind
 from include.platform.logs import Identity, LogFile, LogFolder, ReadableLog
 from include.reporting import latency
-from include.settings import Traffic
+from include.sections import Traffic
 from include.warehouse.metrics import TableRows
 from include.warehouse.statements import statements
 from include.window import Window

@@ -27,7 +27,7 @@ from include.maintenance.drill_stages import Stages, errors_named
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import backup_facts, backups, scratch_place
 from include.platform.backup_facts import SUFFIX, Facts, TableFacts
-from include.settings import BackupSource
+from include.sections import BackupSource
 from include.warehouse import drills
 from include.warehouse.drills import Drill, DrillOutcome, Stage, StageOutcome
 from tests.include.maintenance import backup_platform

@@ -175,7 +175,7 @@ KILLED = """
 import os, signal, sys
 from datetime import datetime
 from include.maintenance import moving, partitions, prune
-from include.settings import Prune
+from include.sections import Prune
 from include.warehouse import archives
 
 owner = {"partitions": partitions, "moving": moving, "archives": archives}[sys.argv[1]]

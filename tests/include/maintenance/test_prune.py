@@ -123,7 +123,7 @@ import os, signal, sys
 from datetime import datetime
 from include.maintenance import archive_files, manifests, moving, prune, rows
 from include.platform.folders import Folder
-from include.settings import Prune
+from include.sections import Prune
 from include.warehouse import archives
 
 module, name, when = sys.argv[1:4]

@@ -34,7 +34,7 @@ TASK = """
 import sys
 from datetime import datetime
 from include.maintenance import archive_files, manifests, moving, partitions, prune, settling
-from include.settings import Prune
+from include.sections import Prune
 import duckdb, numpy, psycopg
 rule, now = Prune.model_validate_json(sys.argv[1]), datetime.fromisoformat(sys.argv[2])
 print("ready", flush=True)
@@ -161,7 +161,7 @@ import resource, sys
 from datetime import datetime
 from include.maintenance import prune
 from include.outcome import MaintenanceFailed, SourceUnavailable
-from include.settings import Prune
+from include.sections import Prune
 import duckdb, numpy
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
 try:

@@ -24,7 +24,8 @@ from include.platform import backup_facts, backup_tool, backups, estate_backup, 
 from include.platform.backup_facts import FileFacts, TableFacts
 from include.platform.scratch_place import scratch_place
 from include.platform.scratch_server import new_server
-from include.settings import DEFAULT_FILE, BackupSource
+from include.sections import BackupSource
+from include.settings import DEFAULT_FILE
 from tests.include.maintenance import backup_platform
 from tests.include.maintenance.backup_platform import ROWS, configure
 

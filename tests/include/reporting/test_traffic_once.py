@@ -15,7 +15,7 @@ import pytest
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform.logs import LogFile, LogFolder
 from include.reporting import traffic, traffic_day
-from include.settings import Traffic
+from include.sections import Traffic
 from include.window import Window, week_window
 from tests.include.reporting.traffic_lines import (
     DAY,
