@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import fsspec
+
 from demo.processes import free_port
 
 BUCKET = "operations"
@@ -71,6 +73,16 @@ class ObjectStorage:
         """An Airflow connection as JSON."""
         extra = {"url": f"s3://{path}", "storage_options": self.options(**changes)}
         return json.dumps({"conn_type": "fs", "extra": extra})
+
+
+@contextmanager
+def one_empty_bucket(server: ObjectStorage) -> Iterator[fsspec.AbstractFileSystem]:
+    """The server with one empty bucket, as a file system; afterwards it asks for the right key again."""
+    server.post("moto-api/reset")
+    files = fsspec.filesystem("s3", **server.options())
+    files.mkdir(BUCKET)
+    yield files
+    server.post("moto-api/reset-auth", b"1000000")
 
 
 class Line:

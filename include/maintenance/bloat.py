@@ -6,7 +6,7 @@ are missing. Nothing is changed. The statements stand in bloat.sql.
 
 from __future__ import annotations
 
-import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from include.outcome import MaintenanceFailed, Outcome
@@ -23,7 +23,6 @@ Kind = Literal["index", "table"]
 INDEX_BLOAT = "index_bloat"
 TABLE_BLOAT = "table_bloat"
 _STATEMENTS = statements(__file__)
-_log = logging.getLogger(__name__)
 
 
 def review(run_id: str) -> list[dict[str, Any]]:
@@ -32,17 +31,8 @@ def review(run_id: str) -> list[dict[str, Any]]:
     A check that fails is recorded as unknown, the other is made, and then the first error is raised: a
     ConfigurationError, MaintenanceFailed or SourceUnavailable.
     """
-    done, failures = [], []
-    kinds: tuple[tuple[str, Kind], ...] = ((INDEX_BLOAT, "index"), (TABLE_BLOAT, "table"))
-    for check, kind in kinds:
-        try:
-            done.append(_recorded(run_id, check, kind))
-        except Exception as error:
-            _log.exception("the check %s could not be made", check)
-            failures.append(error)
-    if failures:
-        raise failures[0]
-    return done
+    kinds: dict[str, Kind] = {INDEX_BLOAT: "index", TABLE_BLOAT: "table"}
+    return findings.each_in_turn({check: partial(_recorded, run_id, check, kind) for check, kind in kinds.items()})
 
 
 def _recorded(run_id: str, check: str, kind: Kind) -> dict[str, Any]:

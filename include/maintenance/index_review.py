@@ -6,11 +6,11 @@ index_review.sql; bloat is reviewed in bloat.py.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from include import connections
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 ALL_INDEXES = "all indexes"
 ALL_FOREIGN_KEYS = "all foreign keys"
 _STATEMENTS = statements(__file__)
-_log = logging.getLogger(__name__)
 _KEEP_DAYS = 400  # of the readings of index usage: "since when is it unused" for more than a year
 
 
@@ -40,22 +39,15 @@ def review(run_id: str) -> list[dict[str, Any]]:
     A check that fails is recorded as unknown, the others are made, and then the first error is raised: a
     ConfigurationError, MaintenanceFailed or SourceUnavailable.
     """
-    done, failures = [], []
     checks: tuple[tuple[str, str, _Look], ...] = (
         ("unused_indexes", ALL_INDEXES, lambda connection: _unused(connection, run_id)),
         ("redundant_indexes", ALL_INDEXES, _redundant),
         ("invalid_indexes", ALL_INDEXES, _invalid),
         ("foreign_keys_without_index", ALL_FOREIGN_KEYS, _foreign_keys),
     )
-    for check, whole, look in checks:
-        try:
-            done.append(_recorded(run_id, check, whole, look))
-        except Exception as error:
-            _log.exception("the check %s could not be made", check)
-            failures.append(error)
-    if failures:
-        raise failures[0]
-    return done
+    return findings.each_in_turn(
+        {check: partial(_recorded, run_id, check, whole, look) for check, whole, look in checks}
+    )
 
 
 def _recorded(run_id: str, check: str, whole: str, look: _Look) -> dict[str, Any]:

@@ -53,7 +53,10 @@ class Counts:
 
 @dataclass
 class Work:
-    """What one attempt works with. ``platform`` deletes, ``reader`` reads at the same time."""
+    """What one attempt works with. ``platform`` deletes, ``reader`` reads at the same time.
+
+    ``seen_holds`` are the legal holds that were in force at any moment of it.
+    """
 
     rule: Prune
     platform: psycopg.Connection[Any]
@@ -66,6 +69,7 @@ class Work:
     reading: Batches
     deleting: Batches
     counts: Counts = field(default_factory=Counts)
+    seen_holds: set[LegalHold] = field(default_factory=set)
     chain: threading.Lock = field(default_factory=threading.Lock)
 
     def holds(self) -> tuple[LegalHold, ...]:
@@ -73,11 +77,13 @@ class Work:
         import psycopg
 
         try:
-            return legal_holds.active(self.warehouse, self.source.name)
+            found = legal_holds.active(self.warehouse, self.source.name)
         except psycopg.OperationalError:
             raise SourceUnavailable("the connection to the warehouse was lost") from None
         except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
             raise ConfigurationError("the warehouse lacks ops.legal_hold or its grants; run the migrations") from None
+        self.seen_holds.update(found)
+        return found
 
 
 @dataclass

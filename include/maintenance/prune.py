@@ -161,16 +161,17 @@ def _nothing(rule: Prune, older: dict[str, Any], route: Route) -> str:
 def _apply(work: Work, action: actions.Action, route: Route) -> actions.Action:
     """Move the partitions and the rows, and prove that they are gone from the table and in archives."""
     with database.errors_named(f"pruning of {action.resource}"):
-        began, held_before = rows.snapshot(work.platform), work.holds()
+        began = rows.snapshot(work.platform)
     moved = partitions.move_all(work, route)
     for source in route.by_rows:
         moving.move(work, source, settled_only=True)
         # What is left arrived meanwhile with an old time stamp, or changed, or its age in transactions is unclear.
         moving.move(work, source, settled_only=False)
-    held = work.holds()
-    after = _older(work, route, held)
+    work.holds()
+    # What a hold kept that has ended meanwhile waits for the next run.
+    spared = tuple(sorted(work.seen_holds, key=lambda hold: hold.legal_hold_id))
+    after = _older(work, route, spared)
     with database.errors_named(f"pruning of {action.resource}"):  # also where there are too many to be counted
-        spared = tuple({*held_before, *held})
         left = any(rows.read(work.platform, source, None, 1, spared, began) for source in route.by_rows)
     files, archived = archives.deleted_since(work.warehouse, action.resource, action.planned_at)
     still = after["rows_free"]

@@ -6,8 +6,9 @@ from run to run until a run of its check settles it; a run that could not look s
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +19,7 @@ from include.warehouse import session
 from include.warehouse.facts import json_text
 from include.warehouse.statements import statements
 
+_log = logging.getLogger(__name__)
 _STATEMENTS = statements(__file__)
 _LOCK_SEED = 7_041_778  # any constant: keeps these locks apart from other users of advisory locks
 
@@ -126,6 +128,23 @@ def unknown_recorded(run_id: str, check: str, resource: str) -> Iterator[None]:
         with suppress(SourceUnavailable):  # without the warehouse the error itself is still raised
             replace(run_id, check, [Finding(resource, Outcome.UNKNOWN, f"It could not be checked: {reason}")])
         raise
+
+
+def each_in_turn(checks: Mapping[str, Callable[[], dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Make checks, given by their names, one after the other; return what each returned.
+
+    One that fails keeps none of the others from its turn. In the end the first error is raised; all are logged.
+    """
+    done, failures = [], []
+    for name, check in checks.items():
+        try:
+            done.append(check())
+        except Exception as error:
+            _log.exception("the check %s could not be made", name)
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return done
 
 
 def _numbers(value: dict[str, Any]) -> str:

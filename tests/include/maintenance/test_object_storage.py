@@ -13,7 +13,7 @@ from include.maintenance import manifests, prune
 from include.maintenance.restore import restore
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from tests.include.maintenance.pruning import CUT_OFF, NOW, archived, in_table, rule
-from tests.object_storage import BUCKET, Line, ObjectStorage, running_object_storage
+from tests.object_storage import BUCKET, Line, ObjectStorage, one_empty_bucket, running_object_storage
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +25,9 @@ def server() -> Iterator[ObjectStorage]:
 @pytest.fixture
 def storage(server: ObjectStorage, environment: pytest.MonkeyPatch) -> Iterator[ObjectStorage]:
     """The server with one empty bucket, which the connection archive leads to."""
-    server.post("moto-api/reset")
-    _files(server).mkdir(BUCKET)
-    environment.setenv("AIRFLOW_CONN_ARCHIVE", server.connection())
-    yield server
-    server.post("moto-api/reset-auth", b"1000000")
+    with one_empty_bucket(server):
+        environment.setenv("AIRFLOW_CONN_ARCHIVE", server.connection())
+        yield server
 
 
 @pytest.fixture

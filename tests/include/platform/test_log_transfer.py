@@ -7,13 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 
 from include import connections
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import log_transfer
-from tests.object_storage import BUCKET, ObjectStorage, running_object_storage
+from tests.object_storage import BUCKET, ObjectStorage, one_empty_bucket, running_object_storage
 
 NOW = datetime.now(UTC)
 
@@ -27,14 +26,11 @@ def server() -> Iterator[ObjectStorage]:
 @pytest.fixture
 def storage(server: ObjectStorage, environment: pytest.MonkeyPatch) -> Iterator[ObjectStorage]:
     """The server with two access logs and another file; the connection platform_logs leads to them."""
-    server.post("moto-api/reset")
-    files = fsspec.filesystem("s3", **server.options())
-    files.mkdir(BUCKET)
-    for name in ("access.log", "access.log.1", "other.txt"):
-        files.pipe_file(f"{BUCKET}/prefix/{name}", f"{name}\n".encode())
-    environment.setenv("AIRFLOW_CONN_PLATFORM_LOGS", server.connection())
-    yield server
-    server.post("moto-api/reset-auth", b"1000000")
+    with one_empty_bucket(server) as files:
+        for name in ("access.log", "access.log.1", "other.txt"):
+            files.pipe_file(f"{BUCKET}/prefix/{name}", f"{name}\n".encode())
+        environment.setenv("AIRFLOW_CONN_PLATFORM_LOGS", server.connection())
+        yield server
 
 
 def fetch(target: Path, *, oldest: datetime = NOW - timedelta(hours=1)) -> dict[str, int]:

@@ -15,7 +15,7 @@ import pytest
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.reporting import delivery
 from include.warehouse.reports import Report
-from tests.object_storage import BUCKET, Line, ObjectStorage, running_object_storage
+from tests.object_storage import BUCKET, Line, ObjectStorage, one_empty_bucket, running_object_storage
 
 
 def report(markdown: str = "text ü", kind: str = "daily_system_health") -> Report:
@@ -118,11 +118,9 @@ def server() -> Iterator[ObjectStorage]:
 @pytest.fixture
 def storage(server: ObjectStorage, environment: pytest.MonkeyPatch) -> Iterator[ObjectStorage]:
     """The server with one empty bucket, which the connection reports leads to."""
-    server.post("moto-api/reset")
-    fsspec.filesystem("s3", **server.options()).mkdir(BUCKET)
-    environment.setenv("AIRFLOW_CONN_REPORTS", server.connection())
-    yield server
-    server.post("moto-api/reset-auth", b"1000000")
+    with one_empty_bucket(server):
+        environment.setenv("AIRFLOW_CONN_REPORTS", server.connection())
+        yield server
 
 
 def _held(server: ObjectStorage) -> dict[str, str]:

@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 
 import psycopg
 import pytest
 
-from include.outcome import Outcome, SourceUnavailable
+from include.outcome import MaintenanceFailed, Outcome, SourceUnavailable
 from include.warehouse import findings
 from include.warehouse.findings import Finding
 
@@ -105,3 +106,21 @@ def test_bad_input_and_a_lost_warehouse(warehouse: psycopg.Connection, environme
     environment.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://x:y@127.0.0.1:1/warehouse")
     with pytest.raises(SourceUnavailable, match="warehouse"):
         _find("r1", a=OK)
+
+
+def test_each_check_has_its_turn() -> None:
+    made: list[str] = []
+
+    def check(name: str, error: str = "") -> dict[str, str]:
+        made.append(name)
+        if error:
+            raise MaintenanceFailed(error)
+        return {"check": name}
+
+    assert findings.each_in_turn({name: partial(check, name) for name in "ab"}) == [{"check": "a"}, {"check": "b"}]
+    made.clear()
+    with pytest.raises(MaintenanceFailed, match="first"):
+        findings.each_in_turn(
+            {"a": partial(check, "a", "first"), "b": partial(check, "b"), "c": partial(check, "c", "second")}
+        )
+    assert made == ["a", "b", "c"]
