@@ -166,7 +166,8 @@ def _set_expiry(prefix: str) -> str:
         keys = f"redis-cli --scan --pattern {shlex.quote(f'{prefix}:*')}"
     else:
         return ""
-    return f'{keys} | while read -r key; do [ "$(redis-cli TTL "$key")" = -1 ] && redis-cli EXPIRE "$key" 604800; done'
+    set_it = 'if [ "$(redis-cli TTL "$key")" = -1 ]; then redis-cli EXPIRE "$key" 604800; fi'
+    return f"{keys} | while read -r key; do {set_it}; done"
 
 
 def _large(keys: dict[str, Any]) -> list[Finding]:
