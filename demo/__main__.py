@@ -15,10 +15,12 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from demo.airflow import USER, Airflow, dag_names
 from demo.platform_run import Servers
@@ -206,10 +208,18 @@ class Demo:
 
         main(["show", "--latest"])
 
+    def _let_runs_end(self, *, seconds: float = 4.0) -> None:
+        """Wait for the short runs of the minute: a scheduler that ends in the middle of a task may take long."""
+        deadline = time.monotonic() + seconds
+        with suppress(httpx.HTTPError):  # where the API has not started, nothing runs
+            while self.airflow and self.airflow.count("~", UNFINISHED) and time.monotonic() < deadline:
+                time.sleep(0.2)
+
     def stop(self) -> None:
         """Stop everything that was started."""
         with step("stopping"):
             if self.airflow is not None:
+                self._let_runs_end()
                 self.airflow.stop()
             self.servers.processes.stop_all()
 
