@@ -71,11 +71,11 @@ def _keep_our_modules() -> None:
     if any(_is_ours(name) for name in sys.modules):  # somebody uses them here already
         return
     stamps = _stamps()
-    for name in OWN_MODULES:
-        import_module(name)
-    kept = {name: module for name, module in sys.modules.items() if _is_ours(name)}
-    for name in kept:
-        del sys.modules[name]
+    try:
+        for name in OWN_MODULES:
+            import_module(name)
+    finally:  # also what was loaded before one of them failed
+        kept = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_ours(name)}
     os.register_at_fork(after_in_child=lambda: _hand_over(kept, stamps))
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -24,6 +25,9 @@ from demo.databases import Databases
 from demo.processes import Processes
 from demo.servers import Chain, Postgres, Redis
 from tests.old_postgres import running_old_databases
+
+if TYPE_CHECKING:
+    from tests.object_storage import ObjectStorage
 
 _SERVERS = "TESTS_SERVERS"
 
@@ -103,6 +107,15 @@ def any_databases(request: pytest.FixtureRequest) -> Databases:
     name = "databases" if request.param == "postgresql18" else "old_databases"
     found: Databases = request.getfixturevalue(name)
     return found
+
+
+@pytest.fixture(scope="module")
+def object_storage() -> Iterator[ObjectStorage]:
+    """An S3-speaking server of the test module's own, with no bucket."""
+    from tests.object_storage import running_object_storage
+
+    with running_object_storage() as storage:
+        yield storage
 
 
 @pytest.fixture

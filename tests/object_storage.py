@@ -12,9 +12,11 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import fsspec
+import pytest
 
 from demo.processes import free_port
 
@@ -83,6 +85,17 @@ def one_empty_bucket(server: ObjectStorage) -> Iterator[fsspec.AbstractFileSyste
     files.mkdir(BUCKET)
     yield files
     server.post("moto-api/reset-auth", b"1000000")
+
+
+def without_credentials(storage: ObjectStorage, environment: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """An Airflow connection without a key, in an environment that has none either."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        environment.delenv(name, raising=False)
+    environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    environment.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    options = storage.options() | {"key": None, "secret": None}
+    extra = {"url": f"s3://{BUCKET}/prefix", "storage_options": options}
+    return json.dumps({"conn_type": "fs", "extra": extra})
 
 
 class Line:

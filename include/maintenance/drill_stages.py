@@ -97,6 +97,13 @@ class Stages:
             accepted_unknown=accepted_unknown,
         )  # fmt: skip
 
+    def find_backup(self, origin: Origin) -> Backup:
+        """Return the newest backup, in a stage that records its name, size and time. Raises as ``origin.newest``."""
+        with self.stage("find_backup") as detail:
+            backup, _ = origin.newest()
+            detail |= {"backup": backup.name, "bytes": backup.bytes, "taken_at": backup.taken_at.isoformat()}
+        return backup
+
     def restore(self, origin: Origin, backup: Backup, place: ScratchPlace, *, copies: int = 1) -> Restored:
         """Bring a backup back, in stages; return the restored database. Raises as ``require`` does.
 

@@ -75,10 +75,7 @@ def rehearse(plan: Plan, run_id: str, *, dry_run: bool = False) -> dict[str, Any
         return drill.summary()
     with drills.failures_recorded(drill), scratch_place(f"failover drill of {plan.source}, run {run_id}") as place:
         stages = Stages(drill)
-        with stages.stage("find_backup") as detail:
-            backup, _ = origin.newest()
-            detail |= {"backup": backup.name, "taken_at": backup.taken_at.isoformat()}
-        restored = stages.restore(origin, backup, place, copies=2)
+        restored = stages.restore(origin, stages.find_backup(origin), place, copies=2)
         return run(plan, stages, restored.server)
 
 

@@ -61,9 +61,7 @@ def rehearse(
         return drill.summary()
     with drills.failures_recorded(drill), scratch_place(f"{KIND} of {source}, run {run_id}") as place:
         stages = Stages(drill)
-        with stages.stage("find_backup") as detail:
-            backup, _ = origin.newest()
-            detail |= {"backup": backup.name, "bytes": backup.bytes, "taken_at": backup.taken_at.isoformat()}
+        backup = stages.find_backup(origin)
         restored = stages.restore(origin, backup, place)
         try:
             counts = _bring_back(stages, restored, backup, place, due, most_archives)

@@ -53,10 +53,7 @@ class Counts:
 
 @dataclass
 class Work:
-    """What one attempt works with. ``platform`` deletes, ``reader`` reads at the same time.
-
-    ``seen_holds`` are the legal holds that were in force at any moment of it.
-    """
+    """What one attempt works with. ``platform`` deletes, ``reader`` reads at the same time."""
 
     rule: Prune
     platform: psycopg.Connection[Any]
@@ -69,11 +66,15 @@ class Work:
     reading: Batches
     deleting: Batches
     counts: Counts = field(default_factory=Counts)
-    seen_holds: set[LegalHold] = field(default_factory=set)
     chain: threading.Lock = field(default_factory=threading.Lock)
+    _seen: dict[int, LegalHold] = field(default_factory=dict)
 
     def holds(self) -> tuple[LegalHold, ...]:
-        """The legal holds in force right now."""
+        """The legal holds in force now or at an earlier moment of this attempt, by their number.
+
+        Rows that a hold kept out of an archive are not in it, also when the hold has ended meanwhile: they wait for the
+        next attempt. Raises ConfigurationError or SourceUnavailable.
+        """
         import psycopg
 
         try:
@@ -82,17 +83,13 @@ class Work:
             raise SourceUnavailable("the connection to the warehouse was lost") from None
         except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
             raise ConfigurationError("the warehouse lacks ops.legal_hold or its grants; run the migrations") from None
-        self.seen_holds.update(found)
-        return found
+        self._seen |= {hold.legal_hold_id: hold for hold in found}
+        return tuple(hold for _, hold in sorted(self._seen.items()))
 
 
 @dataclass
 class Chunk:
-    """Rows of one archive.
-
-    ``settled_before`` is the transaction that says which rows are unchanged, or None. ``held`` are the legal holds
-    whose rows were left out when it was read: they are not in the archive, also when a hold is released meanwhile.
-    """
+    """Rows of one archive. ``settled_before`` is the transaction that says which rows are unchanged, or None."""
 
     source: Source
     settled_before: str | None
@@ -100,7 +97,6 @@ class Chunk:
     stretches: list[Stretch] = field(default_factory=list)
     rows: int = 0
     escaped: bool = False
-    held: tuple[LegalHold, ...] = ()
 
     def add(self, batch: Batch, most_rows_of_a_stretch: int) -> None:
         """Take one more batch."""
@@ -150,7 +146,7 @@ def read_chunk(work: Work, source: Source, after: Place | None, settled_only: bo
     # A partition on its way out is archived whole; its holds are asked about before it is dropped.
     held, characters = work.holds() if source.cut_off is not None else (), 0
     with database.errors_named(f"pruning of {source.name}"):
-        chunk = Chunk(source, rows.snapshot(work.reader) if settled_only else None, held=held)
+        chunk = Chunk(source, rows.snapshot(work.reader) if settled_only else None)
         while chunk.rows < work.rule.archive_rows and characters < _LARGEST_CHUNK_CHARACTERS:
             limit = min(work.reading.size, work.rule.archive_rows - chunk.rows)
             try:
@@ -270,7 +266,7 @@ def _delete(work: Work, chunk: Chunk) -> int:
             if end == len(chunk.stretches):
                 work.platform.execute("SET synchronous_commit = on")  # its commit takes all before it to the disk
             work.throttle.wait()
-            held = tuple({*chunk.held, *work.holds()})
+            held = work.holds()
             whole = _whole_times(chunk.stretches, position, end)
             with work.deleting.measured(lambda: expected):  # noqa: B023 - called at once
                 gone = rows.delete_stretches(

@@ -167,12 +167,10 @@ def _apply(work: Work, action: actions.Action, route: Route) -> actions.Action:
         moving.move(work, source, settled_only=True)
         # What is left arrived meanwhile with an old time stamp, or changed, or its age in transactions is unclear.
         moving.move(work, source, settled_only=False)
-    work.holds()
-    # What a hold kept that has ended meanwhile waits for the next run.
-    spared = tuple(sorted(work.seen_holds, key=lambda hold: hold.legal_hold_id))
-    after = _older(work, route, spared)
+    held = work.holds()
+    after = _older(work, route, held)
     with database.errors_named(f"pruning of {action.resource}"):  # also where there are too many to be counted
-        left = any(rows.read(work.platform, source, None, 1, spared, began) for source in route.by_rows)
+        left = any(rows.read(work.platform, source, None, 1, held, began) for source in route.by_rows)
     files, archived = archives.deleted_since(work.warehouse, action.resource, action.planned_at)
     still = after["rows_free"]
     proof = {

@@ -10,7 +10,7 @@ from fastapi import Query, Request
 from include.outcome import ConfigurationError
 from include.settings import Settings, settings
 from plugins.operations_board.presentation import Clock
-from plugins.operations_board.warehouse import Row, WarehouseAway
+from plugins.operations_board.warehouse import Reader, Row, WarehouseAway
 
 PAGE_ROWS = 50
 Number = Annotated[int, Query(ge=1, le=10_000)]
@@ -39,14 +39,18 @@ def clock_of(request: Request) -> Clock:
     return Clock(request.app.state.now(), ZoneInfo(configuration().platform.timezone))
 
 
-def paging(total: int, page: int, rows: int = PAGE_ROWS) -> dict[str, Any]:
-    """Return what the template's pager needs for a list of ``total`` rows; raises Problem when it has no such page."""
-    pages = max(1, -(-total // rows))
+def rows_of_page(reader: Reader, query: str, page: int, **parameters: Any) -> list[Row]:
+    """Return the rows of one page, from 1, of the list that a query with ``limit`` and ``offset`` gives."""
+    return reader.rows(query, **parameters, limit=PAGE_ROWS, offset=(page - 1) * PAGE_ROWS)
+
+
+def paging(rows: list[Row], page: int) -> dict[str, Any]:
+    """Return what the template's pager needs for the rows of a page, each of which tells the total of all pages.
+
+    Raises Problem when the list has no such page.
+    """
+    total = int(rows[0]["total"]) if rows else 0
+    pages = max(1, -(-total // PAGE_ROWS))
     if page > pages:
         raise Problem(f"The list has no page {page}.", remedy="Go back to its first page.")
     return {"page": page, "pages": pages, "total": total}
-
-
-def total_of(rows: list[Row]) -> int:
-    """Return how many rows there are on all pages; every row of a page tells it."""
-    return int(rows[0]["total"]) if rows else 0

@@ -10,15 +10,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
 from plugins.operations_board import pages, upkeep
-from plugins.operations_board.common import (
-    PAGE_ROWS,
-    Number,
-    Problem,
-    clock_of,
-    configuration,
-    paging,
-    total_of,
-)
+from plugins.operations_board.common import Number, Problem, clock_of, configuration, paging, rows_of_page
 from plugins.operations_board.presentation import Clock
 from plugins.operations_board.warehouse import Row, read
 
@@ -37,7 +29,7 @@ def drills(request: Request, page: Number = 1) -> Response:
     sources = [source.name for source in configuration().backups.sources]
     with read() as reader:
         latest = reader.rows("latest_drills")
-        rows = reader.rows("drills", limit=PAGE_ROWS, offset=(page - 1) * PAGE_ROWS)
+        rows = rows_of_page(reader, "drills", page)
         trends = {
             row["drill_id"]: bars(
                 reader.rows("drill_trend", kind=row["kind"], resource=row["resource"], limit=MOST_TREND), "rto"
@@ -47,7 +39,7 @@ def drills(request: Request, page: Number = 1) -> Response:
     return pages.page(
         request, "drills.html", clock, section="drills", latest=[shown(row, clock) for row in latest],
         never_tried=upkeep.never_tried(latest, sources), dags=upkeep.DAGS, sources=sources, trends=trends, rows=rows,
-        judged=upkeep.judged, **paging(total_of(rows), page),
+        judged=upkeep.judged, **paging(rows, page),
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from plugins.operations_board import pages
-from plugins.operations_board.common import PAGE_ROWS, Number, Problem, clock_of, paging, total_of
+from plugins.operations_board.common import Number, Problem, clock_of, paging, rows_of_page
 from plugins.operations_board.presentation import words
 from plugins.operations_board.upkeep import PAUSES, is_stale
 from plugins.operations_board.warehouse import read
@@ -34,9 +34,7 @@ def findings(
     outcomes = {"open": OPEN, "all": OUTCOMES}.get(outcome, (outcome,))
     with read() as reader:
         checks = reader.rows("finding_checks", runs=PAUSES)
-        rows = reader.rows(
-            "findings", outcomes=list(outcomes), check=check, limit=PAGE_ROWS, offset=(page - 1) * PAGE_ROWS
-        )
+        rows = rows_of_page(reader, "findings", page, outcomes=list(outcomes), check=check)
     if check is not None and all(row["check_name"] != check for row in checks):
         raise Problem(f"There is no check {check}, or it has never looked.", remedy="See the list of all checks.")
     counted = [row for row in checks if check in (None, row["check_name"])]
@@ -45,7 +43,7 @@ def findings(
     return pages.page(
         request, "findings.html", clock, section="findings", rows=rows, outcome=outcome, check=check, numbers=numbers,
         checks=[row | {"stale": is_stale(row, clock.now)} for row in checks], outcomes=OUTCOMES,
-        **paging(total_of(rows), page),
+        **paging(rows, page),
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from include.outcome import ConfigurationError
 from include.window import day_window, last_finished_day, parse_day
 from plugins.operations_board import archive, attention, pages, upkeep
-from plugins.operations_board.common import PAGE_ROWS, Number, Problem, clock_of, configuration, paging, total_of
+from plugins.operations_board.common import Number, Problem, clock_of, configuration, paging, rows_of_page
 from plugins.operations_board.drill_pages import shown as shown_drill
 from plugins.operations_board.presentation import KIND_NAMES, Clock, day_name, key_figures
 from plugins.operations_board.warehouse import Reader, Row, read
@@ -206,7 +206,7 @@ def _document(query: str, kind: Kind, day: date) -> str:
 def incidents(request: Request, state: Literal["all", "open", "closed"] = "all", page: Number = 1) -> Response:
     """List incidents, open ones first."""
     with read() as reader:
-        rows = reader.rows("incidents", state=state, limit=PAGE_ROWS, offset=(page - 1) * PAGE_ROWS)
+        rows = rows_of_page(reader, "incidents", page, state=state)
     return pages.page(
         request,
         "incidents.html",
@@ -214,7 +214,7 @@ def incidents(request: Request, state: Literal["all", "open", "closed"] = "all",
         section="incidents",
         rows=rows,
         state=state,
-        **paging(total_of(rows), page),
+        **paging(rows, page),
     )
 
 
@@ -243,11 +243,11 @@ def maintenance(
 ) -> Response:
     """List maintenance actions, the newest first."""
     with read() as reader:
-        rows = reader.rows("actions", state=state, limit=PAGE_ROWS, offset=(page - 1) * PAGE_ROWS)
+        rows = rows_of_page(reader, "actions", page, state=state)
     return pages.page(
         request, "maintenance.html", clock_of(request), section="maintenance", rows=rows, state=state,
         states=("all", "failed", "applying", "postponed", "proven", "nothing_to_do", "planned"),
-        **paging(total_of(rows), page),
+        **paging(rows, page),
     )  # fmt: skip
 
 

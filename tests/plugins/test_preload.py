@@ -21,6 +21,15 @@ print(sorted(name for name in sys.modules if name.split('.')[0] == 'include'))
 """
 
 
+_FAILING = """
+import sys
+from plugins import preload
+preload.OWN_MODULES = ("include.window", "include.no_such_module")
+preload.Preloader().on_starting()
+print(sorted(name for name in sys.modules if name.split('.')[0] == 'include'))
+"""
+
+
 _COMPONENT = """
 import sys
 from airflow.listeners.listener import get_listener_manager
@@ -101,6 +110,10 @@ def test_tasks_get_our_own_modules_until_a_file_changes(tmp_path: Path) -> None:
 def test_modules_that_somebody_uses_are_left_alone(tmp_path: Path) -> None:
     used, _ = _run(_FORKED.format(first="include.window"), "LocalExecutor", tmp_path)[-1].split(" | ")
     assert used == "False 0 include.dagkit"
+
+
+def test_nothing_stays_of_our_own_when_one_cannot_be_loaded(tmp_path: Path) -> None:
+    assert _run(_FAILING, "LocalExecutor", tmp_path)[-1] == "[]", "a worker would keep it for ever, whatever changes"
 
 
 def test_airflow_calls_it_when_a_component_starts(tmp_path: Path) -> None:

@@ -68,6 +68,17 @@ def add_run(airflow: psycopg.Connection, dag: str, days: float, kind: str, state
     return run_id
 
 
+def add_backfill(airflow: psycopg.Connection, dag: str) -> int:
+    """Add a backfill that is not complete; return its id."""
+    row = airflow.execute(
+        "INSERT INTO backfill (dag_id, from_date, to_date, is_paused, max_active_runs, reprocess_behavior, created_at,"
+        " updated_at, dag_run_conf) VALUES (%s, now(), now(), false, 1, 'none', now(), now(), '{}') RETURNING id",
+        (dag,),
+    ).fetchone()
+    assert row
+    return int(row[0])
+
+
 def add_asset_event(airflow: psycopg.Connection, days: float) -> tuple[int, int]:
     """Add an asset with an event; return the ids of both."""
     asset = airflow.execute(

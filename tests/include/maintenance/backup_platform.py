@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import psycopg
 import pytest
 import yaml
 
+from demo.databases import Databases
 from include.settings import DEFAULT_FILE, settings
 from include.warehouse import drills
 from include.warehouse.drills import Drill, Stage
@@ -72,7 +76,15 @@ def stages(drill: Drill | None) -> dict[str, Stage]:
     return {stage.name: stage for stage in drills.stages_of(drill)}
 
 
-def fill(url: str) -> None:
-    """Create the tables and their rows."""
-    with psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as owner:
-        owner.execute(TABLES)
+@contextmanager
+def filled_database(databases: Databases) -> Iterator[str]:
+    """URL, as its owner, of a database with the tables and their rows; it is dropped at the end."""
+    name = f"escrow_{uuid.uuid4().hex[:12]}"
+    databases.create(name, "escrow_owner")
+    url = databases.url(name, "escrow_owner")
+    try:
+        with psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as owner:
+            owner.execute(TABLES)
+        yield url
+    finally:
+        databases.drop(name)

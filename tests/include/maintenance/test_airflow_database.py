@@ -16,7 +16,15 @@ from include.maintenance import airflow_database
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome
 from include.settings import settings
 from include.warehouse import findings
-from tests.include.maintenance.airflow_rows import DAGS, NOW, add_asset_event, add_run, ago, rows_of_our_own
+from tests.include.maintenance.airflow_rows import (
+    DAGS,
+    NOW,
+    add_asset_event,
+    add_backfill,
+    add_run,
+    ago,
+    rows_of_our_own,
+)
 
 pytestmark = pytest.mark.airflow
 DAILY, BY_HAND = DAGS
@@ -142,17 +150,12 @@ def test_what_holds_the_cut_off_back(airflow: psycopg.Connection) -> None:
         ago(105), f"the next run of {DAILY} still waits for other assets"
     )  # fmt: skip
 
-    backfill = airflow.execute(
-        "INSERT INTO backfill (dag_id, from_date, to_date, is_paused, max_active_runs, reprocess_behavior, created_at,"
-        " updated_at, dag_run_conf) VALUES (%s, now(), now(), false, 1, 'none', now(), now(), '{}') RETURNING id",
-        (DAILY,),
-    ).fetchone()
-    assert backfill
+    backfill = add_backfill(airflow, DAILY)
     run_id = add_run(airflow, DAILY, 110, "backfill")
     assert airflow_database.held_back(airflow, cut_off)[0] == ago(105), "the run is not of the backfill"
-    airflow.execute("UPDATE dag_run SET backfill_id = %s WHERE run_id = %s", (backfill[0], run_id))
+    airflow.execute("UPDATE dag_run SET backfill_id = %s WHERE run_id = %s", (backfill, run_id))
     assert airflow_database.held_back(airflow, cut_off) == (
-        ago(110), f"the backfill {backfill[0]} of {DAILY} is not complete"
+        ago(110), f"the backfill {backfill} of {DAILY} is not complete"
     )  # fmt: skip
     airflow.execute(
         "UPDATE task_instance SET state = 'deferred', start_date = %s WHERE run_id = %s", (ago(111), run_id)
@@ -175,18 +178,13 @@ def test_a_run_that_was_cleared_holds_the_cut_off_back_from_when_it_was_created(
     airflow.execute("UPDATE dag_run SET created_at = NULL, run_after = %s WHERE run_id = %s", (ago(130), cleared))
     assert airflow_database.held_back(airflow, cut_off)[0] == ago(130), "written by an Airflow that did not note it"
 
-    backfill = airflow.execute(
-        "INSERT INTO backfill (dag_id, from_date, to_date, is_paused, max_active_runs, reprocess_behavior, created_at,"
-        " updated_at, dag_run_conf) VALUES (%s, now(), now(), false, 1, 'none', now(), now(), '{}') RETURNING id",
-        (DAILY,),
-    ).fetchone()
-    assert backfill
+    backfill = add_backfill(airflow, DAILY)
     airflow.execute(
         "UPDATE dag_run SET state = 'success', created_at = %s, start_date = %s, backfill_id = %s WHERE run_id = %s",
-        (ago(140), NOW, backfill[0], cleared),
+        (ago(140), NOW, backfill, cleared),
     )
     assert airflow_database.held_back(airflow, cut_off) == (
-        ago(140), f"the backfill {backfill[0]} of {DAILY} is not complete"
+        ago(140), f"the backfill {backfill} of {DAILY} is not complete"
     )  # fmt: skip
 
 

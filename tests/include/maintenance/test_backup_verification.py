@@ -30,8 +30,7 @@ from include.platform.backup_facts import SUFFIX, Facts, TableFacts
 from include.sections import BackupSource
 from include.warehouse import drills
 from include.warehouse.drills import Drill, DrillOutcome, Stage, StageOutcome
-from tests.include.maintenance import backup_platform
-from tests.include.maintenance.backup_platform import configure, stages
+from tests.include.maintenance.backup_platform import configure, filled_database, stages
 
 DUMP: dict[str, Any] = {"name": "nightly", "format": "custom", "files": "*.dump"}
 KIND = "backup_verification"
@@ -52,21 +51,15 @@ def nothing_left_behind() -> Iterator[None]:
 @pytest.fixture
 def escrow(any_databases: Databases) -> Iterator[str]:
     """URL of a filled database on either version, as its owner."""
-    name = f"escrow_{uuid.uuid4().hex[:12]}"
-    any_databases.create(name, "escrow_owner")
-    backup_platform.fill(any_databases.url(name, "escrow_owner"))
-    yield any_databases.url(name, "escrow_owner")
-    any_databases.drop(name)
+    with filled_database(any_databases) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
 def shared(databases: Databases) -> Iterator[str]:
     """URL of a filled database that no test changes."""
-    name = f"escrow_{uuid.uuid4().hex[:12]}"
-    databases.create(name, "escrow_owner")
-    backup_platform.fill(databases.url(name, "escrow_owner"))
-    yield databases.url(name, "escrow_owner")
-    databases.drop(name)
+    with filled_database(databases) as url:
+        yield url
 
 
 def _verify(run_id: str = "r1", source: str = "nightly", **given: Any) -> tuple[Drill, str]:
@@ -266,16 +259,12 @@ def test_everything_that_differs_is_named(
 ) -> None:
     """A lost table, a lost row, a broken constraint, a sequence behind, a wrong answer: all in one drill."""
     configure(environment, tmp_path, DUMP, query="SELECT count(*) = 299 FROM people", recovery_time_minutes=1e-3)
-    name = f"escrow_{uuid.uuid4().hex[:12]}"
-    databases.create(name, "escrow_owner")
-    url = databases.url(name, "escrow_owner")
-    backup_platform.fill(url)
-    with psycopg.connect(url) as owner:
-        owner.execute("ALTER TABLE people ADD CONSTRAINT never CHECK (person_id < 300) NOT VALID")
-        owner.execute("ALTER TABLE people ADD CONSTRAINT fine CHECK (person_id < 301) NOT VALID")
-        owner.execute("SELECT setval('letters_letter_id_seq', 1999)")
-    backups.take(url, folder, "a.dump")
-    databases.drop(name)
+    with filled_database(databases) as url:
+        with psycopg.connect(url) as owner:
+            owner.execute("ALTER TABLE people ADD CONSTRAINT never CHECK (person_id < 300) NOT VALID")
+            owner.execute("ALTER TABLE people ADD CONSTRAINT fine CHECK (person_id < 301) NOT VALID")
+            owner.execute("SELECT setval('letters_letter_id_seq', 1999)")
+        backups.take(url, folder, "a.dump")
 
     def lose(facts: Facts) -> Facts:
         tables = facts.tables | {

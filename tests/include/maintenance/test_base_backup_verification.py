@@ -29,11 +29,20 @@ from include.platform.scratch_server import ScratchServer, new_server
 from include.settings import settings
 from include.warehouse import drills
 from include.warehouse.drills import Drill, DrillOutcome, StageOutcome
-from tests.include.maintenance import backup_platform
-from tests.include.maintenance.backup_platform import configure, stages
+from tests.include.maintenance.backup_platform import TABLES, configure, stages
 
 BASE: dict[str, Any] = {"name": "base", "format": "base", "files": "base-*"}
 ROLES = ("escrow_owner", "operations_reader", "operations_maintainer")
+
+
+def _create_escrow(server: ScratchServer) -> None:
+    """Create the roles, and a database with the tables and their rows."""
+    with server.connect() as superuser:
+        for role in ROLES:
+            superuser.execute(f"CREATE ROLE {role}".encode())
+        superuser.execute("CREATE DATABASE escrow")
+    with server.connect("escrow") as owner:
+        owner.execute(TABLES)
 
 
 def _primary(major: int, archive: Path | None = None) -> Iterator[ScratchServer]:
@@ -45,12 +54,7 @@ def _primary(major: int, archive: Path | None = None) -> Iterator[ScratchServer]
         if archive is not None:
             given |= {"archive_mode": "on", "archive_command": f'cp "%p" "{archive}/%f"'}
         server.start(given, durable=True)
-        with server.connect() as superuser:
-            for role in ROLES:
-                superuser.execute(f"CREATE ROLE {role}".encode())
-            superuser.execute("CREATE DATABASE escrow")
-        with server.connect("escrow") as owner:
-            owner.execute(backup_platform.TABLES)
+        _create_escrow(server)
         yield server
 
 
@@ -395,12 +399,7 @@ def test_pgbackrest(
             {"wal_level": "replica", "max_wal_senders": "4", "archive_mode": "on", "archive_command": archive},
             durable=True,
         )
-        with server.connect() as superuser:
-            for role in ROLES:
-                superuser.execute(f"CREATE ROLE {role}".encode())
-            superuser.execute("CREATE DATABASE escrow")
-        with server.connect("escrow") as owner:
-            owner.execute(backup_platform.TABLES)
+        _create_escrow(server)
 
         def pgbackrest(*arguments: str) -> None:
             done = subprocess.run([*words, *on_primary, *arguments], capture_output=True, text=True, **place.identity)

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,8 +22,7 @@ from include.platform import backups, estate_backup
 from include.settings import DEFAULT_FILE, settings
 from include.warehouse import drills
 from include.warehouse.drills import Drill, DrillOutcome
-from tests.include.maintenance import backup_platform
-from tests.include.maintenance.backup_platform import stages
+from tests.include.maintenance.backup_platform import filled_database, stages
 from tests.include.maintenance.drill_places import own_scratch_folder
 
 DUE = datetime(2099, 1, 5, 5, tzinfo=UTC)
@@ -52,11 +50,8 @@ def configure(patch: pytest.MonkeyPatch, tmp_path: Path, source: dict[str, Any],
 @pytest.fixture
 def escrow(any_databases: Databases) -> Iterator[str]:
     """URL of a filled database on either version, as its owner."""
-    name = f"escrow_{uuid.uuid4().hex[:12]}"
-    any_databases.create(name, "escrow_owner")
-    backup_platform.fill(any_databases.url(name, "escrow_owner"))
-    yield any_databases.url(name, "escrow_owner")
-    any_databases.drop(name)
+    with filled_database(any_databases) as url:
+        yield url
 
 
 @pytest.fixture

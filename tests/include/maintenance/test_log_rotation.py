@@ -39,14 +39,19 @@ def open_logs(logs: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writer(log: Path, mode: str) -> Iterator[tuple[int, list[int]]]:
-    """A process that writes; its number, and, when the block is over, how many lines it wrote."""
-    count = log.parent.parent / "written"
-    process = subprocess.Popen([sys.executable, WRITER, log, count, mode], stdout=subprocess.PIPE)
+def writer(logs: Path, mode: str, environment: pytest.MonkeyPatch) -> Iterator[tuple[int, list[int]]]:
+    """A process that writes to access.log, whose number the connection platform_logs tells.
+
+    Yields its number, and, when the block is over, how many lines it wrote.
+    """
+    count, pid_file = logs.parent / "written", logs.parent / "writer.pid"
+    process = subprocess.Popen([sys.executable, WRITER, logs / "access.log", count, mode], stdout=subprocess.PIPE)
     assert process.stdout is not None
     written: list[int] = []
     try:
         process.stdout.readline()
+        pid_file.write_text(f"{process.pid}\n")
+        connect(environment, logs, pid_file=str(pid_file))
         yield process.pid, written
     finally:
         process.send_signal(signal.SIGTERM)
@@ -178,11 +183,9 @@ def all_lines_are_there(logs: Path, written: int) -> bool:
 
 
 def test_not_a_line_is_lost_by_a_writer_that_is_told(
-    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
 ) -> None:
-    with writer(logs / "access.log", "signal") as (pid, written):
-        (tmp_path / "writer.pid").write_text(f"{pid}\n")
-        connect(environment, logs, pid_file=str(tmp_path / "writer.pid"))
+    with writer(logs, "signal", environment) as (_, written):
         for day in range(6):
             time.sleep(0.05)
             log_rotation.rotate(f"r{day}", False, NOW + timedelta(days=day))
@@ -199,14 +202,12 @@ def test_not_a_line_is_lost_by_a_writer_that_is_told(
 
 
 def test_not_a_line_is_lost_by_a_writer_that_never_reopens(
-    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
 ) -> None:
     environment.setenv("OPERATIONS__MAINTENANCE__LOGS__REOPEN_WAIT_SECONDS", "0.2")
     settings.cache_clear()
     known(warehouse, "2026-10-03")
-    with writer(logs / "access.log", "never") as (pid, written):
-        (tmp_path / "writer.pid").write_text(f"{pid}\n")
-        connect(environment, logs, pid_file=str(tmp_path / "writer.pid"))
+    with writer(logs, "never", environment) as (pid, written):
         log_rotation.rotate("r0", False, NOW)
         assert names(logs) == ["access.log-20261003"], "left until the next night"
         for day in (1, 30):
@@ -221,11 +222,9 @@ def test_not_a_line_is_lost_by_a_writer_that_never_reopens(
 
 
 def test_a_writer_that_a_killed_attempt_did_not_tell_is_told(
-    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
 ) -> None:
-    with writer(logs / "access.log", "signal") as (pid, written):
-        (tmp_path / "writer.pid").write_text(f"{pid}\n")
-        connect(environment, logs, pid_file=str(tmp_path / "writer.pid"))
+    with writer(logs, "signal", environment) as (_, written):
         assert killed("to_disk", "before", NOW) == -signal.SIGKILL
         assert names(logs) == ["access.log-20261003"], "renamed, and the writer does not know"
         log_rotation.rotate("r2", False, NOW + timedelta(days=1))
@@ -234,11 +233,9 @@ def test_a_writer_that_a_killed_attempt_did_not_tell_is_told(
 
 
 def test_a_writer_that_cannot_be_seen_is_told_too(
-    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
 ) -> None:
-    with writer(logs / "access.log", "signal") as (pid, written):
-        (tmp_path / "writer.pid").write_text(f"{pid}\n")
-        connect(environment, logs, pid_file=str(tmp_path / "writer.pid"))
+    with writer(logs, "signal", environment) as (_, written):
         assert killed("to_disk", "before", NOW) == -signal.SIGKILL
         environment.setattr(log_writers, "_lease", lambda _descriptor: None)  # as for another user's files
         log_rotation.rotate("r1", False, NOW)
@@ -329,15 +326,13 @@ for turn in range(1000):
 
 @pytest.mark.timeout(1800)
 def test_killed_at_random_and_repeated_nothing_is_lost_or_doubled(
-    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
 ) -> None:
     """8 kills; LOG_ROTATION_KILLS=200 for more."""
     environment.setenv("OPERATIONS__MAINTENANCE__LOGS__KEEP_DAYS", "10000")
     settings.cache_clear()
     now = NOW
-    with writer(logs / "access.log", "signal") as (pid, written):
-        (tmp_path / "writer.pid").write_text(f"{pid}\n")
-        connect(environment, logs, pid_file=str(tmp_path / "writer.pid"))
+    with writer(logs, "signal", environment) as (_, written):
         seconds = 0.0  # of two turns on this machine, as busy as it is
         for attempt in range(int(os.environ.get("LOG_ROTATION_KILLS", "8"))):
             command = [sys.executable, "-c", ROTATING, f"k{attempt}", now.isoformat()]

@@ -1,6 +1,5 @@
 """Archives on a real S3-speaking server: complete, interrupted, refused, overwritten, and tried again."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,21 +12,22 @@ from include.maintenance import manifests, prune
 from include.maintenance.restore import restore
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from tests.include.maintenance.pruning import CUT_OFF, NOW, archived, in_table, rule
-from tests.object_storage import BUCKET, Line, ObjectStorage, one_empty_bucket, running_object_storage
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ObjectStorage]:
-    with running_object_storage() as storage:
-        yield storage
+from tests.object_storage import (
+    BUCKET,
+    Line,
+    ObjectStorage,
+    one_empty_bucket,
+    running_object_storage,
+    without_credentials,
+)
 
 
 @pytest.fixture
-def storage(server: ObjectStorage, environment: pytest.MonkeyPatch) -> Iterator[ObjectStorage]:
+def storage(object_storage: ObjectStorage, environment: pytest.MonkeyPatch) -> Iterator[ObjectStorage]:
     """The server with one empty bucket, which the connection archive leads to."""
-    with one_empty_bucket(server):
-        environment.setenv("AIRFLOW_CONN_ARCHIVE", server.connection())
-        yield server
+    with one_empty_bucket(object_storage):
+        environment.setenv("AIRFLOW_CONN_ARCHIVE", object_storage.connection())
+        yield object_storage
 
 
 @pytest.fixture
@@ -110,13 +110,7 @@ def test_wrong_credentials_are_one_sentence_without_them(
 def test_no_credentials_at_all(
     filled: psycopg.Connection, storage: ObjectStorage, environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    options = storage.options() | {"key": None, "secret": None}
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        environment.delenv(name, raising=False)
-    environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    environment.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    extra = {"url": f"s3://{BUCKET}/prefix", "storage_options": options}
-    environment.setenv("AIRFLOW_CONN_ARCHIVE", json.dumps({"conn_type": "fs", "extra": extra}))
+    environment.setenv("AIRFLOW_CONN_ARCHIVE", without_credentials(storage, environment, tmp_path))
     with pytest.raises(ConfigurationError, match="has no credentials; add them"):
         prune.prune(rule(), "r1", dry_run=False, now=NOW)
 

@@ -104,3 +104,22 @@ def test_only_an_index_in_order_of_time_will_do_for_a_large_table(
     else:
         with pytest.raises(ConfigurationError, match="no btree index that begins with created_at"):
             prune.prune(rule(), "r1", dry_run=True, now=NOW)
+
+
+def test_what_was_deleted_is_on_the_disk_also_when_the_last_batch_deleted_nothing(
+    filled: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    with prune._attempt(rule(batch_rows=5, archive_rows=100), CUT_OFF) as work:
+        chunk = moving.read_chunk(work, work.source, None, settled_only=True)
+        assert chunk is not None
+        moving.archive(work, chunk)
+        work.deleting.size = 5
+        filled.execute(
+            "UPDATE public.audit_logs SET action = 'new' WHERE created_at < %s AND created_at >= %s::timestamptz - "
+            "interval '6 hours'",
+            (CUT_OFF, CUT_OFF),
+        )
+        [(before,)] = filled.execute("SELECT pg_current_wal_insert_lsn()").fetchall()
+        assert moving._delete(work, chunk) == 23 - 6
+        flushed = filled.execute("SELECT pg_current_wal_flush_lsn() > %s", (before,)).fetchone()
+        assert flushed == (True,), "commits that wait for no disk do not move it by themselves"

@@ -26,19 +26,15 @@ from include.platform.scratch_place import scratch_place
 from include.platform.scratch_server import new_server
 from include.sections import BackupSource
 from include.settings import DEFAULT_FILE
-from tests.include.maintenance import backup_platform
-from tests.include.maintenance.backup_platform import ROWS, configure
+from tests.include.maintenance.backup_platform import ROWS, configure, filled_database
 
 RULE = BackupSource(name="nightly", format="custom", files="*.dump", every_hours=24)
 
 
 @pytest.fixture
 def escrow(any_databases: Databases) -> Iterator[str]:
-    name = f"escrow_{uuid.uuid4().hex[:12]}"
-    any_databases.create(name, "escrow_owner")
-    backup_platform.fill(any_databases.url(name, "escrow_owner"))
-    yield any_databases.url(name, "escrow_owner")
-    any_databases.drop(name)
+    with filled_database(any_databases) as url:
+        yield url
 
 
 def test_the_facts_are_those_of_the_dump_while_others_write(
@@ -327,12 +323,9 @@ def test_the_commands_take_and_verify(
     warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, databases: Databases, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    name = f"escrow_{uuid.uuid4().hex[:12]}"
-    databases.create(name, "escrow_owner")
-    backup_platform.fill(databases.url(name, "escrow_owner"))
-    environment.setenv("AIRFLOW_CONN_PLATFORM_OWNER", databases.url(name, "escrow_owner"))
     configure(environment, tmp_path, {"name": "nightly", "format": "custom", "files": "escrow-*.dump"})
-    try:
+    with filled_database(databases) as url:
+        environment.setenv("AIRFLOW_CONN_PLATFORM_OWNER", url)
         assert command.main(["backup", "nightly", "platform_owner", "escrow-1.dump"]) == 0
         assert capsys.readouterr().out == '{"backup": "escrow-1.dump", "source": "nightly"}\n'
         assert command.main(["verify-backup", "nightly"]) == 0
@@ -342,17 +335,15 @@ def test_the_commands_take_and_verify(
         (tmp_path / "backups" / "escrow-1.dump").write_bytes(b"")
         assert command.main(["verify-backup", "nightly"]) == 1
         assert "failed: the backup verification of nightly failed: checksums:" in capsys.readouterr().err
-        environment.setenv("AIRFLOW_CONN_PLATFORM_DB", databases.url(name, "escrow_owner"))
-        backups.record_facts(databases.url(name, "escrow_owner"), "other")
-        with psycopg.connect(databases.url(name, "escrow_owner"), autocommit=True) as owner:
+        environment.setenv("AIRFLOW_CONN_PLATFORM_DB", url)
+        backups.record_facts(url, "other")
+        with psycopg.connect(url, autocommit=True) as owner:
             owner.execute("DELETE FROM visits")
         assert command.main(["backup-facts", "other", "platform_owner"]) == 0
         facts = backups.read_facts("other")
         assert facts is not None
         assert facts.tables_before is not None
         assert (facts.tables_before["public.visits_2026"].rows, facts.tables["public.visits_2026"].rows) == (2, 0)
-    finally:
-        databases.drop(name)
 
 
 def test_the_default_name_fits_the_pattern() -> None:

@@ -1,6 +1,5 @@
 """Logs on a real S3-speaking server: what is copied, and which of its errors a person must mend."""
 
-import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,25 +11,19 @@ import pytest
 from include import connections
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import log_transfer
-from tests.object_storage import BUCKET, ObjectStorage, one_empty_bucket, running_object_storage
+from tests.object_storage import BUCKET, ObjectStorage, one_empty_bucket, without_credentials
 
 NOW = datetime.now(UTC)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ObjectStorage]:
-    with running_object_storage() as storage:
-        yield storage
-
-
 @pytest.fixture
-def storage(server: ObjectStorage, environment: pytest.MonkeyPatch) -> Iterator[ObjectStorage]:
+def storage(object_storage: ObjectStorage, environment: pytest.MonkeyPatch) -> Iterator[ObjectStorage]:
     """The server with two access logs and another file; the connection platform_logs leads to them."""
-    with one_empty_bucket(server) as files:
+    with one_empty_bucket(object_storage) as files:
         for name in ("access.log", "access.log.1", "other.txt"):
             files.pipe_file(f"{BUCKET}/prefix/{name}", f"{name}\n".encode())
-        environment.setenv("AIRFLOW_CONN_PLATFORM_LOGS", server.connection())
-        yield server
+        environment.setenv("AIRFLOW_CONN_PLATFORM_LOGS", object_storage.connection())
+        yield object_storage
 
 
 def fetch(target: Path, *, oldest: datetime = NOW - timedelta(hours=1)) -> dict[str, int]:
@@ -72,13 +65,7 @@ def test_a_missing_bucket_and_refused_credentials_need_a_person(
 
 
 def test_no_credentials_at_all(storage: ObjectStorage, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
-    options = storage.options() | {"key": None, "secret": None}
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        environment.delenv(name, raising=False)
-    environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    environment.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    extra = {"url": f"s3://{BUCKET}/prefix", "storage_options": options}
-    environment.setenv("AIRFLOW_CONN_PLATFORM_LOGS", json.dumps({"conn_type": "fs", "extra": extra}))
+    environment.setenv("AIRFLOW_CONN_PLATFORM_LOGS", without_credentials(storage, environment, tmp_path))
     with pytest.raises(ConfigurationError, match="the logs could not be read: .* has no credentials; add them"):
         fetch(tmp_path)
 

@@ -15,7 +15,7 @@ import pytest
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.reporting import delivery
 from include.warehouse.reports import Report
-from tests.object_storage import BUCKET, Line, ObjectStorage, one_empty_bucket, running_object_storage
+from tests.object_storage import BUCKET, Line, ObjectStorage, one_empty_bucket
 
 
 def report(markdown: str = "text ü", kind: str = "daily_system_health") -> Report:
@@ -109,18 +109,12 @@ def test_secrets_of_the_storage_stay_out_of_the_error(
 
 
 # ---------------------------------------------------------------------------------------------- object storage
-@pytest.fixture(scope="module")
-def server() -> Iterator[ObjectStorage]:
-    with running_object_storage() as storage:
-        yield storage
-
-
 @pytest.fixture
-def storage(server: ObjectStorage, environment: pytest.MonkeyPatch) -> Iterator[ObjectStorage]:
+def storage(object_storage: ObjectStorage, environment: pytest.MonkeyPatch) -> Iterator[ObjectStorage]:
     """The server with one empty bucket, which the connection reports leads to."""
-    with one_empty_bucket(server):
-        environment.setenv("AIRFLOW_CONN_REPORTS", server.connection())
-        yield server
+    with one_empty_bucket(object_storage):
+        environment.setenv("AIRFLOW_CONN_REPORTS", object_storage.connection())
+        yield object_storage
 
 
 def _held(server: ObjectStorage) -> dict[str, str]:
