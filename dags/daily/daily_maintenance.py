@@ -72,9 +72,9 @@ with operations_dag(
         return vacuum.finish(context["run_id"], context["params"]["dry_run"])
 
     @task(trigger_rule="one_failed", retries=0)
-    def prune_failed() -> None:
-        """Fail the run when pruning has: the vacuum that follows it does not wait for that to be mended."""
-        raise MaintenanceFailed("a table could not be pruned; the failed task prune_table says which and why")
+    def fail_run() -> None:
+        """Fail the run when pruning has, whose vacuum goes on all the same, or the end of the plan, a teardown."""
+        raise MaintenanceFailed("prune_table or finish_tables failed; the failed task says what and why")
 
     @task(pool=PLATFORM_DB_POOL, max_active_tis_per_dagrun=1, map_index_template="{{ table_name }}")
     def prune_table(table: str, **context: Any) -> dict[str, Any]:
@@ -110,5 +110,6 @@ with operations_dag(
     pruned = prune_table.expand(table=[rule.table for rule in settings().maintenance.prune])
     airflow_parts = look_after_airflow.expand(part=["database", "logs", "dags"])
     migrate_warehouse() >> [pruned, rotate_logs(), look_after_cache(), airflow_parts]
-    pruned >> [found := find_tables(), prune_failed()]
-    maintain_table.expand(table=found) >> finish_tables().as_teardown()
+    pruned >> (found := find_tables())
+    maintain_table.expand(table=found) >> (finished := finish_tables().as_teardown())
+    [pruned, finished] >> fail_run()

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from demo.databases import Databases
+from include.outcome import MaintenanceFailed
 from include.settings import settings
 from tests.catalogue import DAG_FILES, dags
 from tests.conftest import Platform
@@ -111,16 +112,35 @@ def test_maintenance_fails_when_a_table_or_pruning_does_and_still_does_the_rest(
     assert failed.state == "failed"
     states = {(one.task_id, one.state) for one in failed.get_task_instances()}
     assert {
-        ("prune_table", "failed"), ("prune_failed", "failed"), ("maintain_table", "failed"),
+        ("prune_table", "failed"), ("fail_run", "failed"), ("maintain_table", "failed"),
         ("maintain_table", "success"), ("finish_tables", "success"),
     } <= states  # fmt: skip
     acts = dict(warehouse_of("SELECT resource, state FROM ops.maintenance_action WHERE kind IN ('vacuum', 'analyze')"))
     assert (acts.pop("all tables"), acts.pop("public.users")) == ("failed", "failed")
     assert set(acts.values()) == {"proven"}, "what can be done is done"
-    # Airflow judges a run by its last tasks: each of these fails it, and the one that ends the plan does not hide them.
+    # Airflow judges a run by its last tasks: each of these fails it. The end of the plan, which would hide a failed
+    # table, fails it through fail_run.
     counted = failed._tis_for_dagrun_state(dag=dags()["daily_maintenance"], tis=failed.get_task_instances())
-    assert {"prune_failed", "maintain_table"} <= {one.task_id for one in counted}
+    assert {"fail_run", "maintain_table"} <= {one.task_id for one in counted}
     assert "finish_tables" not in {one.task_id for one in counted}
+    settings.cache_clear()
+
+
+def test_maintenance_fails_when_only_the_end_of_its_plan_does(
+    platform: Platform, environment: pytest.MonkeyPatch
+) -> None:
+    from include.maintenance import vacuum
+
+    def broken(*_: object) -> None:
+        raise MaintenanceFailed("the database's age could not be read")
+
+    environment.setenv("OPERATIONS__RUNS__RETRIES", "0")
+    settings.cache_clear()
+    environment.setattr(vacuum, "finish", broken)
+    ended = run("daily_maintenance")
+    assert ended.state == "failed"
+    failed = {one.task_id for one in ended.get_task_instances() if one.state == "failed"}
+    assert failed == {"finish_tables", "fail_run"}
     settings.cache_clear()
 
 
