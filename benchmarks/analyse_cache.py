@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from include.maintenance import cache_keys, cache_server
+from include.maintenance.cache import cache_keys, cache_server
 from include.settings import settings
 
 

@@ -200,7 +200,7 @@ def _prune_here() -> _Measured:
     import numpy  # noqa: F401 - both are loaded before the clock starts
 
     duckdb.execute("SELECT 1")
-    from include.maintenance import prune
+    from include.maintenance.pruning import prune
 
     started = time.perf_counter()
     done = prune.prune(_rule(), "benchmark", dry_run=False, now=CUT_OFF + timedelta(days=KEEP_DAYS))
@@ -216,7 +216,7 @@ def _prune_here() -> _Measured:
 
 def _delete_here() -> _Measured:
     """Archive all rows first, and then measure the deletion alone."""
-    from include.maintenance import moving, prune
+    from include.maintenance.pruning import moving, prune
 
     with prune._attempt(_rule(), CUT_OFF) as work:
         chunks = []

@@ -16,7 +16,7 @@ import yaml
 
 from benchmarks.figures import Figure
 from benchmarks.scratch import environment, scratch_databases
-from include.maintenance import backup_verification
+from include.maintenance.backups import backup_verification
 from include.platform import backups
 from include.platform.backup_restore import prepare_for_dump, restore_dump
 from include.platform.scratch_server import scratch_server

@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime, time, timedelta
 
 from benchmarks.access_log_lines import DAY
-from include.maintenance import log_rotation
+from include.maintenance.logs import log_rotation
 
 if __name__ == "__main__":
     log_rotation.rotate(sys.argv[1], False, datetime.combine(DAY + timedelta(days=1), time(3), UTC))

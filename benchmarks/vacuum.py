@@ -94,7 +94,7 @@ def _dirty_copy(databases: Databases, dirty: int) -> str:
 
 def _ours(databases: Databases, name: str) -> float:
     """Seconds of plan, work and end, with every record."""
-    from include.maintenance import vacuum, vacuum_plan
+    from include.maintenance.postgres import vacuum, vacuum_plan
     from include.platform import database
     from include.warehouse import migrate, session
 

@@ -46,7 +46,7 @@ with operations_dag(
     @task(pool=PLATFORM_DB_POOL, trigger_rule="all_done")
     def find_tables(**context: Any) -> list[dict[str, Any]]:
         """Rate the tables, and list those that need VACUUM or ANALYZE, the worst first."""
-        from include.maintenance import vacuum_plan
+        from include.maintenance.postgres import vacuum_plan
 
         ends_at = vacuum_plan.window_end(context["dag_run"].start_date, context["params"]["window_minutes"])
         return vacuum_plan.plan_tables(context["run_id"], context["params"]["dry_run"], ends_at)
@@ -59,7 +59,7 @@ with operations_dag(
     )
     def maintain_table(table: dict[str, Any], **context: Any) -> dict[str, Any]:
         """VACUUM or ANALYZE one table and prove it."""
-        from include.maintenance import vacuum
+        from include.maintenance.postgres import vacuum
 
         get_current_context()["table_name"] = table["table"]  # type: ignore[typeddict-unknown-key]
         return vacuum.maintain(table, context["run_id"], context["params"]["dry_run"])
@@ -67,7 +67,7 @@ with operations_dag(
     @task(pool=PLATFORM_DB_POOL)
     def finish_tables(**context: Any) -> dict[str, Any]:
         """Bring the database's own age up to date once, and record what became of the whole plan."""
-        from include.maintenance import vacuum
+        from include.maintenance.postgres import vacuum
 
         return vacuum.finish(context["run_id"], context["params"]["dry_run"])
 
@@ -79,7 +79,7 @@ with operations_dag(
     @task(pool=PLATFORM_DB_POOL, max_active_tis_per_dagrun=1, map_index_template="{{ table_name }}")
     def prune_table(table: str, **context: Any) -> dict[str, Any]:
         """Archive and delete the rows of one table that are older than its retention."""
-        from include.maintenance import prune
+        from include.maintenance.pruning import prune
 
         get_current_context()["table_name"] = table  # type: ignore[typeddict-unknown-key]
         rule = next(rule for rule in settings().maintenance.prune if rule.table == table)
@@ -88,21 +88,21 @@ with operations_dag(
     @task
     def rotate_logs(**context: Any) -> list[dict[str, Any]]:
         """Rotate, compress and, past their retention, delete the platform's logs."""
-        from include.maintenance import log_rotation
+        from include.maintenance.logs import log_rotation
 
         return log_rotation.rotate(context["run_id"], context["params"]["dry_run"])
 
     @task
     def look_after_cache(**context: Any) -> dict[str, Any]:
         """Sweep expired keys, look at all others, record statistics and findings."""
-        from include.maintenance import cache
+        from include.maintenance.cache import cache
 
         return cache.statistics(context["run_id"], context["params"]["dry_run"])
 
     @task(map_index_template="{{ part_name }}")
     def look_after_airflow(part: str, **context: Any) -> dict[str, Any]:
         """Remove old rows and old logs of Airflow itself; look whether its DAGs run."""
-        from include.maintenance import airflow_upkeep
+        from include.maintenance.airflow import airflow_upkeep
 
         get_current_context()["part_name"] = part  # type: ignore[typeddict-unknown-key]
         return airflow_upkeep.look_after(part, context["run_id"], context["params"]["dry_run"], airflow_log_folder())

@@ -59,14 +59,14 @@ with operations_dag(
     @task
     def choose_sources(**context: Any) -> list[str]:
         """Name the backup sources to rehearse with."""
-        from include.maintenance import full_restoration
+        from include.maintenance.backups import full_restoration
 
         return full_restoration.sources(context["params"]["source"])
 
     @task(pool=SCRATCH_POOL, max_active_tis_per_dagrun=1, map_index_template="{{ source_name }}")
     def restore_everything(source: str, **context: Any) -> dict[str, Any]:
         """Restore everything of one source to an empty place and time it."""
-        from include.maintenance import full_restoration
+        from include.maintenance.backups import full_restoration
 
         get_current_context()["source_name"] = source  # type: ignore[typeddict-unknown-key]
         params = context["params"]
@@ -78,7 +78,7 @@ with operations_dag(
     @task(pool=SCRATCH_POOL, max_active_tis_per_dagrun=1, map_index_template="{{ source_name }}")
     def rehearse_failover(source: str, **context: Any) -> dict[str, Any]:
         """Fail over from a restored primary to its standby and measure what is lost."""
-        from include.maintenance import failover_drill
+        from include.maintenance.backups import failover_drill
 
         get_current_context()["source_name"] = source  # type: ignore[typeddict-unknown-key]
         params = context["params"]

@@ -43,49 +43,49 @@ with operations_dag(
     @task(pool=PLATFORM_DB_POOL)
     def take_snapshot(**context: Any) -> dict[str, Any]:
         """Record how everything is defined, how large the tables are and how far the counters."""
-        from include.maintenance import drift
+        from include.maintenance.postgres import drift
 
         return drift.take(context["run_id"], context["dag_run"].run_after)
 
     @task(pool=PLATFORM_DB_POOL, trigger_rule="all_done")
     def compare_definitions(**context: Any) -> dict[str, Any]:
         """Find what was added, removed or changed since last month."""
-        from include.maintenance import drift
+        from include.maintenance.postgres import drift
 
         return drift.check(context["run_id"])
 
     @task(pool=PLATFORM_DB_POOL, trigger_rule="all_done")
     def forecast_wraparound(**context: Any) -> dict[str, Any]:
         """Forecast when transaction and multixact ids run out."""
-        from include.maintenance import wraparound
+        from include.maintenance.postgres import wraparound
 
         return wraparound.check(context["run_id"])
 
     @task(pool=PLATFORM_DB_POOL, trigger_rule="all_done")
     def find_tables_to_partition(**context: Any) -> dict[str, Any]:
         """Find large insert-mostly tables and write the SQL that partitions them."""
-        from include.maintenance import partitioning
+        from include.maintenance.postgres import partitioning
 
         return partitioning.check(context["run_id"])
 
     @task(pool=PLATFORM_DB_POOL)
     def check_replication_slots(**context: Any) -> dict[str, Any]:
         """Find replication slots that nobody reads."""
-        from include.maintenance import slots
+        from include.maintenance.postgres import slots
 
         return slots.check_slots(context["run_id"])
 
     @task(pool=PLATFORM_DB_POOL)
     def check_prepared_transactions(**context: Any) -> dict[str, Any]:
         """Find prepared transactions that nobody ended."""
-        from include.maintenance import slots
+        from include.maintenance.postgres import slots
 
         return slots.check_prepared(context["run_id"])
 
     @task
     def restore_archive_sample(**context: Any) -> dict[str, Any]:
         """Read a sample of the archives again, restore it to a scratch server and compare."""
-        from include.maintenance import archive_samples
+        from include.maintenance.pruning import archive_samples
 
         return archive_samples.check(
             context["run_id"], context["dag_run"].run_after, context["params"]["archive_sample"]

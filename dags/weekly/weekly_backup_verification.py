@@ -42,14 +42,14 @@ with operations_dag(
     @task
     def choose_sources(**context: Any) -> list[str]:
         """List the backup sources to verify."""
-        from include.maintenance import backup_verification
+        from include.maintenance.backups import backup_verification
 
         return backup_verification.sources(context["params"]["source"])
 
     @task(pool=SCRATCH_POOL, max_active_tis_per_dagrun=1, map_index_template="{{ source_name }}")
     def verify_backup(source: str, **context: Any) -> dict[str, Any]:
         """Restore the newest backup of one source and examine it."""
-        from include.maintenance import backup_verification
+        from include.maintenance.backups import backup_verification
 
         get_current_context()["source_name"] = source  # type: ignore[typeddict-unknown-key]
         return backup_verification.verify(source, context["run_id"], jobs=context["params"]["jobs"])

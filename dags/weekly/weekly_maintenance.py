@@ -42,35 +42,35 @@ with operations_dag(
     @task(pool=PLATFORM_DB_POOL)
     def take_snapshot(**context: Any) -> dict[str, Any]:
         """Record how everything is defined, how large the tables are and how far the counters, for the forecasts."""
-        from include.maintenance import drift
+        from include.maintenance.postgres import drift
 
         return drift.take(context["run_id"], context["dag_run"].run_after)
 
     @task(pool=PLATFORM_DB_POOL)
     def review_indexes(**context: Any) -> list[dict[str, Any]]:
         """Find unused, redundant and invalid indexes, and foreign keys without one."""
-        from include.maintenance import index_review
+        from include.maintenance.postgres import index_review
 
         return index_review.review(context["run_id"])
 
     @task(pool=PLATFORM_DB_POOL)
     def review_queries(**context: Any) -> list[dict[str, Any]]:
         """Compare the week's query statistics with those of the week before; find slow queries and what helps them."""
-        from include.maintenance import query_review
+        from include.maintenance.postgres import query_review
 
         return query_review.review(context["run_id"])
 
     @task(pool=PLATFORM_DB_POOL)
     def review_bloat(**context: Any) -> list[dict[str, Any]]:
         """Estimate the wasted space of indexes and tables, and measure it where that is allowed."""
-        from include.maintenance import bloat
+        from include.maintenance.postgres import bloat
 
         return bloat.review(context["run_id"])
 
     @task(pool=PLATFORM_DB_POOL)
     def choose_indexes(**context: Any) -> list[dict[str, Any]]:
         """Remove what an interrupted rebuilding left, and choose the indexes to rebuild."""
-        from include.maintenance import reindex
+        from include.maintenance.postgres import reindex
 
         params = context["params"]
         if not params["dry_run"]:
@@ -80,14 +80,14 @@ with operations_dag(
     @task
     def write_questions(chosen: list[dict[str, Any]], **context: Any) -> list[dict[str, str]]:
         """Write the question about each large index."""
-        from include.maintenance import reindex
+        from include.maintenance.postgres import reindex
 
         return [] if context["params"]["dry_run"] else reindex.questions(chosen, context["run_id"])
 
     @task(trigger_rule="none_failed")
     def read_answers(chosen: list[dict[str, Any]], answers: Any) -> list[dict[str, Any]]:
         """Join the chosen indexes with the answers; without questions there are none."""
-        from include.maintenance import reindex
+        from include.maintenance.postgres import reindex
 
         return reindex.decisions(chosen, list(answers or []))
 
@@ -99,7 +99,7 @@ with operations_dag(
     )
     def rebuild_index(decision: dict[str, Any], **context: Any) -> dict[str, Any]:
         """Rebuild one index and prove it; record one that nobody approved with that reason."""
-        from include.maintenance import reindex
+        from include.maintenance.postgres import reindex
 
         get_current_context()["index_name"] = decision["candidate"]["index"]  # type: ignore[typeddict-unknown-key]
         return reindex.rebuild(**decision, run_id=context["run_id"], dry_run=context["params"]["dry_run"])

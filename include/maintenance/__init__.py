@@ -1,25 +1,11 @@
-"""Chapter "Routine Maintenance". What begins each line is where a task of a DAG enters; the others serve it.
+"""Chapter "Routine Maintenance": a folder for each of its subjects, whose own page names its modules.
 
-Daily
-    vacuum: vacuum_plan
-    prune: moving, rows, row_statements, pace, settling, partitions; archive_files, manifests; holds; restore
-    log_rotation: logrotate, log_compression, log_retention, log_proofs
-    cache: cache_keys, cache_server, cache_findings
-    airflow_upkeep: airflow_database, airflow_removed_rows, airflow_logs, airflow_dags
-Weekly
-    index_review
-    bloat
-    query_review: query_plans, query_texts
-    reindex
-    backup_verification: backup_sources, cluster_recovery, backup_checks, backup_amcheck, backup_control, drill_stages
-Monthly
-    wraparound
-    partitioning: partition_remedy
-    slots
-    drift
-    archive_samples: archive_restoration
-    full_restoration: estate
-    failover_drill: heartbeat
+    postgres/  the platform's database: vacuum, indexes, queries, partitioning, wraparound, slots, drift
+    pruning/   rows past their retention: archived, verified, deleted; legal holds; archives restored
+    logs/      the platform's log files: rotated, compressed, deleted
+    cache/     the platform's Redis
+    airflow/   Airflow's own database, logs and DAGs
+    backups/   backups verified, everything restored, a failover rehearsed
 
 ``python -m include.maintenance`` does the same without Airflow: archive_commands, backup_commands, weekly_commands.
 """

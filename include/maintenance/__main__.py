@@ -17,17 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from include.maintenance import (
-    airflow_upkeep,
-    archive_commands,
-    backup_commands,
-    cache,
-    log_rotation,
-    prune,
-    vacuum,
-    vacuum_plan,
-    weekly_commands,
-)
+from include.maintenance import archive_commands, backup_commands, weekly_commands
+from include.maintenance.airflow import airflow_upkeep
+from include.maintenance.cache import cache
+from include.maintenance.logs import log_rotation
+from include.maintenance.postgres import vacuum, vacuum_plan
+from include.maintenance.pruning import prune
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.settings import settings
 

@@ -6,7 +6,7 @@ import argparse
 from datetime import UTC, datetime
 from typing import Any
 
-from include.maintenance import holds, manifests, restore
+from include.maintenance.pruning import holds, manifests, restore
 
 COMMANDS = ("restore", "verify-archives", "hold")
 """Names of the commands."""

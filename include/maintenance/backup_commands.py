@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from include import connections
-from include.maintenance import backup_verification
+from include.maintenance.backups import backup_verification
 from include.outcome import ConfigurationError
 from include.platform import backups
 from include.sections import BackupSource

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from include.maintenance import bloat, index_review, query_review, reindex
+from include.maintenance.postgres import bloat, index_review, query_review, reindex
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 
 if TYPE_CHECKING:

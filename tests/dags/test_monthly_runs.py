@@ -10,11 +10,11 @@ import pytest
 
 from demo.databases import Databases
 from demo.platform import backups
-from include.maintenance import prune
+from include.maintenance.pruning import prune
 from include.settings import settings
 from tests.conftest import Platform
 from tests.dags.test_runs import run
-from tests.include.maintenance.drill_places import own_scratch_folder
+from tests.include.maintenance.backups.drill_places import own_scratch_folder
 
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_database")]
 

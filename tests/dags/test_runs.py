@@ -129,7 +129,7 @@ def test_maintenance_fails_when_a_table_or_pruning_does_and_still_does_the_rest(
 def test_maintenance_fails_when_only_the_end_of_its_plan_does(
     platform: Platform, environment: pytest.MonkeyPatch
 ) -> None:
-    from include.maintenance import vacuum
+    from include.maintenance.postgres import vacuum
 
     def broken(*_: object) -> None:
         raise MaintenanceFailed("the database's age could not be read")

@@ -17,8 +17,8 @@ import pytest
 
 from demo.databases import Databases
 from include.maintenance import __main__ as command
-from include.maintenance.backup_checks import catalog_differences
 from include.maintenance.backup_commands import default_name
+from include.maintenance.backups.backup_checks import catalog_differences
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.platform import backup_facts, backup_tool, backups, estate_backup, postgres_binaries
 from include.platform.backup_facts import FileFacts, TableFacts
@@ -26,7 +26,7 @@ from include.platform.scratch_place import scratch_place
 from include.platform.scratch_server import new_server
 from include.sections import BackupSource
 from include.settings import DEFAULT_FILE
-from tests.include.maintenance.backup_platform import ROWS, configure, filled_database
+from tests.include.maintenance.backups.backup_platform import ROWS, configure, filled_database
 
 RULE = BackupSource(name="nightly", format="custom", files="*.dump", every_hours=24)
 

@@ -1,0 +1,251 @@
+"""Removes old rows from Airflow's metadata database with ``airflow db clean``, and proves by counting that it did.
+
+Tasks cannot reach that database, so an explicit connection, ``airflow_db``, is needed; it reaches the command through
+its environment, never through its arguments. What ``db clean`` of Airflow 3.3.2 does not see to itself:
+
+- errors of single tables are swallowed without --error-on-cleanup-failure, and a green exit proves nothing;
+- cleaning ``dag`` fails on a foreign key; ``trigger`` rows of asset watchers live on whatever their age, and Airflow
+  removes unused triggers itself: both tables are left alone;
+- with --dag-ids or --exclude-dag-ids it fails on ``deadline``, ``asset_event`` and ``task_reschedule``;
+- it looks at the age alone, so a run, backfill or partition that is still going on would lose rows that it needs. The
+  cut-off is therefore held back to the oldest row that is still needed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from include import connections
+from include.maintenance.airflow import airflow_removed_rows
+from include.outcome import ConfigurationError, MaintenanceFailed, Outcome
+from include.settings import settings
+from include.warehouse import actions, findings
+from include.warehouse.findings import Finding
+from include.warehouse.statements import statements
+
+if TYPE_CHECKING:
+    import psycopg
+
+CONNECTION = "airflow_db"
+TABLES = (
+    *("dag_run", "task_instance", "task_instance_history", "task_reschedule", "task_state_store", "xcom", "log", "job"),
+    *("import_error", "callback", "deadline", "dag_version", "asset_event", "partitioned_asset_key_log"),
+    *("revoked_token", "connection_test_request", "_xcom_archive", "celery_taskmeta", "celery_tasksetmeta"),
+)
+"""What is cleaned where it exists; found by running every table of ``db clean`` on a 3.3.2 database."""
+
+_KIND, _RESOURCE, _CHECK = "clean_airflow_database", "Airflow's metadata database", "airflow_database"
+_STATEMENTS = statements(__file__)
+_FOUND = re.compile(r"^Checking table (\w+)\nFound (\d+) rows meeting deletion criteria", re.MULTILINE)
+_GRACE_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """How the command ended: its exit status (None: its time was over) and what it printed."""
+
+    status: int | None
+    said: str
+
+
+def clean(run_id: str, dry_run: bool, now: datetime | None = None) -> dict[str, Any]:
+    """Remove rows that are older than ``maintenance.airflow.keep_days`` at ``now`` (aware); return the act's summary.
+
+    Without the connection ``airflow_db`` it records the outcome ``unknown`` with its remedy and returns that. Raises
+    ConfigurationError, SourceUnavailable or MaintenanceFailed.
+    """
+    if not connections.is_defined(CONNECTION):
+        return findings.replace(run_id, _CHECK, [_not_configured()])
+    action = actions.plan(_KIND, _RESOURCE, run_id, dry_run=dry_run, plan={})
+    if action.done:
+        return action.summary()
+    wanted = (now or datetime.now(UTC)) - timedelta(days=settings().maintenance.airflow.keep_days)
+    with (
+        findings.unknown_recorded(run_id, _CHECK, "airflow_db"),
+        actions.failures_recorded(action),
+        _database() as database,
+    ):
+        plan = _plan(database, wanted)
+        action = actions.plan(_KIND, _RESOURCE, run_id, dry_run=dry_run, plan=plan)
+        if not dry_run:
+            action = _apply(database, action)
+    findings.replace(run_id, _CHECK, [_of_plan(plan)])
+    return action.summary()
+
+
+def _of_plan(plan: dict[str, Any]) -> Finding:
+    numbers = {"rows_due": sum(plan["rows_due"].values()), "rows": sum(plan["rows_before"].values())}
+    if by := plan["held_back_by"]:
+        return Finding(
+            "airflow_db",
+            Outcome.WARNING,
+            f"rows since {plan['cut_off']:%Y-%m-%d} are kept although they are old: {by}",
+            numbers,
+            "in Airflow, let the run finish or mark it failed; where a DAG waits for assets, let these be updated or "
+            "clear its queued events",
+        )
+    days = settings().maintenance.airflow.keep_days
+    return Finding("airflow_db", Outcome.OK, f"rows older than {days} days are removed night by night", numbers)
+
+
+def _not_configured() -> Finding:
+    return Finding(
+        "airflow_db",
+        Outcome.UNKNOWN,
+        "not configured: without the connection airflow_db the old rows of Airflow's metadata database are neither "
+        "counted nor removed, and it grows without limit",
+        {"keep_days": settings().maintenance.airflow.keep_days},
+        "set AIRFLOW_CONN_AIRFLOW_DB for the workers to postgresql://airflow:PASSWORD@HOST:5432/airflow "
+        "(docs/deploy.md, Airflow looks after itself)",
+    )
+
+
+@contextmanager
+def _database() -> Iterator[psycopg.Connection[Any]]:
+    """Connect to the metadata database, keeping other clean-ups off it."""
+    connection = connections.postgres(CONNECTION, autocommit=True)
+    try:
+        if not connection.execute("SELECT to_regclass('public.dag_run')").fetchone() == ("dag_run",):
+            raise ConfigurationError(
+                f"the connection {CONNECTION} does not lead to Airflow's metadata database: it has no table dag_run; "
+                "correct its database"
+            )
+        row = connection.execute(_STATEMENTS["lock"]).fetchone()
+        if row != (True,):
+            raise MaintenanceFailed("another clean-up of Airflow's metadata database is at work; try again later")
+        yield connection
+    finally:
+        connection.close()
+
+
+# ----------------------------------------------------------------------------------------------------- plan
+def _plan(database: psycopg.Connection[Any], wanted: datetime) -> dict[str, Any]:
+    """Count what is there and, as ``db clean --dry-run`` tells it, what is due."""
+    cut_off, held_back_by = held_back(database, wanted)
+    tables = [name for (name,) in database.execute(_STATEMENTS["tables"], {"names": list(TABLES)})]
+    return {
+        "cut_off": cut_off,
+        "held_back_by": held_back_by,
+        "rows_due": _due(cut_off, tables),
+        "rows_before": airflow_removed_rows.counts(database, tables),
+        "removed_rows": airflow_removed_rows.counts(database, _archives(database)),
+    }
+
+
+def held_back(database: psycopg.Connection[Any], cut_off: datetime) -> tuple[datetime, str]:
+    """Return the cut-off moved back to the oldest row that is still needed, and what needs it (empty: nothing)."""
+    needed = database.execute(_STATEMENTS["needed"], {"cut_off": cut_off}).fetchone()
+    return (needed[1], needed[0]) if needed else (cut_off, "")
+
+
+def _due(cut_off: datetime, tables: list[str]) -> dict[str, int]:
+    """The rows of each table that ``db clean`` would remove; tables that depend on them are among its keys."""
+    ended = _run(_command(cut_off, tables, "--dry-run"), most_seconds=600)
+    due = {name: int(rows) for name, rows in _FOUND.findall(ended.said)}
+    if ended.status != 0 or not set(tables) <= set(due):
+        raise MaintenanceFailed(f"airflow db clean --dry-run failed: {_why(ended)}")
+    return due
+
+
+def _archives(database: psycopg.Connection[Any]) -> list[str]:
+    return [name for (name,) in database.execute(_STATEMENTS["archives"])]
+
+
+# ---------------------------------------------------------------------------------------------------- apply
+def _apply(database: psycopg.Connection[Any], action: actions.Action) -> actions.Action:
+    plan, upkeep = action.plan, settings().maintenance.airflow
+    cut_off = datetime.fromisoformat(plan["cut_off"])
+    held_back = f"rows since {cut_off:%Y-%m-%d %H:%M} UTC are kept: {plan['held_back_by']}" * bool(plan["held_back_by"])
+    if not any(plan["rows_due"].values()) and not _archives(database):
+        return actions.nothing_to_do(action, held_back or f"no row is older than {upkeep.keep_days} days")
+    action = actions.applying(action)
+    tables = [name for (name,) in database.execute(_STATEMENTS["tables"], {"names": list(TABLES)})]
+    ended = _run(
+        _command(
+            cut_off, tables, "--yes", "--error-on-cleanup-failure", "--batch-size", str(upkeep.batch_rows),
+            *([] if upkeep.removed_rows == "export" else ["--skip-archive"]),
+        ),
+        most_seconds=upkeep.most_minutes * 60,
+    )  # fmt: skip
+    archived = airflow_removed_rows.take_away(database, _archives(database), export=upkeep.removed_rows == "export")
+    left = _due(cut_off, tables)
+    proof = {
+        "rows_after": airflow_removed_rows.counts(database, tables),
+        "rows_due_before": plan["rows_due"],
+        "rows_due_after": left,
+        "removed_tables_after": len(_archives(database)),
+    }
+    applied = {"exit_status": ended.status, "removed_rows": archived}
+    if proof["removed_tables_after"]:
+        raise MaintenanceFailed("tables named _airflow_deleted__… are still there after they were dropped")
+    if ended.status is None:
+        more = f"{sum(left.values())} old rows are left for the next run: {upkeep.most_minutes} minutes were over"
+        return actions.postpone(action, more)
+    if rest := {name: rows for name, rows in left.items() if rows}:
+        table, rows = next(iter(rest.items()))
+        raise MaintenanceFailed(f"{rows} rows of {table} should be removed and are still there: {_why(ended)}")
+    if ended.status != 0:
+        raise MaintenanceFailed(f"airflow db clean failed: {_why(ended)}")
+    return actions.prove(action, proof, applied, held_back)
+
+
+def _command(cut_off: datetime, tables: list[str], *options: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "airflow", "db", "clean", "--clean-before-timestamp", cut_off.isoformat()),
+        *("--tables", ",".join(tables), *options),
+    ]
+
+
+def _run(command: list[str], *, most_seconds: float) -> _Ended:
+    """Run an airflow command on the metadata database, and stop it with all that it started when its time is over."""
+    url = connections.postgres_url(CONNECTION).replace("postgresql://", "postgresql+psycopg2://", 1)
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        said, _ = process.communicate(timeout=most_seconds)
+        return _Ended(process.returncode, said)
+    except subprocess.TimeoutExpired:
+        return _Ended(None, "")
+    finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            ends = time.monotonic() + _GRACE_SECONDS
+            while process.poll() is None and time.monotonic() < ends:
+                time.sleep(0.1)
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _why(ended: _Ended) -> str:
+    """One line of what the command printed that tells why it failed, without addresses or values."""
+    if ended.status is None:
+        return "its time was over"
+    if tables := sorted(set(re.findall(r"attempting to clean table '(\w+)'", ended.said))):
+        return f"it could not clean {', '.join(tables)}; run it by hand with --verbose to see why"
+    lines = [line.strip() for line in ended.said.splitlines() if re.match(r"[\w.]*(Error|Exception)\b", line.strip())]
+    kind = lines[-1].split(":")[0] if lines else "no error is told"
+    return f"it ended with {ended.status} ({kind}); run it by hand to see why"

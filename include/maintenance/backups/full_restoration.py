@@ -1,0 +1,171 @@
+"""Restores everything to an empty place: the database, what was archived from it, roles and configuration.
+
+It is timed against the targets of recovery and compared with earlier restorations (``drills.trend``). Deeper checks of
+the backup itself are the weekly verification's; here counts that everything came back, and how long that takes.
+"""
+
+from __future__ import annotations
+
+import statistics
+from datetime import datetime
+from typing import Any
+
+from include import connections
+from include.maintenance.backups import backup_checks, backup_sources, backup_verification, estate
+from include.maintenance.backups.backup_checks import Result, failed, not_applicable, passed, unknown
+from include.maintenance.backups.drill_stages import Stages
+from include.maintenance.pruning import archive_restoration
+from include.outcome import ConfigurationError
+from include.platform import backups
+from include.platform.backup_facts import TableFacts
+from include.platform.backup_restore import Restored
+from include.platform.backups import Backup
+from include.platform.scratch_place import ScratchPlace, scratch_place
+from include.settings import settings
+from include.warehouse import archives, drills
+from include.warehouse.drills import Drill, DrillOutcome
+
+KIND = "full_restoration"
+_RECOVERY = ("fetch", "wal", "server", "restore", "analyze", "globals", "archives", "configuration")
+"""Stages that bring something back; the others check it."""
+
+_NEED_FACTS = ("checksums", "catalog", "row_counts", "newest_rows")
+"""Stages that need facts recorded with the backup; where the source does not require facts they may be unknown."""
+
+_SLOWER = 2.0  # times the median of earlier restorations from which it is remarked upon
+
+sources = backup_verification.sources
+"""The same sources are rehearsed with."""
+
+
+def rehearse(
+    source: str, run_id: str, due: datetime, *, most_archives: int = 100_000, dry_run: bool = False
+) -> dict[str, Any]:
+    """Restore everything of a backup source to a scratch place, check it and record the drill; return small facts.
+
+    ``due`` (aware) is when the run was due: archives made later are left out, so that a repeated task restores the
+    same. At most ``most_archives`` archive files are restored. With ``dry_run`` it only says what would be restored.
+    Raises MaintenanceFailed (something did not come back, or a target was missed), ConfigurationError or
+    SourceUnavailable (it could not run, which is no pass).
+    """
+    rule = backups.source_of(source)
+    origin = backup_sources.origin_of(rule)
+    if dry_run:
+        return {"kind": KIND, "resource": source, "dry_run": True, "backup": origin.newest()[0].name,
+                "archives": len(_archives(due))}  # fmt: skip
+    targets = settings().backups
+    drill = drills.begin(
+        KIND, source, run_id,
+        rpo_target_seconds=targets.recovery_point_hours * 3600, rto_target_seconds=targets.recovery_time_minutes * 60,
+    )  # fmt: skip
+    if drill.done:
+        return drill.summary()
+    with drills.failures_recorded(drill), scratch_place(f"{KIND} of {source}, run {run_id}") as place:
+        stages = Stages(drill)
+        backup = stages.find_backup(origin)
+        restored = stages.restore(origin, backup, place)
+        try:
+            counts = _bring_back(stages, restored, backup, place, due, most_archives)
+        finally:
+            restored.server.stop("immediate")
+        proven = not {"row_counts", "newest_rows"} & set(stages.unknown)
+        lost = backup_checks.loss(restored, backup.facts, counts, drill.started_at, proven=proven)
+        return _conclude(stages, backup, place, lost, () if rule.facts_required else _NEED_FACTS)
+
+
+def _bring_back(
+    stages: Stages, restored: Restored, backup: Backup, place: ScratchPlace, due: datetime, most_archives: int
+) -> dict[str, TableFacts]:
+    """All that follows the restoration of the database; return the rows that were counted."""
+    facts = backup.facts
+    counts: dict[str, TableFacts] = {}
+
+    def counted() -> Result:
+        at = backup_checks.reach(restored, backup)
+        counts.update(backup_checks.count_tables(restored, at, settings().backups.jobs))
+        return backup_checks.row_counts(facts, restored.comparable(counts))
+
+    wanted = _archives(due)
+    checks: list[backup_sources.Step] = [
+        ("analyze", lambda: backup_checks.analyze(restored)),
+        ("globals", lambda: estate.restore_globals(restored.server, place.folder)),
+        ("catalog", lambda: backup_checks.catalog(restored, facts)),
+        ("row_counts", counted),
+        ("newest_rows", lambda: backup_checks.newest_rows(facts, restored.comparable(counts))),
+        ("query", lambda: backup_checks.query(restored)),
+        ("archives", lambda: _restore_archives(restored, wanted, most_archives)),
+        ("configuration", lambda: estate.restore_configuration(place.folder)),
+    ]
+    for name, check in checks:
+        stages.require(name, check, place)
+    return counts
+
+
+def _restore_archives(restored: Restored, wanted: list[archives.Archive], most: int) -> Result:
+    """Restore the archives to tables of their own, beside those of the restored database, whose types they need."""
+    if not wanted:
+        return not_applicable("nothing was archived yet")
+    chosen = wanted[-most:]
+    found = list(archive_restoration.restore_all(restored.server, restored.database, chosen))
+    detail = archive_restoration.summary(found) | {"archives": len(wanted)}
+    if damaged := [one.problem for one in found if one.problem and not one.unknown]:
+        return failed(f"{len(damaged)} archives did not come back: {damaged[0]}", **detail)
+    if untried := [one.problem for one in found if one.unknown]:
+        return unknown(f"{len(untried)} archives could not be tried: {untried[0]}", **detail)
+    if len(chosen) < len(wanted):
+        return passed(**detail, remark=f"only the newest {len(chosen)} were asked for")
+    return passed(**detail)
+
+
+def _archives(due: datetime) -> list[archives.Archive]:
+    with connections.postgres("warehouse", autocommit=True) as warehouse:
+        return archives.restorable(warehouse, due)
+
+
+def _conclude(
+    stages: Stages, backup: Backup, place: ScratchPlace, lost: tuple[float | None, str], accepted: tuple[str, ...]
+) -> dict[str, Any]:
+    """Hold the figures against the targets and the earlier drills, and finish the drill.
+
+    ``lost`` are the seconds of work that would be lost, and how that is known.
+    """
+    drill = stages.drill
+    loss, basis = lost
+    took = round(sum(stages.found[name].seconds or 0.0 for name in _RECOVERY if name in stages.found), 3)
+    trend = _trend(drill, took)
+    stages.rpo_seconds, stages.rto_seconds = loss, took
+    stages.facts = {"backup": backup.name, "bytes": backup.bytes, "taken_at": backup.taken_at} | trend
+    point = _within("hours of work would be lost", 3600, loss, drill.rpo_target_seconds, basis)
+    stages.require("recovery_point", lambda: point, place)
+    duration = _within("minutes to bring everything back", 60, took, drill.rto_target_seconds, "")
+    stages.require("recovery_time", lambda: duration, place)
+    told = "; ".join(f"{name}: {reason}" for name, reason in stages.unknown.items())
+    if set(stages.unknown) - set(accepted):
+        stages.finish(DrillOutcome.COULD_NOT_RUN, told)
+        raise ConfigurationError(f"the restoration of everything of {drill.resource} could not be checked: {told}")
+    reason = "; ".join(part for part in (told, str(trend.get("remark", ""))) if part)
+    return stages.finish(DrillOutcome.PASSED, reason, accepted).summary() | trend
+
+
+def _within(what: str, unit: int, seconds: float | None, target: float | None, basis: str) -> Result:
+    if seconds is None:
+        return unknown(basis)
+    if target is not None and seconds > target:
+        return failed(f"{seconds / unit:.1f} {what}; the target is {target / unit:g}", seconds=seconds, basis=basis)
+    return passed(seconds=seconds, target_seconds=target, basis=basis)
+
+
+def _trend(drill: Drill, took: float) -> dict[str, Any]:
+    """Compare the time with the median of the earlier restorations that had passed."""
+    earlier = [
+        point.drill.rto_seconds
+        for point in drills.trend(drill.kind, drill.resource)
+        if point.drill.outcome is DrillOutcome.PASSED and point.drill.rto_seconds is not None
+    ]
+    if not earlier:
+        return {"earlier_drills": 0}
+    middle = statistics.median(earlier)
+    facts: dict[str, Any] = {"earlier_drills": len(earlier), "rto_median_before_seconds": middle}
+    if middle > 0 and took > _SLOWER * middle:
+        facts["remark"] = f"it took {took / middle:.1f} times the {middle:.1f} s that were usual before"
+    return facts

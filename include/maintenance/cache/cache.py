@@ -1,0 +1,121 @@
+"""Looks after the platform's Redis: sweeps expired keys, and tells what fills it. Guide, "Cache Management".
+
+Expired keys cannot be listed. Redis removes one when SCAN meets it, so one pass over all keys sweeps the expired ones
+and adds the others up; its effect is measured as the difference of Redis's own counters.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from include.maintenance.cache import cache_findings, cache_keys, cache_server
+from include.maintenance.cache.cache_server import CONNECTION
+from include.sections import Cache
+from include.settings import settings
+from include.warehouse import actions, findings
+
+_KIND = "cache_statistics"
+
+
+def statistics(run_id: str, dry_run: bool = False) -> dict[str, Any]:
+    """Measure the cache, sweep its expired keys, look at all others, and record it as one act and its findings.
+
+    Hits, misses, evictions and expirations are counted since the last recorded act, or since the server started when
+    it has restarted (or its counters were reset) since; a hit rate without requests is absent (None). Memory is added
+    up by prefix (which ends at the first colon), type and time to live. A dry run stops after the first measurement.
+    Returns the act's summary with ``hit_rate`` (0 to 1), ``keys`` and ``findings`` (the outcome of each check).
+    Raises SourceUnavailable or ConfigurationError.
+    """
+    limits = settings().maintenance.cache
+    action = actions.plan(_KIND, CONNECTION, run_id, dry_run=dry_run, plan={})
+    if action.done:
+        return _summary(action)
+    with ExitStack() as stack:
+        stack.enter_context(actions.failures_recorded(action))
+        if not dry_run:
+            for check in cache_findings.CHECKS:
+                stack.enter_context(findings.unknown_recorded(run_id, check, CONNECTION))
+        last = actions.last_proven(_KIND, CONNECTION)
+        server = cache_server.client()
+        stack.callback(server.close)
+        plan = {"before": cache_server.measure(server), "call_milliseconds": limits.call_milliseconds}
+        # An attempt that had begun its pass keeps its plan: the pass itself counts as hits.
+        action = actions.plan(_KIND, CONNECTION, run_id, dry_run=dry_run, plan=plan)
+        before = action.plan["before"]
+        if dry_run:
+            return action.summary() | {"keys": before["keys"]}
+        action = actions.applying(action)
+        keys = _pass(server, before["version"], limits)
+        earlier = last.proof if last else None
+        proof = _proof(before, cache_server.measure(server), keys, earlier, _disturbed(action, last))
+        found = cache_findings.all_findings(proof, earlier, limits)
+        proof["findings"] = {
+            check: findings.replace(run_id, check, found[check])["outcome"] for check in cache_findings.CHECKS
+        }
+    reason = "" if keys["complete"] else f"not all keys were visited within {limits.longest_pass_seconds:.0f} s"
+    return _summary(actions.prove(action, proof, {"keys_visited": keys["visited"], "calls": keys["calls"]}, reason))
+
+
+def _pass(server: Any, version: str, limits: Cache) -> dict[str, Any]:
+    """Visit every key, as far as the login permits, and say what it does not."""
+    refused = cache_server.refused_commands(server)
+    if needed := [command for command in refused if command != "memory|usage"]:
+        allowed = " ".join(f"+{command}" for command in refused)
+        note = f"this login may not use {', '.join(needed)}; allow it by ACL SETUSER with {allowed}"
+        return _swept_only(server, limits, refused) | {"note": note}
+    untouched = cache_server.leave_order_alone(server, version)
+    found = cache_keys.look_at_all(server, limits, memory=not refused)
+    return found.facts(limits.most_prefixes) | {"eviction_order_untouched": untouched}
+
+
+def _swept_only(server: Any, limits: Cache, refused: list[str]) -> dict[str, Any]:
+    if "scan" in refused:
+        return {"visited": 0, "complete": False, "calls": 0}
+    return cache_keys.sweep_only(server, limits)
+
+
+def _proof(
+    before: dict[str, Any], after: dict[str, Any], keys: dict[str, Any], earlier: dict[str, Any] | None, disturbed: bool
+) -> dict[str, Any]:
+    # Up to the pass and not further: Redis counts the pass's own look at each key as a hit.
+    since = cache_server.gained(earlier["after"] if earlier else None, before)
+    requests = since["hits"] + since["misses"]
+    rate = round(since["hits"] / requests, 6) if requests and not disturbed else None
+    note = "an act that failed since has asked for every key as well" if disturbed and requests else ""
+    # The server's own expiry goes on during the pass, so this is what both removed together.
+    swept = cache_server.gained(before, after)
+    primary, same = after["role"] == "master", before["server"] == after["server"]
+    return {
+        "before": before,
+        "after": after,
+        "since_last": since | {"hit_rate": rate, "hit_rate_note": note},
+        "sweep": {
+            "possible": primary,
+            "note": "" if primary else "it is a replica: expired keys go when its primary removes them",
+            "expired_keys": swept["expired_keys"],
+            "evicted_keys": swept["evicted_keys"],
+            # A server that restarted in between (an earlier attempt began the pass) has other keys.
+            "keys_released": before["keys"] - after["keys"] if same else None,
+            "bytes_released": before["used_memory_bytes"] - after["used_memory_bytes"] if same else None,
+        },
+        "keys": keys,
+    }
+
+
+def _disturbed(action: actions.Action, last: actions.Action | None) -> bool:
+    """Whether another act has begun its pass since the last proven one, without being proven itself."""
+    oldest = last.maintenance_action_id if last else 0
+    return any(
+        other.maintenance_action_id > oldest and other.maintenance_action_id != action.maintenance_action_id
+        for other in actions.begun(_KIND, CONNECTION)
+    )
+
+
+def _summary(action: actions.Action) -> dict[str, Any]:
+    proof = action.proof or {}
+    return action.summary() | {
+        "hit_rate": proof["since_last"]["hit_rate"],
+        "keys": proof["after"]["keys"],
+        "findings": proof.get("findings", {}),
+    }

@@ -1,0 +1,212 @@
+"""What the cache's figures mean: findings on hit rate, evictions, memory, expiry, keys without expiry, large keys.
+
+Where the thresholds of the configuration come from stands beside them. What was not measured is unknown, never ok.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+from include.maintenance.cache.cache_keys import LARGE_KEYS_KEPT, NO_PREFIX, OTHER
+from include.maintenance.cache.cache_server import CONNECTION
+from include.outcome import Outcome
+from include.sections import Cache
+from include.warehouse.findings import Finding
+
+CHECKS = (
+    "cache_hit_rate", "cache_evictions", "cache_fragmentation", "cache_expiry", "cache_keys_without_expiry",
+    "cache_large_keys",
+)  # fmt: skip
+
+_UNITS = {"string": "bytes", "hash": "fields", "set": "members", "zset": "members", "list": "elements"}
+
+
+def all_findings(proof: dict[str, Any], before: dict[str, Any] | None, limits: Cache) -> dict[str, list[Finding]]:
+    """Return the findings of each of CHECKS from an act's proof and the proof of the act before it, if any."""
+    since, server, keys = proof["since_last"], proof["after"], proof["keys"]
+    return {
+        "cache_hit_rate": [_hit_rate(since, limits)],
+        "cache_evictions": [_evictions(since, server, limits)],
+        "cache_fragmentation": [_fragmentation(server, limits)],
+        "cache_expiry": [_expiry(proof, limits)],
+        "cache_keys_without_expiry": _without_expiry(keys, (before or {}).get("keys"), server, limits),
+        "cache_large_keys": _large(keys),
+    }
+
+
+def _one(outcome: Outcome, summary: str, evidence: dict[str, Any], remedy: str = "") -> Finding:
+    return Finding(CONNECTION, outcome, summary, evidence, remedy)
+
+
+def _hit_rate(since: dict[str, Any], limits: Cache) -> Finding:
+    rate, requests = since["hit_rate"], since["hits"] + since["misses"]
+    evidence = {name: since[name] for name in ("hits", "misses", "hit_rate", "since", "seconds")}
+    if rate is None and requests:
+        return _one(Outcome.UNKNOWN, f"the hit rate is not known: {since['hit_rate_note']}", evidence)
+    if requests < limits.hit_rate_minimum_requests:
+        return _one(
+            Outcome.NOT_APPLICABLE, f"{requests} requests since {since['since']}: too few for a hit rate", evidence
+        )
+    outcome = Outcome.OK if rate >= limits.hit_rate else Outcome.WARNING
+    text = f"{rate:.1%} of {requests} requests since {since['since']} were hits"
+    if outcome is Outcome.WARNING:
+        text += f", below {limits.hit_rate:.0%}: keys expire or are evicted too early, or what is asked for is not kept"
+    return _one(outcome, text, evidence)
+
+
+def _evictions(since: dict[str, Any], server: dict[str, Any], limits: Cache) -> Finding:
+    most, used, policy = server["maxmemory_bytes"], server["used_memory_bytes"], server["maxmemory_policy"]
+    hours = since["seconds"] / 3600 if since["seconds"] else None
+    evicted = since["evicted_keys"]
+    evidence = {
+        "evicted_keys": evicted,
+        "since": since["since"],
+        "hours": round(hours, 2) if hours else None,
+        "used_memory_bytes": used,
+        "maxmemory_bytes": most,
+        "maxmemory_policy": policy,
+    }
+    remedy = f"redis-cli CONFIG SET maxmemory {round(max(most, used) * 1.25)}" if most else ""
+    if evicted and hours is None:
+        return _one(Outcome.WARNING, f"{evicted} keys were evicted since {since['since']}", evidence, remedy)
+    if evicted and evicted / (hours or 1) > limits.evictions_per_hour:
+        text = f"{evicted} keys were evicted in {hours:.1f} hours to make room (policy {policy})"
+        return _one(Outcome.WARNING, text, evidence, remedy)
+    if most and used > most * limits.memory_share:
+        full = f"{used / most:.0%} of maxmemory is used"
+        # Without eviction a full cache refuses writes.
+        outcome = Outcome.CRITICAL if policy == "noeviction" else Outcome.WARNING
+        return _one(
+            outcome, full + (": when it is full writes fail" if policy == "noeviction" else ""), evidence, remedy
+        )
+    return _one(Outcome.OK, f"{evicted} keys were evicted since {since['since']}", evidence)
+
+
+def _fragmentation(server: dict[str, Any], limits: Cache) -> Finding:
+    ratio = server["fragmentation_ratio"]
+    evidence = {"fragmentation_ratio": ratio, "used_memory_bytes": server["used_memory_bytes"]}
+    if ratio is None:
+        return _one(Outcome.NOT_APPLICABLE, server["fragmentation_note"], evidence)
+    if ratio <= limits.fragmentation_ratio:
+        return _one(Outcome.OK, f"the process takes {ratio:.2f} times the memory of its data", evidence)
+    wasted = round(server["used_memory_bytes"] * (ratio - 1))
+    text = f"the process takes {ratio:.2f} times the memory of its data: {wasted} bytes are lost to fragmentation"
+    return Finding(
+        CONNECTION, Outcome.WARNING, text, evidence, "redis-cli CONFIG SET activedefrag yes", {"bytes": wasted}
+    )
+
+
+def _expiry(proof: dict[str, Any], limits: Cache) -> Finding:
+    before, after, sweep = proof["before"], proof["after"], proof["sweep"]
+    stale = after["expired_stale_percent"]
+    evidence = {
+        "expired_stale_percent_before": before["expired_stale_percent"],
+        "expired_stale_percent_after": stale,
+        "expired_time_cap_reached_count": proof["since_last"]["expired_time_cap_reached_count"],
+        "swept_keys": sweep["expired_keys"],
+        "complete": proof["keys"]["complete"],
+    }
+    if not sweep["possible"]:
+        return _one(Outcome.NOT_APPLICABLE, sweep["note"], evidence)
+    if stale > limits.expired_stale_percent:
+        text = f"{stale:.0f} % of the keys with an expiry are expired and still held: Redis's own expiry falls behind"
+        return _one(Outcome.WARNING, text, evidence, "redis-cli CONFIG SET active-expire-effort 5")
+    if not proof["keys"]["complete"]:
+        return _one(Outcome.UNKNOWN, "the sweep of expired keys ran out of time before the last key", evidence)
+    return _one(Outcome.OK, f"{sweep['expired_keys']} expired keys went during the sweep", evidence)
+
+
+def _without_expiry(
+    keys: dict[str, Any], before: dict[str, Any] | None, server: dict[str, Any], limits: Cache
+) -> list[Finding]:
+    """Name the prefixes whose keys without expiry grow: they fill the cache, and no expiry ever takes them."""
+    if unknown := _not_seen(keys):
+        return [_one(Outcome.UNKNOWN, f"keys without expiry are not known: {unknown}", {})]
+    evidence = {
+        "keys_without_expiry": keys["without_expiry"],
+        "keys": keys["visited"],
+        "maxmemory_policy": server["maxmemory_policy"],
+    }
+    if before is None or not before.get("complete") or "by_prefix" not in before:
+        text = f"{keys['without_expiry']} of {keys['visited']} keys have no expiry; how they grow is known next time"
+        return [_one(Outcome.NOT_APPLICABLE, text, evidence)]
+    found = []
+    for prefix, now in keys["by_prefix"].items():
+        if prefix == OTHER or (prefix not in before["by_prefix"] and OTHER in before["by_prefix"]):
+            continue  # other prefixes than then may stand behind it
+        earlier = before["by_prefix"].get(prefix, {}).get("without_expiry", 0)
+        growth = now["without_expiry"] - earlier
+        if growth >= limits.no_expiry_growth_keys and growth >= earlier * limits.no_expiry_growth_share:
+            found.append(_growing(prefix, now, earlier))
+    total = _one(Outcome.OK, f"{keys['without_expiry']} of {keys['visited']} keys have no expiry", evidence)
+    return [*found, total]
+
+
+def _growing(prefix: str, now: dict[str, Any], earlier: int) -> Finding:
+    keys, size = now["without_expiry"], now["bytes_without_expiry"]
+    growth = keys - earlier
+    evidence = {"keys_without_expiry": keys, "keys_without_expiry_before": earlier, "bytes_without_expiry": size}
+    return Finding(
+        f"prefix {prefix}",
+        Outcome.WARNING,
+        f"{growth} keys without expiry were added under {prefix} (now {keys}); let what writes them set an expiry",
+        evidence,
+        _set_expiry(prefix),
+        None if size is None else {"bytes": round(size * growth / keys)},
+    )
+
+
+def _set_expiry(prefix: str) -> str:
+    """The command for the prefix's keys without expiry; empty where its name is not shown as it is."""
+    if prefix == NO_PREFIX:
+        keys = "redis-cli --scan | LC_ALL=C grep -v :"
+    elif re.fullmatch(r"[\w.@/+=-]{1,119}", prefix):  # no pattern, and neither masked nor escaped nor cut off
+        keys = f"redis-cli --scan --pattern {shlex.quote(f'{prefix}:*')}"
+    else:
+        return ""
+    set_it = 'if [ "$(redis-cli TTL "$key")" = -1 ]; then redis-cli EXPIRE "$key" 604800; fi'
+    return f"{keys} | while read -r key; do {set_it}; done"
+
+
+def _large(keys: dict[str, Any]) -> list[Finding]:
+    unknown = _not_seen(keys)
+    if not unknown and not keys["memory_known"]:
+        unknown = "this login may not use MEMORY USAGE; allow it by ACL SETUSER with +memory|usage"
+    if unknown and not keys.get("large_keys"):
+        return [_one(Outcome.UNKNOWN, f"large keys are not known: {unknown}", {})]
+    found: dict[str, Finding] = {}
+    for one in keys["large_keys"]:
+        unit = _UNITS.get(one["type"], "elements")
+        name = found_as = one["key"]
+        while found_as in found:  # names that are alike once secrets are masked
+            found_as += "'"
+        found[found_as] = Finding(
+            found_as,
+            Outcome.WARNING,
+            f"{name} is a {one['type']} with {one['elements']} {unit} in about {one['bytes']} bytes: split it",
+            {name: one[name] for name in ("type", "bytes", "elements")},
+            f"redis-cli MEMORY USAGE {shlex.quote(name)} SAMPLES 0",
+        )
+    number = sum(keys["large_keys_by_type"].values())
+    evidence = {"large_keys_by_type": keys["large_keys_by_type"], "largest_by_type": keys["largest_by_type"]}
+    if unknown:
+        found[CONNECTION] = _one(Outcome.UNKNOWN, f"there may be more large keys: {unknown}", evidence)
+    elif number > LARGE_KEYS_KEPT:
+        text = f"{number} keys are large; the {LARGE_KEYS_KEPT} with the most memory are named"
+        found[CONNECTION] = _one(Outcome.WARNING, text, evidence)
+    elif not number:
+        found[CONNECTION] = _one(Outcome.OK, "no key is large", evidence)
+    return list(found.values())
+
+
+def _not_seen(keys: dict[str, Any]) -> str:
+    """Why not all keys were looked at; empty when they were."""
+    if "by_prefix" not in keys:
+        return str(keys["note"])
+    if not keys["complete"]:
+        return f"only {keys['visited']} keys were visited in the time of the pass"
+    if keys["refused_keys"]:
+        return f"{keys['refused_keys']} keys may not be read by this login; allow it the pattern ~* with ACL SETUSER"
+    return ""

@@ -1,0 +1,198 @@
+"""Looks at every key of the platform's Redis once, on the server, in slices too short to be felt.
+
+Each slice is one call of cache_keys.lua: pages of SCAN with type, expiry and memory of their keys, added up there, so
+that a million keys cost a thousand short answers. The clock of the server ends a slice; the number of pages is bounded
+too, and follows the time that the last slices took. Redis removes an expired key when SCAN meets it, so the pass is
+also the sweep.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from include.maintenance.cache import cache_server
+from include.platform.log_lines import mask
+from include.sections import Cache
+
+if TYPE_CHECKING:
+    import redis
+
+EXPIRIES = ("none", "under 1 hour", "under 1 day", "under 7 days", "7 days and more")
+OTHER, NO_PREFIX = "(other)", "(none)"
+LARGE_KEYS_KEPT = 20
+
+_SCRIPT = Path(__file__).with_name("cache_keys.lua").read_text()
+_KEYS_PER_PAGE = 50  # the clock is looked at after each page
+_MOST_PAGES = 5_000
+_PREFIXES_COUNTED = 10_000  # those with the most memory are reported
+_NOTICED_FROM_BYTES = 16_384  # no key below has more elements than the smallest of the default limits
+_LONGEST_NAME = 120
+
+
+@dataclass
+class Keyspace:
+    """What a pass saw. ``groups`` holds keys and bytes by expiry (its place in EXPIRIES), type and prefix.
+
+    ``refused_keys`` may not be read by this login. Times are milliseconds: of the longest slice by the server's own
+    clock and as the caller waited for it. ``complete`` tells whether all keys were visited.
+    """
+
+    memory_known: bool
+    visited: int = 0
+    refused_keys: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+    longest_server_milliseconds: float = 0.0
+    longest_call_milliseconds: float = 0.0
+    complete: bool = False
+    groups: dict[tuple[int, str, str], list[int]] = field(default_factory=dict)
+    largest: dict[str, dict[str, Any]] = field(default_factory=dict)
+    large: list[dict[str, Any]] = field(default_factory=list)
+    large_by_type: Counter[str] = field(default_factory=Counter)
+
+    def facts(self, most_prefixes: int) -> dict[str, Any]:
+        """The pass as JSON-able facts; bytes are None where memory may not be measured."""
+        without = sum(keys for (expiry, _, _), (keys, _) in self.groups.items() if expiry == 0)
+        return {
+            "visited": self.visited,
+            "with_expiry": self.visited - without,
+            "without_expiry": without,
+            "refused_keys": self.refused_keys,
+            "by_prefix": self._by_prefix(most_prefixes),
+            "by_type": self._sums((kind, group) for (_, kind, _), group in self.groups.items()),
+            "by_expiry": self._sums((EXPIRIES[expiry], group) for (expiry, _, _), group in self.groups.items()),
+            "largest_by_type": dict(sorted(self.largest.items())),
+            "large_keys": self.large,
+            "large_keys_by_type": dict(sorted(self.large_by_type.items())),
+            "memory_known": self.memory_known,
+            "complete": self.complete,
+            "calls": self.calls,
+            "seconds": round(self.seconds, 3),
+            "longest_server_milliseconds": round(self.longest_server_milliseconds, 3),
+            "longest_call_milliseconds": round(self.longest_call_milliseconds, 3),
+        }
+
+    def _sums(self, pairs: Iterable[tuple[str, list[int]]]) -> dict[str, dict[str, int | None]]:
+        sums: dict[str, list[int]] = {}
+        for name, (keys, size) in pairs:
+            one = sums.setdefault(name, [0, 0])
+            one[0] += keys
+            one[1] += size
+        return {name: {"keys": keys, "bytes": self._bytes(size)} for name, (keys, size) in sorted(sums.items())}
+
+    def _by_prefix(self, most: int) -> dict[str, dict[str, int | None]]:
+        """Keys and bytes by prefix: of those with the most memory each, of all others together."""
+        weights: Counter[str] = Counter()
+        for (_, _, prefix), (keys, size) in self.groups.items():
+            weights[prefix] += size if self.memory_known else keys
+        named = set(sorted(weights.keys() - {OTHER}, key=lambda prefix: (-weights[prefix], prefix))[:most])
+        sums: dict[str, list[int]] = {}
+        for (expiry, _, prefix), (keys, size) in self.groups.items():
+            one = sums.setdefault(prefix if prefix in named else OTHER, [0, 0, 0, 0])
+            one[1 if expiry == 0 else 0] += keys
+            one[2] += size
+            one[3] += size if expiry == 0 else 0
+        return {
+            prefix: {
+                "with_expiry": with_expiry,
+                "without_expiry": without,
+                "bytes": self._bytes(size),
+                "bytes_without_expiry": self._bytes(lasting),
+            }
+            for prefix, (with_expiry, without, size, lasting) in sorted(sums.items())
+        }
+
+    def _bytes(self, size: int) -> int | None:
+        return size if self.memory_known else None
+
+
+def look_at_all(server: redis.Redis, limits: Cache, *, memory: bool) -> Keyspace:
+    """Visit every key (SCAN may show one twice while the table grows) and add up what it is.
+
+    Ends early, with ``complete`` False, after ``limits.longest_pass_seconds``. Raises SourceUnavailable or
+    ConfigurationError.
+    """
+    found = Keyspace(memory_known=memory)
+    prefixes: dict[bytes, str] = {}
+    large = limits.large_keys
+    sizes = (large.string_bytes, large.hash_fields, large.set_members, large.other_elements)
+    aim = limits.call_milliseconds
+    cursor, pages, begun = b"0", 1, time.monotonic()
+    while not found.complete and time.monotonic() - begun < limits.longest_pass_seconds:
+        arguments = (cursor, _KEYS_PER_PAGE, pages, aim / 1000, "yes" if memory else "no", _NOTICED_FROM_BYTES, *sizes)
+        asked_at = time.monotonic()
+        # Names of keys may be any bytes.
+        answer = cache_server.asked(server, "EVAL", _SCRIPT, 0, *arguments, NEVER_DECODE=[])
+        waited = (time.monotonic() - asked_at) * 1000
+        cursor, seconds, seen, refused, groups, largest, over = answer
+        found.calls += 1
+        found.visited += seen
+        found.refused_keys += refused
+        found.longest_call_milliseconds = max(found.longest_call_milliseconds, waited)
+        found.longest_server_milliseconds = max(found.longest_server_milliseconds, float(seconds) * 1000)
+        _add(found, prefixes, groups, largest, over)
+        found.complete = cursor == b"0"
+        if waited < aim / 2:
+            pages = min(pages * 2, _MOST_PAGES)
+        elif waited > aim * 1.5:
+            pages = max(pages // 2, 1)
+        if limits.pause_milliseconds and not found.complete:
+            time.sleep(limits.pause_milliseconds / 1000)
+    found.seconds = time.monotonic() - begun
+    return found
+
+
+def sweep_only(server: redis.Redis, limits: Cache) -> dict[str, Any]:
+    """Visit every key by SCAN alone, so that expired ones go, where the server may not look at keys for this login."""
+    cursor, calls, visited, longest, begun = b"0", 0, 0, 0.0, time.monotonic()
+    complete = False
+    while not complete and time.monotonic() - begun < limits.longest_pass_seconds:
+        asked_at = time.monotonic()
+        cursor, keys = cache_server.asked(server, "SCAN", cursor, "COUNT", 500, NEVER_DECODE=[])
+        longest = max(longest, (time.monotonic() - asked_at) * 1000)
+        calls, visited, complete = calls + 1, visited + len(keys), int(cursor) == 0
+    return {
+        "visited": visited,
+        "complete": complete,
+        "calls": calls,
+        "seconds": round(time.monotonic() - begun, 3),
+        "longest_call_milliseconds": round(longest, 3),
+    }
+
+
+def _add(found: Keyspace, prefixes: dict[bytes, str], groups: Any, largest: Any, over: Any) -> None:
+    for line in groups.splitlines():
+        keys, size, name = line.split(b" ", 2)
+        kind, colon, prefix = name[1:].partition(b":")
+        known = _prefix(prefix, prefixes) if colon else NO_PREFIX
+        one = found.groups.setdefault((int(name[:1]), kind.decode(), known), [0, 0])
+        one[0] += int(keys)
+        one[1] += int(float(size))
+    for kind, size, key in largest:
+        if size > found.largest.get(kind.decode(), {"bytes": 0})["bytes"]:
+            found.largest[kind.decode()] = {"key": readable(key), "bytes": size}
+    for kind, size, elements, key in over:
+        found.large_by_type[kind.decode()] += 1
+        found.large.append({"key": readable(key), "type": kind.decode(), "bytes": size, "elements": elements})
+    found.large.sort(key=lambda one: (-one["bytes"], one["key"]))
+    del found.large[LARGE_KEYS_KEPT:]
+
+
+def _prefix(raw: bytes, known: dict[bytes, str]) -> str:
+    """The prefix as it is shown, or "(other)" once very many are known."""
+    if raw not in known:
+        if len(known) >= _PREFIXES_COUNTED:
+            return OTHER
+        known[raw] = readable(raw) or "(empty)"
+    return known[raw]
+
+
+def readable(name: bytes) -> str:
+    """Return the name of a key as text for people: without control characters and anything that looks like a secret."""
+    return re.sub(r"[\x00-\x1f\x7f]", "?", mask(name.decode(errors="backslashreplace")))[:_LONGEST_NAME]

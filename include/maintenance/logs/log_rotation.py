@@ -1,0 +1,180 @@
+"""Rotates the platform's logs, compresses the rotated files and deletes the old ones. Guide, "Log Rotation".
+
+A live log is renamed, its writer goes on in the renamed file until it opens a new one, so no line is lost. Copying a
+log and then truncating it (logrotate's copytruncate) is deliberately not offered: lines that are written between the
+two are gone, and no proof could tell. A configured logrotate rotates and compresses instead (``logrotate.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from include.maintenance.logs import log_compression, log_proofs, log_retention, logrotate
+from include.outcome import ConfigurationError, MaintenanceFailed
+from include.platform import folders, log_files, log_writers
+from include.platform.log_files import LiveLog, RotatedLog
+from include.settings import settings
+from include.warehouse import actions, session
+
+
+@dataclass(frozen=True)
+class _Renamed:
+    """A log that was renamed, with its act, which is still to be proven."""
+
+    action: actions.Action
+    log: LiveLog
+    target: Path
+
+
+def rotate(run_id: str, dry_run: bool, now: datetime | None = None) -> list[dict[str, Any]]:
+    """Rotate, delete and compress what is due at ``now`` (aware, by default the present); one act per file.
+
+    Returns the acts' summaries. One file that fails does not keep the others from their turn; in the end
+    ConfigurationError (all failures are for a person to correct) or MaintenanceFailed is raised.
+    """
+    now = now or datetime.now(UTC)
+    today = now.astimezone(ZoneInfo(settings().platform.timezone)).date()
+    folder = log_files.local_folder()
+    work = _Work(run_id, dry_run, today)
+    with log_files.locked(folder), session.kept_open():
+        for left in log_proofs.left_by(run_id):
+            work.attempt(lambda left=left: log_proofs.finish(left, folder))  # type: ignore[misc]
+        keep = log_retention.Keep.load()
+        configuration = settings().maintenance.logs.logrotate_configuration
+        if configuration is None:
+            work.attempt(lambda: work.rotate(folder))
+        else:
+            work.attempt(lambda: logrotate.rotate(configuration, folder, keep, run_id, dry_run))
+        _, rotated = log_files.find(folder, settings().traffic)
+        work.attempt(lambda: log_compression.check(folder, rotated, run_id, dry_run))
+        keep = log_retention.Keep.load()  # again: a hold may have been placed while the checksums were read
+        for due in log_retention.due(rotated, today):
+            work.attempt(lambda due=due: log_retention.delete(due, keep, run_id, dry_run, now))  # type: ignore[misc]
+        if configuration is None:
+            for file in rotated:
+                if not file.compressed and file.path.exists():
+                    work.attempt(lambda file=file: log_compression.compress(file, run_id, dry_run, now, today))  # type: ignore[misc]
+    return work.result()
+
+
+class _Work:
+    """What a run does and did; errors of single files are kept until the end."""
+
+    def __init__(self, run_id: str, dry_run: bool, today: date) -> None:
+        self.run_id, self.dry_run, self.today = run_id, dry_run, today
+        self.done: list[dict[str, Any]] = []
+        self.errors: list[Exception] = []
+
+    def attempt(self, act: Callable[[], actions.Action | dict[str, Any] | None]) -> None:
+        try:
+            if (found := act()) is not None:
+                self.done.append(found if isinstance(found, dict) else found.summary())
+        except (ConfigurationError, MaintenanceFailed) as error:
+            self.errors.append(error)
+
+    def rotate(self, folder: Path) -> None:
+        """Rename every log that is due, tell the writer once, and prove each."""
+        live, rotated = log_files.find(folder, settings().traffic)
+        hook = log_writers.hook()
+        renamed: list[_Renamed] = []
+        for log in live:
+            self.attempt(lambda log=log: self._rename(log, renamed))  # type: ignore[misc]
+        if self.dry_run:
+            return
+        told = "notices the new name by itself"
+        # A writer that an attempt which was killed did not tell any more is told now: telling it twice does no harm.
+        if hook and (renamed or any(_held(file) for file in rotated)):
+            try:
+                told = hook.tell()
+            except (ConfigurationError, MaintenanceFailed) as error:
+                told = ""
+                self.errors.append(error)
+                for each in renamed:
+                    actions.fail(each.action, str(error))
+        for each in renamed if told else []:
+            self.attempt(lambda each=each: self._prove(each, told, patient=hook is not None))  # type: ignore[misc]
+
+    def _rename(self, log: LiveLog, renamed: list[_Renamed]) -> actions.Action | None:
+        action = _planned(log, self.run_id, self.dry_run, self.today)
+        if action.state != "planned" or self.dry_run:
+            return action
+        with actions.failures_recorded(action), log_files.errors_named(log.path):
+            action = actions.applying(action)
+            target = _free_name(log.path.with_name(f"{log.path.name}-{self.today - timedelta(days=1):%Y%m%d}"))
+            if log.path.stat().st_ino != action.plan["inode"]:
+                raise MaintenanceFailed(f"{log.path.name} was rotated by something else meanwhile")
+            log.path.rename(target)  # safe: nobody else makes such names while the folder is locked
+            folders.to_disk(log.path.parent)
+        renamed.append(_Renamed(action, log, target))
+        return None
+
+    def _prove(self, renamed: _Renamed, told: str, *, patient: bool) -> actions.Action:
+        with actions.failures_recorded(renamed.action), log_files.errors_named(renamed.log.path):
+            seconds = settings().maintenance.logs.reopen_wait_seconds if patient else 0.0
+            evidence = log_writers.evidence(renamed.log.path, renamed.target, seconds)
+            return log_proofs.rotation(renamed.action, renamed.target, renamed.action.plan, told, evidence)
+
+    def result(self) -> list[dict[str, Any]]:
+        if not self.errors:
+            return self.done
+        failed = len(self.errors)
+        more = f" ({failed - 1} more of {failed + len(self.done)} acts failed too)" if failed > 1 else ""
+        only_people = all(isinstance(error, ConfigurationError) for error in self.errors)
+        raise (ConfigurationError if only_people else MaintenanceFailed)(f"{self.errors[0]}{more}")
+
+
+def _held(file: RotatedLog) -> bool:
+    """Whether somebody may still have a rotated file open for writing: also where that cannot be told."""
+    try:
+        return not file.compressed and log_writers.held_for_writing(file.path) is not False
+    except OSError:  # its compression names it
+        return True
+
+
+def _planned(log: LiveLog, run_id: str, dry_run: bool, today: date) -> actions.Action:
+    """Plan the rotation of a log; the act is ``planned``, or done, or has nothing to do."""
+    path, closes = log.path, today - timedelta(days=1)
+    name = f"{path.name}-{closes:%Y%m%d}"
+    status = path.stat() if path.exists() else None
+    plan: dict[str, Any] = {"to": _free_name(path.with_name(name)).name, "closes": closes}
+    if status is not None:
+        plan |= {"inode": status.st_ino, "bytes": status.st_size}
+    action = actions.plan("rotate_logs", path.name, run_id, dry_run=dry_run, plan=plan)
+    if action.done:
+        return action
+    limits = settings().maintenance.logs
+    if status is None:
+        return actions.nothing_to_do(action, f"there is no file {path.name}")
+    again = limits.rotate_again_larger_than_bytes
+    if status.st_size <= again and (earlier := _rotated_today(path, name)):
+        return actions.nothing_to_do(action, f"it was rotated today already, to {earlier}")
+    if status.st_size <= limits.rotate_larger_than_bytes:
+        return actions.nothing_to_do(
+            action, f"it has {status.st_size} bytes and is rotated above {limits.rotate_larger_than_bytes}"
+        )
+    return action
+
+
+def _rotated_today(path: Path, name: str) -> str | None:
+    """The name that the log got today already, or None. Also true of an attempt that ended after the renaming."""
+    for action in actions.begun("rotate_logs", path.name):
+        to = str((action.applied or action.plan).get("to", ""))
+        if to == name or to.startswith(f"{name}."):
+            taken = [path.with_name(to + suffix) for suffix in log_files.COMPRESSIONS]
+            if any(file.exists() for file in taken):
+                return to
+    return None
+
+
+def _free_name(wanted: Path) -> Path:
+    """The wanted name, or with the first number that makes it one that no file has, compressed or not."""
+    number, name = 0, wanted.name
+    while any(wanted.with_name(name + suffix).exists() for suffix in log_files.COMPRESSIONS):
+        number += 1
+        name = f"{wanted.name}.{number}"
+    return wanted.with_name(name)

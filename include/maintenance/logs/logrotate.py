@@ -1,0 +1,274 @@
+"""Runs the real logrotate with the operators' configuration, and proves on the disk what it did.
+
+Its exit status proves nothing: it is 0 for a log that it sees for the first time and only notes, and for a
+configuration that it ignores. So every file of every log is looked at before and after: inode, size, content.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from include.maintenance.logs.log_retention import Keep
+from include.outcome import ConfigurationError, MaintenanceFailed
+from include.platform import folders, log_checksums, log_files
+from include.platform.compression import compression_of
+from include.platform.log_lines import Kind
+from include.settings import settings
+from include.warehouse import actions
+
+STATE = ".logrotate-state"
+"""logrotate's notes on when each log was rotated last; beside the logs, so that every worker finds them."""
+
+_MOST_SECONDS = 1800
+
+
+@dataclass
+class Intent:
+    """What logrotate says that it would do."""
+
+    considered: list[Path] = field(default_factory=list)
+    rotates: list[Path] = field(default_factory=list)
+    removes: list[Path] = field(default_factory=list)
+    truncates: list[Path] = field(default_factory=list)
+    folders: set[Path] = field(default_factory=set)
+    errors: list[str] = field(default_factory=list)
+    first_seen: int = 0
+
+
+def rotate(configuration: Path, folder: Path, keep: Keep, run_id: str, dry_run: bool) -> actions.Action:
+    """Rotate with logrotate's ``configuration``; ``folder`` holds its state file.
+
+    Raises ConfigurationError (no logrotate, a faulty configuration, copytruncate) or MaintenanceFailed (it would delete
+    what must stay, or did not do what it said).
+    """
+    action = actions.plan(
+        "rotate_logs", "logrotate", run_id, dry_run=dry_run, plan={"configuration": configuration.name}
+    )
+    if action.done:
+        return action
+    with actions.failures_recorded(action), log_files.errors_named(configuration):
+        program = _program()
+        intent = _intent(program, configuration, folder / STATE)
+        _refuse_loss(intent, keep)
+        with _held(intent) as held:
+            plan = _plan(configuration, intent, held)
+            action = actions.plan("rotate_logs", "logrotate", run_id, dry_run=dry_run, plan=plan)
+            if dry_run:
+                return action
+            action = actions.applying(action)
+            ended = _run([program, "--state", str(folder / STATE), str(configuration)])
+            return _prove(action, intent, held, ended)
+
+
+def _program() -> str:
+    if found := shutil.which("logrotate") or shutil.which("logrotate", path="/usr/sbin:/sbin:/usr/local/sbin"):
+        return found
+    raise ConfigurationError(
+        "maintenance.logs.logrotate_configuration is set but logrotate is not installed; install it, or leave the "
+        "setting empty to have the logs rotated without it"
+    )
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_MOST_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise MaintenanceFailed(f"logrotate did not end in {_MOST_SECONDS // 60} minutes and was stopped") from None
+
+
+# ----------------------------------------------------------------------------------------------------- plan
+def _intent(program: str, configuration: Path, state: Path) -> Intent:
+    """Ask logrotate for its plan; in debug mode it changes nothing, not even its state file."""
+    if not configuration.is_file():
+        raise ConfigurationError(
+            f"the file {configuration} of maintenance.logs.logrotate_configuration does not exist; correct its path"
+        )
+    said = _run([program, "--debug", "--state", str(state), str(configuration)])
+    intent = read_intent(said.stderr)
+    if intent.errors or said.returncode:
+        why = intent.errors[0] if intent.errors else f"it ended with {said.returncode}"
+        raise ConfigurationError(f"logrotate refuses {configuration.name}: {why}")
+    known = state.read_text() if state.exists() else ""
+    intent.first_seen = sum(f'"{log}"' not in known for log in intent.considered)
+    return intent
+
+
+def read_intent(text: str) -> Intent:
+    """Read what ``logrotate --debug`` prints."""
+    intent = Intent()
+    for line in text.splitlines():
+        if match := re.match(r"considering log (.+)$", line):
+            intent.considered.append(Path(match[1]))
+        elif line.strip().startswith("log needs rotating") and intent.considered:
+            intent.rotates.append(intent.considered[-1])
+        elif match := re.match(r"removing old log (.+)$", line):
+            intent.removes.append(Path(match[1]))
+        elif match := re.match(r"renaming (.+) to .+ \(rotatecount (\d+), logstart (\d+), i (\d+)\)", line):
+            if int(match[4]) == int(match[2]) + int(match[3]) - 1:  # what gets a number beyond the last is removed
+                intent.removes.append(Path(match[1]))
+        elif match := re.match(r"truncating (.+)$", line):
+            intent.truncates.append(Path(match[1]))
+        elif match := re.search(r"olddir is ([^,]+),", line):
+            intent.folders.add(Path(match[1]))
+        elif match := re.match(r"error: (.+)$", line):
+            intent.errors.append(match[1].rstrip("."))
+    intent.folders |= {log.parent for log in intent.considered}
+    return intent
+
+
+def _refuse_loss(intent: Intent, keep: Keep) -> None:
+    if intent.truncates:
+        raise ConfigurationError(
+            f"the logrotate configuration has copytruncate for {intent.truncates[0].name}, which loses the lines "
+            "written between the copy and the truncation; remove it and let postrotate make the writer reopen its log"
+        )
+    patterns: dict[Kind, str] = {kind: getattr(settings().traffic, f"{kind.value}_logs") for kind in Kind}
+    for path in intent.removes:  # whatever its number, date format and folder
+        kind = next((kind for kind, pattern in patterns.items() if fnmatch.fnmatchcase(path.name, pattern)), None)
+        if kind is not None and path.exists():
+            days = log_files.days_in(path, kind, keep.zone)
+            if reason := keep.reason(kind, days):
+                raise MaintenanceFailed(
+                    f"logrotate would delete {path.name}, which must be {reason}; raise its rotate or maxage. "
+                    "Nothing was rotated"
+                )
+
+
+@contextmanager
+def _held(intent: Intent) -> Iterator[dict[Path, IO[bytes]]]:
+    """Open every file of the logs, so that what a removed file held can still be read afterwards."""
+    with ExitStack() as stack:
+        held: dict[Path, IO[bytes]] = {path: stack.enter_context(path.open("rb")) for path in _files(intent)}
+        yield held
+
+
+def _files(intent: Intent) -> list[Path]:
+    names = {log.name for log in intent.considered}
+    return sorted(
+        path
+        for folder in intent.folders
+        if folder.is_dir()
+        for path in folder.iterdir()
+        if path.is_file() and any(path.name == name or path.name.startswith((f"{name}-", f"{name}.")) for name in names)
+    )
+
+
+def _plan(configuration: Path, intent: Intent, held: dict[Path, IO[bytes]]) -> dict[str, Any]:
+    files: dict[str, dict[str, Any]] = {}
+    for path, handle in held.items():
+        status = path.stat()
+        files[str(path)] = {"inode": status.st_ino, "bytes": status.st_size}
+        if not compression_of(handle):
+            measured = log_files.measure(path, status.st_size)
+            files[str(path)] |= {"bytes": measured.bytes, "lines": measured.lines, "sha256": measured.sha256}
+    return {
+        "configuration": configuration.name,
+        "rotates": [str(path) for path in intent.rotates],
+        "removes": [str(path) for path in intent.removes if path.exists()],
+        "logs": len(intent.considered),
+        "logs_seen_for_the_first_time": intent.first_seen,
+        "files": files,
+    }
+
+
+# ---------------------------------------------------------------------------------------------------- proof
+def _prove(
+    action: actions.Action, intent: Intent, held: dict[Path, IO[bytes]], ended: subprocess.CompletedProcess[str]
+) -> actions.Action:
+    """Prove from the disk that every log that was to be rotated was, and that no line of any file is missing."""
+    plan = action.plan
+    after = {path.stat().st_ino: path for path in _files(intent)}
+    new = [path for inode, path in after.items() if inode not in {facts["inode"] for facts in plan["files"].values()}]
+    errors = read_intent(ended.stderr).errors
+    said = f" (it says: {errors[0]})" if errors else f" (it ended with {ended.returncode})"
+    went: dict[str, str] = {}
+    for name, facts in plan["files"].items():
+        path, there = Path(name), after.get(facts["inode"])
+        if there is None:
+            if name in plan["removes"]:
+                log_checksums.forget(path.parent, path.name)
+                continue
+            went[name] = str(_copy_of(path, facts, new, held.get(path)))
+        elif there.stat().st_size < facts["bytes"]:
+            raise MaintenanceFailed(f"{there.name} became shorter while logrotate ran{said}")
+        else:
+            went[name] = str(there)
+    for name in plan["rotates"]:
+        if went.get(name) == name:
+            raise MaintenanceFailed(
+                f"logrotate did not rotate {Path(name).name}: it is still inode {plan['files'][name]['inode']}{said}"
+            )
+    if errors or ended.returncode:
+        raise MaintenanceFailed(f"logrotate failed{said}; no line was lost")
+    if not plan["rotates"]:
+        first = plan["logs_seen_for_the_first_time"]
+        only = (
+            f"; it sees {first} of them for the first time and rotates those from their next turn on" if first else ""
+        )
+        return actions.prove(
+            action,
+            {"rotated": {}, "files": len(after)},
+            {"program": "logrotate"},
+            f"none of its {plan['logs']} logs needs rotating{only}",
+        )
+    lines = sum(plan["files"][name].get("lines", 0) for name in plan["rotates"] if name in plan["files"])
+    proof = {
+        "rotated": {Path(name).name: Path(went[name]).name for name in plan["rotates"] if name in went},
+        "lines_before": lines,
+        "files_before": len(plan["files"]),
+        "files_after": len(after),
+        "removed": [Path(name).name for name in plan["removes"] if name in plan["files"] and name not in went],
+    }
+    return actions.prove(action, proof, {"program": "logrotate", "exit_status": ended.returncode})
+
+
+def _copy_of(path: Path, facts: dict[str, Any], new: list[Path], handle: IO[bytes] | None) -> Path:
+    """Return the new file that holds all that a vanished one held; save what it does not hold.
+
+    Raises MaintenanceFailed when lines are missing, naming the file that they were saved to.
+    """
+    if handle is not None and os.fstat(handle.fileno()).st_ino != facts["inode"]:
+        handle = None  # an earlier attempt, which was killed, planned; the name belongs to another file by now
+    for candidate in new:
+        if "sha256" not in facts or log_files.measure(candidate, facts["bytes"]).sha256 != facts["sha256"]:
+            continue
+        content = log_files.measure(candidate)
+        if handle is None or log_files.measure_open(handle) == content:
+            return candidate
+        if log_files.measure_open(handle, content.bytes) == content:
+            saved, lines = _save(path, handle, content.bytes)
+            raise MaintenanceFailed(
+                f"{path.name} was compressed while it was still written to: {lines} lines that {candidate.name} does "
+                f"not hold are saved in {saved.name}; add delaycompress to the logrotate configuration"
+            )
+    if handle is None:
+        raise MaintenanceFailed(f"{path.name} is gone after logrotate, and no other file holds what it held")
+    saved, lines = _save(path, handle, 0)
+    raise MaintenanceFailed(
+        f"{path.name} was gone after logrotate, and no other file held its {lines} lines; it is saved as {saved.name}"
+    )
+
+
+def _save(path: Path, handle: IO[bytes], start: int) -> tuple[Path, int]:
+    """Save what an open file holds from a place on; return the new file and its lines."""
+    number = 1
+    while (target := path.with_name(f"{path.name}.saved-{number}")).exists():
+        number += 1
+    handle.seek(start)
+    with target.open("wb") as saved:
+        shutil.copyfileobj(handle, saved, 1 << 20)
+        saved.flush()
+        os.fsync(saved.fileno())
+    folders.to_disk(target.parent)
+    return target, log_files.measure(target).lines

@@ -1,0 +1,15 @@
+"""The platform's database. What begins each line is where a task of a DAG enters; the others serve it.
+
+Daily
+    vacuum: vacuum_plan
+Weekly
+    index_review
+    bloat
+    query_review: query_plans, query_texts
+    reindex
+Monthly
+    wraparound
+    partitioning: partition_remedy
+    slots
+    drift
+"""

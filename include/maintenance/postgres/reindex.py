@@ -1,0 +1,269 @@
+"""Rebuilds bloated indexes without locking anybody out (REINDEX INDEX CONCURRENTLY), after approval of large ones.
+
+Only bloat that was measured is acted on. A rebuilding that was interrupted leaves an invalid index behind: the next
+attempt removes what this collection's own act left, and nothing else. The statements stand in reindex.sql.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from include.maintenance.postgres import bloat
+from include.outcome import ConfigurationError, MaintenanceFailed, Outcome
+from include.platform import database
+from include.settings import settings
+from include.warehouse import actions, findings
+from include.warehouse.statements import statements
+
+if TYPE_CHECKING:
+    import psycopg
+
+ALL_INDEXES = "all indexes"
+KIND = "reindex"
+APPROVE, REJECT = "Approve", "Reject"
+_STATEMENTS = statements(__file__)
+_BODY = """`REINDEX INDEX CONCURRENTLY {index}` would give back **{wasted}** of {size}, as measured by pgstattuple.
+Readers and writers are not locked out. While it runs it takes up to {size} of disk space, reads the whole table
+and keeps autovacuum from it. The numbers are in `ops.finding`: run `{run_id}`, check `{check}`."""
+
+
+def candidates(run_id: str, dry_run: bool, most_indexes: int | None = None) -> list[dict[str, Any]]:
+    """Return the indexes whose bloat this run has measured, the most wasteful first.
+
+    Each is ``{"index": quoted name, "size_bytes", "wasted_bytes", "needs_approval"}``. At most ``most_indexes`` (the
+    configured number by default). With none, "nothing to do" is recorded with its reason.
+    """
+    wanted = settings().maintenance.reindex
+    most = wanted.most_indexes if most_indexes is None else most_indexes
+    found = [one for one in findings.of_run(run_id, bloat.INDEX_BLOAT) if one.outcome is Outcome.WARNING]
+    measured = [one for one in found if one.evidence.get("measured_wasted_bytes") is not None]
+    measured.sort(key=lambda one: (-one.evidence["measured_wasted_bytes"], one.resource))
+    chosen = [
+        {
+            "index": one.resource,
+            "size_bytes": one.evidence["size_bytes"],
+            "wasted_bytes": one.evidence["measured_wasted_bytes"],
+            "needs_approval": one.evidence["size_bytes"] > wanted.without_approval_up_to_bytes,
+        }
+        for one in measured[:most]
+    ]
+    if not chosen:
+        plan = {"bloated": len(found), "measured": len(measured), "most_indexes": most}
+        action = actions.plan(KIND, ALL_INDEXES, run_id, dry_run=dry_run, plan=plan)
+        if not action.done:
+            actions.nothing_to_do(action, _why_nothing(len(found), len(measured)))
+    return chosen
+
+
+def _why_nothing(found: int, measured: int) -> str:
+    if measured:
+        return "the run may rebuild no index (most_indexes is 0)"
+    if found:
+        return "bloat is estimated only; it is rebuilt once pgstattuple has measured it"
+    return "no index is bloated"
+
+
+def questions(chosen: list[dict[str, Any]], run_id: str) -> list[dict[str, str]]:
+    """Return what a person is asked about each index that needs an approval: ``subject`` and ``body`` (Markdown)."""
+    return [
+        {
+            "subject": f"Rebuild the index {_plain(one['index'])}?",
+            "body": _BODY.format(
+                index=_plain(one["index"]),
+                wasted=_megabytes(one["wasted_bytes"]),
+                size=_megabytes(one["size_bytes"]),
+                run_id=_plain(run_id),
+                check=bloat.INDEX_BLOAT,
+            ),
+        }
+        for one in chosen
+        if one["needs_approval"]
+    ]
+
+
+def decisions(chosen: list[dict[str, Any]], answers: Sequence[dict[str, Any] | None]) -> list[dict[str, Any]]:
+    """Join the indexes with the answers to their questions, which are in the same order.
+
+    Returns ``{"candidate", "approved", "answer"}`` each. No answers at all are no approvals. Raises ConfigurationError
+    when there are some, but not as many as questions: whose they are is unknown then.
+    """
+    waiting = [one for one in chosen if one["needs_approval"]]
+    if answers and len(answers) != len(waiting):  # Airflow leaves out a question without an answer, and its place
+        raise ConfigurationError(f"{len(answers)} answers were given to {len(waiting)} questions; start the run again")
+    given = dict(zip([one["index"] for one in waiting], answers, strict=False))
+    return [
+        {"candidate": one, "approved": True, "answer": ""}
+        if not one["needs_approval"]
+        else {"candidate": one} | _understood(given.get(one["index"]))
+        for one in chosen
+    ]
+
+
+def _understood(answer: dict[str, Any] | None) -> dict[str, Any]:
+    options, person = (answer or {}).get("chosen_options") or [], (answer or {}).get("responded_by_user")
+    if person is None:
+        return {"approved": False, "answer": "nobody approved it in time"}
+    approved = options == [APPROVE]
+    return {"approved": approved, "answer": f"{'approved' if approved else 'rejected'} by {person['name']}"}
+
+
+def _plain(name: str) -> str:
+    # The text is a template for Airflow and Markdown for the browser.
+    return name.replace("{", "(").replace("}", ")").replace("`", "'")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1_000_000:,.1f} MB"
+
+
+def clean_up() -> list[str]:
+    """Remove what this collection's interrupted rebuildings have left; return the names of those indexes.
+
+    An act tells which invalid indexes were there before it began: those and everybody else's are left alone. Raises
+    ConfigurationError (the role may not drop them), MaintenanceFailed or SourceUnavailable.
+    """
+    removed: list[str] = []
+    what = "the rest of interrupted rebuildings"
+    with database.maintenance_session() as connection, database.errors_named(what):
+        found = connection.execute(_STATEMENTS["left_over"], {"name": None}).fetchall()
+        for index in sorted({row[4] for row in found}):
+            facts = _measure(connection, index)
+            for action in actions.begun(KIND, index):
+                if action.state != "proven" and facts and not _busy(connection, facts):
+                    removed += _remove_left_over(connection, action)
+    return removed
+
+
+def rebuild(
+    candidate: dict[str, Any], run_id: str, dry_run: bool, *, approved: bool = True, answer: str = ""
+) -> dict[str, Any]:
+    """Rebuild one index and prove it: it is another, valid one under the same name, with nothing left beside it.
+
+    ``answer`` says who approved or rejected it. What was not approved is recorded as nothing to do, with that reason.
+    A repeated task waits for the rebuilding that the server may still be doing for the killed one. Returns the act's
+    summary. Raises ConfigurationError (a privilege), MaintenanceFailed (no effect, or others are in the way) or
+    SourceUnavailable.
+    """
+    name = str(candidate["index"])
+    what = f"REINDEX of {name}"
+    with database.maintenance_session() as connection, database.errors_named(what):
+        before = _measure(connection, name)
+        if before is None:
+            return _gone(name, run_id, dry_run, answer)
+        plan = {"before": before, "wasted_bytes": candidate.get("wasted_bytes"), "answer": answer}
+        action = actions.plan(KIND, name, run_id, dry_run=dry_run, plan=plan)
+        if action.done or dry_run:
+            return action.summary()
+        if not approved:
+            return actions.nothing_to_do(action, answer or "it was not approved").summary()
+        with actions.failures_recorded(action), database.errors_named(what):
+            _wait_until_free(connection, before)
+            _refuse_long_transactions(connection, name)
+            action = actions.applying(action)
+            _remove_left_over(connection, action)
+            applied = _apply(connection, action)
+            return _prove(connection, action, applied)
+
+
+def _gone(name: str, run_id: str, dry_run: bool, answer: str) -> dict[str, Any]:
+    """Record that an index was dropped since it was chosen; raise ConfigurationError when its rebuilding had begun."""
+    action = actions.plan(KIND, name, run_id, dry_run=dry_run, plan={"answer": answer})
+    if action.done:
+        return action.summary()
+    if "before" in action.plan:
+        with actions.failures_recorded(action):
+            raise ConfigurationError(f"the index {name} does not exist any more; it needs no rebuilding")
+    return actions.nothing_to_do(action, "the index does not exist any more").summary()
+
+
+def _apply(connection: psycopg.Connection[Any], action: actions.Action) -> dict[str, Any]:
+    """Run the statement, unless an earlier attempt's has done it already; remove what a failed one leaves."""
+    import psycopg
+    from psycopg import sql
+
+    now = _measure(connection, action.resource)
+    if now is None:
+        raise MaintenanceFailed(f"the index {action.resource} vanished while it was to be rebuilt")
+    statement = sql.SQL("REINDEX INDEX CONCURRENTLY {}").format(sql.Identifier(now["schema"], now["relation"]))
+    text = statement.as_string(connection)
+    if now["valid"] and now["oid"] != action.plan["before"]["oid"]:
+        return {"statement": text, "by": "an earlier attempt"}
+    # It locks nobody out, but waits for older transactions; to give up there would leave an invalid index.
+    seconds = settings().maintenance.reindex.wait_seconds
+    connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(int(seconds * 1000)),))
+    try:
+        connection.execute(statement)
+    except psycopg.Error:
+        if not connection.closed:
+            _remove_left_over(connection, action)
+        raise
+    return {"statement": text}
+
+
+def _prove(connection: psycopg.Connection[Any], action: actions.Action, applied: dict[str, Any]) -> dict[str, Any]:
+    before, after = action.plan["before"], _measure(connection, action.resource)
+    if after is None or not after["valid"] or after["oid"] == before["oid"]:
+        raise MaintenanceFailed(f"the index {action.resource} was not rebuilt: it is {'invalid' if after else 'gone'}")
+    proof = {"before": before, "after": after, "bytes_returned": before["size_bytes"] - after["size_bytes"]}
+    if left := _left_over(connection, action):
+        raise MaintenanceFailed(f"the rebuilding of {action.resource} left {left[0][3]} behind")
+    reason = "" if proof["bytes_returned"] > 0 else "the index is as valid as before but has not become smaller"
+    return actions.prove(action, proof, applied, reason).summary()
+
+
+# ---------------------------------------------------------------------------------------------- what is there
+def _measure(connection: psycopg.Connection[Any], name: str) -> dict[str, Any] | None:
+    """Return the facts of an index, its wasted space included where pgstattuple may be used; None without one."""
+    from psycopg.rows import dict_row
+
+    with connection.cursor(row_factory=dict_row) as cursor:
+        facts = cursor.execute(_STATEMENTS["index"], {"name": name}).fetchone()
+    schema = bloat.measuring_schema(connection)
+    limit = settings().maintenance.index_review.measure_at_most_bytes
+    if facts and facts["valid"] and schema and facts["size_bytes"] <= limit:
+        facts |= bloat.measure_index(connection, schema, facts)
+    return facts
+
+
+def _left_over(connection: psycopg.Connection[Any], action: actions.Action) -> list[tuple[Any, ...]]:
+    found = connection.execute(_STATEMENTS["left_over"], {"name": action.resource}).fetchall()
+    return [row for row in found if row[0] not in action.plan["before"]["invalid_before"]]
+
+
+def _remove_left_over(connection: psycopg.Connection[Any], action: actions.Action) -> list[str]:
+    from psycopg import sql
+
+    left = _left_over(connection, action)
+    for _, schema, relation, name, _, may_drop in left:
+        if not may_drop:
+            raise ConfigurationError(
+                f"an interrupted rebuilding left the invalid index {name}, which {database.MAINTENANCE} may not drop; "
+                f"as its owner run: DROP INDEX CONCURRENTLY {name}"
+            )
+        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(schema, relation)))
+    return [row[3] for row in left]
+
+
+def _busy(connection: psycopg.Connection[Any], facts: dict[str, Any]) -> list[int]:
+    return [pid for (pid,) in connection.execute(_STATEMENTS["busy"], {"table_oid": facts["table_oid"]})]
+
+
+def _wait_until_free(connection: psycopg.Connection[Any], facts: dict[str, Any]) -> None:
+    """Wait for whoever builds an index of the table, vacuums it or changes it; raise MaintenanceFailed in the end."""
+    deadline = time.monotonic() + settings().maintenance.reindex.wait_seconds
+    while busy := _busy(connection, facts):
+        if time.monotonic() > deadline:
+            raise MaintenanceFailed(
+                f"process {busy[0]} builds an index of {facts['table_name']}, vacuums or changes it for longer than "
+                f"the rebuilding of {facts['name']} waits; try again when it has ended"
+            )
+        time.sleep(0.2)
+
+
+def _refuse_long_transactions(connection: psycopg.Connection[Any], name: str) -> None:
+    """Raise MaintenanceFailed before anything has begun when the rebuilding would wait in vain."""
+    seconds = settings().maintenance.reindex.wait_seconds
+    if row := connection.execute(_STATEMENTS["long_transaction"], {"seconds": seconds}).fetchone():
+        raise MaintenanceFailed(f"the rebuilding of {name} would have to wait for {row[0]}; end it and try again")

@@ -1,0 +1,374 @@
+"""Vacuums and analyzes one table of the platform, and proves by the server's own statistics that it had its effect.
+
+Guide, "Database Maintenance". ``vacuum_plan`` decides which tables; the statements stand in vacuum.sql.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from include.maintenance.postgres import vacuum_plan
+from include.maintenance.postgres.vacuum_plan import ALL_TABLES, KINDS, composed, kind_of
+from include.outcome import ConfigurationError, MaintenanceFailed
+from include.platform import database
+from include.platform.database import Table
+from include.settings import settings
+from include.warehouse import actions, session
+from include.warehouse.statements import statements
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg import sql
+
+_STATEMENTS = statements(__file__)
+_STATISTICS_PATIENCE_SECONDS = 5.0  # before PostgreSQL 15 statistics travel through a collector, twice a second
+_FAILSAFE_AGE = 1_600_000_000  # PostgreSQL's vacuum_failsafe_age
+
+
+def maintain(
+    item: dict[str, Any],
+    run_id: str,
+    dry_run: bool,
+    *,
+    connection: psycopg.Connection[Any] | None = None,
+) -> dict[str, Any]:
+    """Vacuum and analyze one table as ``vacuum_plan.plan_tables`` says, and prove it. Returns the action's summary.
+
+    A worker that maintains several tables gives its own ``database.maintenance_session`` as ``connection``. A table
+    that would not be done by the end of the window is postponed, one that has begun is stopped then; only a table in
+    danger of wraparound is begun and finished regardless. A repeated task does not repeat what shows its effect.
+    Raises ConfigurationError (a missing privilege), MaintenanceFailed (a lock held by another, skipped or without
+    effect, with the name of who is in the way) or SourceUnavailable.
+    """
+    name = item["table"]
+    what = f"{kind_of(item)} of {name}"
+    opened = database.maintenance_session() if connection is None else nullcontext(connection)
+    with session.kept_open(), opened as server, database.errors_named(what):
+        found = _measure(server, name)
+        plan = vacuum_plan.plan_of(item) | {"before": _measured(found[1]) if found else None}
+        action = actions.plan(kind_of(item), name, run_id, dry_run=dry_run, plan=plan)
+        if action.done or dry_run:
+            return action.summary()
+        if found is None:
+            return actions.nothing_to_do(action, "the table does not exist any more").summary()
+        with actions.failures_recorded(action), database.errors_named(what):
+            return _acted(server, action, item, *found).summary()
+
+
+def _acted(
+    connection: psycopg.Connection[Any],
+    action: actions.Action,
+    item: dict[str, Any],
+    table: Table,
+    before: dict[str, Any],
+) -> actions.Action:
+    """Do the work unless something speaks against it, and record what became of it."""
+    if not before["may_maintain"]:
+        raise ConfigurationError(
+            f"the {action.kind} of {action.resource} would be skipped: the role of {database.MAINTENANCE} may not do "
+            f"it; {_remedy(database.server_version(connection), action.resource)}"
+        )
+    if before["busy_with"]:
+        return actions.nothing_to_do(action, f"{before['busy_with']} vacuums this table already")
+    if shown := _shown_already(action, item, before):
+        earlier = {"attempt": "an earlier one"}
+        return actions.prove(actions.applying(action), shown, earlier, "it was done before the task was cut off")
+    left = _seconds_left(item)
+    if left is not None and item["expected_seconds"] > left:
+        return actions.postpone(
+            action, f"{item['expected_seconds']:.1f} s are expected and {max(0.0, left):.1f} s of the window are left"
+        )
+    if not (item["vacuum"] or item["freeze"] or item["analyze"]):
+        raise MaintenanceFailed(_hopeless(action.resource, before, item["held_by"]))
+    action = actions.applying(action)
+    statement = _statement(connection, item, table, before)
+    begun = time.monotonic()
+    ended, warnings, told = _run(connection, action, table, statement, left)
+    applied = {"statement": statement.as_string(connection), "seconds": round(time.monotonic() - begun, 3)}
+    if not ended:
+        reason = f"it was stopped after {applied['seconds']:.1f} s, at the end of the maintenance window"
+        return actions.postpone(action, reason, applied)
+    after = _after(connection, action, item, before, warnings, told)
+    proof = {"before": _measured(before), "after": _measured(after), "analyzed": item["analyze"]}
+    reason = _judged(connection, action, item, proof)
+    return actions.prove(action, proof, applied, reason)
+
+
+# ------------------------------------------------------------------------------------------------- measurement
+def _measure(connection: psycopg.Connection[Any], name: str) -> tuple[Table, dict[str, Any]] | None:
+    """The table and its facts as they are now, or None when there is none of that name."""
+    import psycopg
+    from psycopg.rows import dict_row
+
+    parts = {
+        "may_maintain": vacuum_plan.may_maintain(connection),
+        "vacuum_on_it": vacuum_plan.STATEMENTS["vacuum_on_it"],
+    }
+    row = None
+    with connection.cursor(row_factory=dict_row) as cursor, suppress(psycopg.errors.InvalidName):
+        row = cursor.execute(composed(_STATEMENTS["measure"], parts), {"name": name}).fetchone()
+    return (Table(row.pop("oid"), row.pop("schema"), row.pop("relation"), name), row) if row else None
+
+
+def _measured(facts: dict[str, Any]) -> dict[str, Any]:
+    """The measurements among the facts, for the record."""
+    return {key: value for key, value in facts.items() if key not in ("partitioned", "may_maintain", "busy_with")}
+
+
+def _seconds_left(item: dict[str, Any]) -> float | None:
+    """Seconds until the window ends; None without one, and for a table whose danger weighs more than the window."""
+    if item["danger"] or not item.get("ends_at"):
+        return None
+    return (datetime.fromisoformat(item["ends_at"]) - datetime.now(UTC)).total_seconds()
+
+
+def _shown_already(action: actions.Action, item: dict[str, Any], now: dict[str, Any]) -> dict[str, Any] | None:
+    """The proof of an earlier attempt of this act that was cut off after its work, or None."""
+    first = action.plan.get("before") or now
+    counters = ["vacuum_count"] * (item["vacuum"] or item["freeze"]) + ["analyze_count"] * item["analyze"]
+    if not counters or any(now[counter] <= first[counter] for counter in counters):
+        return None
+    if _without_effect(item, first, now):
+        return None
+    return {"before": first, "after": _measured(now), "analyzed": item["analyze"]}
+
+
+# ---------------------------------------------------------------------------------------------------- statement
+def options_of(version: int, item: dict[str, Any], before: dict[str, Any], local_hour: int) -> list[str]:
+    """Return the options of VACUUM that the server's version knows, for example ``["ANALYZE", "PARALLEL 0"]``.
+
+    SKIP_LOCKED is not among them: it skips with a mere warning, all partitions with a locked parent, and may still
+    wait for an index; the session's lock_timeout bounds every wait and is an error. ``local_hour`` is the hour in the
+    platform's time zone: in business hours the file is not shortened, which locks readers out here and on standbys.
+    """
+    wanted = settings().maintenance.vacuum
+    hours = wanted.business_hours
+    urgent = (before["transaction_age"] or 0) >= _FAILSAFE_AGE or (before["multixact_age"] or 0) >= _FAILSAFE_AGE
+    options = ["FREEZE"] * item["freeze"] + ["ANALYZE"] * item["analyze"]
+    options.append(f"PARALLEL {wanted.parallel_workers}")
+    if urgent or hours.from_hour <= local_hour < hours.to_hour:
+        options.append("TRUNCATE FALSE")
+    if urgent and version < 140000:
+        options.append("INDEX_CLEANUP FALSE")  # since 14 the server's failsafe does this by itself
+    toast_is_clean = before["toast_dead_rows"] == 0 and before["toast_inserted_rows"] == 0
+    if version >= 140000 and toast_is_clean and not item["freeze"]:
+        options.append("PROCESS_TOAST FALSE")
+    if version >= 160000:
+        # Once for all tables is enough, see finish(); each time, it would read the whole of pg_class.
+        options += ["SKIP_DATABASE_STATS", f"BUFFER_USAGE_LIMIT '{wanted.buffer_megabytes} MB'"]
+    return options
+
+
+def _statement(
+    connection: psycopg.Connection[Any], item: dict[str, Any], table: Table, before: dict[str, Any]
+) -> sql.Composed:
+    from psycopg import sql
+
+    version, verb = database.server_version(connection), "ANALYZE"
+    if item["vacuum"] or item["freeze"]:
+        hour = datetime.now(ZoneInfo(settings().platform.timezone)).hour
+        verb = f"VACUUM ({', '.join(options_of(version, item, before, hour))})"
+    elif before["partitioned"]:
+        # The partitions are looked after one by one. Before PostgreSQL 18 they cannot be left out, and before 14 no
+        # statistics tell that the whole was analyzed: then it is the server's messages that do.
+        verb = "ANALYZE ONLY" if version >= 180000 else "ANALYZE" if version >= 140000 else "ANALYZE (VERBOSE)"
+    return sql.SQL("{} {}").format(sql.SQL(verb), table.identifier)
+
+
+def _run(
+    connection: psycopg.Connection[Any],
+    action: actions.Action,
+    table: Table,
+    statement: sql.Composed,
+    left: float | None,
+) -> tuple[bool, list[str], int]:
+    """Run the one statement; tell whether it ended before the window did, its warnings and how much else was told."""
+    import psycopg
+
+    warnings: list[str] = []
+    told = 0
+
+    def keep(notice: psycopg.errors.Diagnostic) -> None:
+        nonlocal told
+        told += notice.severity_nonlocalized == "INFO"
+        if notice.severity_nonlocalized == "WARNING":
+            warnings.append(notice.message_primary or "")
+
+    connection.add_notice_handler(keep)
+    ends = time.monotonic() + left if left is not None else None
+    try:
+        if left is not None:
+            connection.execute(
+                "SELECT set_config('statement_timeout', least(nullif(setting::bigint, 0), %s)::text, false) "
+                "FROM pg_settings WHERE name = 'statement_timeout'",
+                (max(1, int(left * 1000)),),
+            )
+        connection.execute(statement)
+    except psycopg.errors.QueryCanceled:
+        if ends is None or time.monotonic() < ends - 0.1:
+            raise
+        return False, warnings, told
+    except psycopg.errors.LockNotAvailable:
+        row = connection.execute(_STATEMENTS["lock_holder"], {"oid": table.oid}).fetchone()
+        who = row[0] if row else "a session that has ended by now"
+        raise MaintenanceFailed(
+            f"{action.kind} of {action.resource}: another session holds a lock on it for longer than maintenance waits "
+            f"({who}); nothing was changed, try again when that session has ended"
+        ) from None
+    finally:
+        connection.remove_notice_handler(keep)
+        if left is not None and not connection.broken:
+            connection.execute("RESET statement_timeout")
+    return True, warnings, told
+
+
+# -------------------------------------------------------------------------------------------------------- proof
+def _after(
+    connection: psycopg.Connection[Any],
+    action: actions.Action,
+    item: dict[str, Any],
+    before: dict[str, Any],
+    warnings: list[str],
+    told: int,
+) -> dict[str, Any]:
+    """Wait until the server's statistics show the work and return the measurements. Raises MaintenanceFailed."""
+    counters = ["vacuum_count"] * (item["vacuum"] or item["freeze"]) + ["analyze_count"] * item["analyze"]
+    if before["partitioned"] and database.server_version(connection) < 140000:
+        counters = [] if told else counters
+    patience = _STATISTICS_PATIENCE_SECONDS if not warnings else 0.5
+    deadline, pause = time.monotonic() + patience, 0.01
+    while True:
+        found = _measure(connection, item["table"])
+        if found and all(found[1][counter] > before[counter] for counter in counters):
+            return found[1]
+        if time.monotonic() > deadline:
+            break
+        time.sleep(pause)
+        pause = min(0.2, pause * 2)
+    said = f" (the server said: {'; '.join(warnings)})" if warnings else ""
+    raise MaintenanceFailed(f"the {action.kind} of {action.resource} left no trace in the server's statistics{said}")
+
+
+def _without_effect(item: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> str:
+    """What a vacuum was to lower and did not; empty when it had its effect. Dead rows are estimates of the server."""
+    wanted, dead = settings().maintenance.vacuum, ("dead_rows", "toast_dead_rows")
+    if item["vacuum"] and 0 < sum(before[name] for name in dead) <= sum(after[name] for name in dead):
+        return f"{sum(after[name] for name in dead)} dead rows"
+    shares = item["facts"]
+    for name in ("transaction", "multixact"):
+        due = (shares.get(f"{name}_share") or 0.0) >= wanted.freeze_share
+        if item["freeze"] and due and after[f"{name}_age"] >= before[f"{name}_age"]:
+            return f"the {name} age of {after[f'{name}_age']}"
+    return ""
+
+
+def _judged(
+    connection: psycopg.Connection[Any],
+    action: actions.Action,
+    item: dict[str, Any],
+    proof: dict[str, Any],
+) -> str:
+    """Complete the proof; say what remains and who holds it. Raises MaintenanceFailed for a vacuum without effect."""
+    before, after = proof["before"], proof["after"]
+    reason = missed = ""
+    if item["vacuum"] or item["freeze"]:
+        dead_before, dead_after = (one["dead_rows"] + one["toast_dead_rows"] for one in (before, after))
+        proof["dead_rows_removed"] = max(0, dead_before - dead_after)
+        proof["bytes_returned"] = before["size_bytes"] - after["size_bytes"]
+        missed = _without_effect(item, before, after)
+        if dead_after or missed:
+            holder = database.horizon(connection)
+            proof["dead_rows_remaining"] = dead_after
+            proof["horizon_holder"] = holder.holder if holder else None
+            proof["horizon"] = holder.transaction if holder else None
+            who = f"while {holder.holder} needs old rows" if holder else ""
+            reason = f"{dead_after} dead rows remain {who or 'that died while the vacuum ran'}"
+            if missed.endswith("dead rows") and not who:
+                missed = ""  # nobody holds them: they are new
+            elif missed:
+                remedy = f"{who}; end it and run it again" if who else "for a reason that cannot be seen; run it again"
+                missed = f"the vacuum of {action.resource} had no effect: {missed} cannot be lowered {remedy}"
+    elif item["held_by"]:
+        reason = f"vacuum left out: {item['held_by']} needs the dead rows"
+    if item["held_by"] and item["danger"] and not item["freeze"]:
+        missed = _hopeless(action.resource, after, item["held_by"])
+    if missed:
+        actions.fail(action, missed, proof)
+        raise MaintenanceFailed(missed)
+    return reason
+
+
+def _hopeless(name: str, facts: dict[str, Any], holder: str) -> str:
+    return (
+        f"{name} is in danger of transaction id wraparound (age {facts['transaction_age']}) and no vacuum can help "
+        f"while {holder} needs its old rows; end it and run this again"
+    )
+
+
+def _remedy(version: int, name: str) -> str:
+    if version >= 170000:
+        return f"GRANT MAINTAIN ON {name} (or pg_maintain) to it"
+    return "make it a member of the role that owns the table (before PostgreSQL 17 only the owner may)"
+
+
+# ------------------------------------------------------------------------------------------------------- the end
+def finish(run_id: str, dry_run: bool = False) -> dict[str, Any]:
+    """Bring the database's own age up to date once for all tables, and record what became of the whole plan.
+
+    Returns the summary of the act on "all tables". Tables that failed make it a failed act; their own tasks have
+    raised it, so nothing is raised for them. Raises ConfigurationError or SourceUnavailable.
+    """
+    with session.kept_open():
+        acts = [action for action in actions.of_run(run_id, KINDS) if action.dry_run == dry_run]
+        whole = next((action for action in acts if action.resource == ALL_TABLES), None)
+        if whole is None:
+            raise MaintenanceFailed(f"the run {run_id} has no plan of its tables; plan them first")
+        if dry_run or whole.state in ("proven", "nothing_to_do") or "due" not in whole.plan:
+            return whole.summary()  # without a list of what is due the plan itself has failed
+        tables = [action for action in acts if action.resource != ALL_TABLES]
+        states: dict[str, list[str]] = {}
+        for action in tables:
+            states.setdefault(action.state, []).append(action.resource)
+        begun = {action.resource for action in tables}
+        if never := [one["table"] for one in whole.plan["due"] if one["table"] not in begun]:
+            states["never begun"] = never
+        with actions.failures_recorded(whole), database.errors_named("the age of the database"):
+            whole = actions.plan("vacuum", ALL_TABLES, run_id, dry_run=False, plan=whole.plan)
+            whole = actions.applying(whole)
+            with database.maintenance_session() as connection:
+                before = _database(connection)
+                if database.server_version(connection) >= 160000:
+                    connection.execute("VACUUM (ONLY_DATABASE_STATS)")
+                after = _database(connection)
+        proofs = [action.proof or {} for action in tables if action.state == "proven"]
+        proof = {
+            "before": before,
+            "after": after,
+            "tables": states,
+            "dead_rows_removed": sum(proof.get("dead_rows_removed", 0) for proof in proofs),
+            "bytes_returned": sum(proof.get("bytes_returned", 0) for proof in proofs),
+        }
+        return _closed(whole, states, proof).summary()
+
+
+def _closed(whole: actions.Action, states: dict[str, list[str]], proof: dict[str, Any]) -> actions.Action:
+    unfinished = [name for state in ("failed", "applying", "planned", "never begun") for name in states.get(state, [])]
+    if unfinished:
+        return actions.fail(whole, f"not maintained: {', '.join(unfinished)}; each has its own reason", proof)
+    later = states.get("postponed", [])
+    reason = f"postponed to the next run: {', '.join(later)}" if later else ""
+    return actions.prove(whole, proof, {"tables": len(states.get("proven", []))}, reason)
+
+
+def _database(connection: psycopg.Connection[Any]) -> dict[str, Any]:
+    from psycopg.rows import dict_row
+
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(_STATEMENTS["database"]).fetchone()
+    if row is None:
+        raise MaintenanceFailed("the catalog has no row of the database itself; its age could not be read")
+    return row

@@ -1,0 +1,373 @@
+"""Moves rows out of a table in chunks: read, archived, deleted, three chunks at a time each in another of these steps.
+
+For every chunk the steps follow each other, and each leaves enough behind for the next attempt (settling.py):
+
+1. its rows are read in small batches and written to a local file, which is read again and compared with them;
+2. its row in ``ops.archive`` is recorded (written), then the file takes its place in the archive folder;
+3. it is fetched from there, its bytes compared, its manifest put beside it (verified);
+4. its rows are deleted in small batches, each a transaction of its own, and only those that are unchanged since;
+5. rows that changed or came under a legal hold meanwhile stay, and the archive is written anew without them;
+6. the archive is recorded as deleted.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from include.maintenance.pruning import archive_files, manifests, rows
+from include.maintenance.pruning.archive_files import ArchiveDamaged, Content, Written
+from include.maintenance.pruning.manifests import Keys
+from include.maintenance.pruning.pace import Batches, Throttle
+from include.maintenance.pruning.rows import Batch, Place, Source, Stretch
+from include.outcome import ConfigurationError, SourceUnavailable
+from include.platform import database
+from include.platform.folders import Folder
+from include.warehouse import archives, legal_holds
+from include.warehouse.archives import Archive
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from include.sections import Prune
+    from include.warehouse.legal_holds import LegalHold
+
+_LARGEST_CHUNK_CHARACTERS = 128 * 1024 * 1024
+_STRETCHES_PER_BATCH = 10
+
+
+@dataclass
+class Counts:
+    """What an attempt did, for the proof."""
+
+    deleted: int = 0
+    stayed: int = 0
+    vanished: int = 0
+
+
+@dataclass
+class Work:
+    """What one attempt works with. ``platform`` deletes, ``reader`` reads at the same time."""
+
+    rule: Prune
+    platform: psycopg.Connection[Any]
+    reader: psycopg.Connection[Any]
+    warehouse: psycopg.Connection[Any]
+    source: Source
+    store: Folder
+    folder: Path
+    throttle: Throttle
+    reading: Batches
+    deleting: Batches
+    counts: Counts = field(default_factory=Counts)
+    chain: threading.Lock = field(default_factory=threading.Lock)
+    _seen: dict[int, LegalHold] = field(default_factory=dict)
+
+    def holds(self) -> tuple[LegalHold, ...]:
+        """The legal holds in force now or at an earlier moment of this attempt, by their number.
+
+        Rows that a hold kept out of an archive are not in it, also when the hold has ended meanwhile: they wait for the
+        next attempt. Raises ConfigurationError or SourceUnavailable.
+        """
+        import psycopg
+
+        try:
+            found = legal_holds.active(self.warehouse, self.source.name)
+        except psycopg.OperationalError:
+            raise SourceUnavailable("the connection to the warehouse was lost") from None
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
+            raise ConfigurationError("the warehouse lacks ops.legal_hold or its grants; run the migrations") from None
+        self._seen |= {hold.legal_hold_id: hold for hold in found}
+        return tuple(hold for _, hold in sorted(self._seen.items()))
+
+
+@dataclass
+class Chunk:
+    """Rows of one archive. ``settled_before`` is the transaction that says which rows are unchanged, or None."""
+
+    source: Source
+    settled_before: str | None
+    blobs: list[str] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
+    rows: int = 0
+    escaped: bool = False
+
+    def add(self, batch: Batch, most_rows_of_a_stretch: int) -> None:
+        """Take one more batch."""
+        self.blobs.append(batch.lines)
+        self.stretches += rows.stretches(self.source, batch, most_rows_of_a_stretch)
+        self.rows += batch.rows
+        self.escaped = self.escaped or batch.escaped
+
+    @property
+    def last(self) -> Place:
+        """The place of its last row."""
+        return self.stretches[-1].last
+
+
+# ----------------------------------------------------------------------------------------------------- the line
+def move(work: Work, source: Source, *, settled_only: bool) -> int:
+    """Archive and delete the rows of a source that are past their retention; return how many were deleted.
+
+    With ``settled_only`` rows that a transaction has just written are left alone, and the others are deleted without
+    comparing their content again; otherwise all are taken and each is compared.
+    """
+    before, waiting = work.counts.deleted, None
+    with ThreadPoolExecutor(1, "archive") as archiver:
+        for chunk in chunks(work, source, settled_only):
+            archived = archiver.submit(archive, work, chunk)
+            if waiting:
+                _finish(work, *waiting)
+            waiting = (chunk, archived)
+        if waiting:
+            _finish(work, *waiting)
+    return work.counts.deleted - before
+
+
+def chunks(work: Work, source: Source, settled_only: bool, after: Place | None = None) -> Iterator[Chunk]:
+    """Read chunk after chunk, always one ahead."""
+    with ThreadPoolExecutor(1, "read") as reader:
+        coming = reader.submit(read_chunk, work, source, after, settled_only)
+        while chunk := coming.result():
+            coming = reader.submit(read_chunk, work, source, chunk.last, settled_only)
+            yield chunk
+
+
+def read_chunk(work: Work, source: Source, after: Place | None, settled_only: bool) -> Chunk | None:
+    """Read the rows of the next archive in batches, each a short transaction; None when there are no more."""
+    import psycopg
+
+    # A partition on its way out is archived whole; its holds are asked about before it is dropped.
+    held, characters = work.holds() if source.cut_off is not None else (), 0
+    with database.errors_named(f"pruning of {source.name}"):
+        chunk = Chunk(source, rows.snapshot(work.reader) if settled_only else None)
+        while chunk.rows < work.rule.archive_rows and characters < _LARGEST_CHUNK_CHARACTERS:
+            limit = min(work.reading.size, work.rule.archive_rows - chunk.rows)
+            try:
+                batch = None
+                with work.reading.measured(lambda: batch.rows if batch else 0):  # noqa: B023 - called at once
+                    batch = rows.read(work.reader, source, after, limit, held, chunk.settled_before)
+            except (psycopg.errors.ProgramLimitExceeded, psycopg.errors.OutOfMemory):
+                if work.reading.size == 1:
+                    raise ConfigurationError(
+                        f"a row of {source.name} is too large to be read as text; archive it by hand"
+                    ) from None
+                work.reading.size = max(1, work.reading.size // 4)
+                continue
+            except psycopg.DataError as error:
+                raise ConfigurationError(
+                    f"{source.name} cannot be read as text ({error.diag.message_primary}); correct the legal hold or "
+                    "the row that it speaks of"
+                ) from None
+            if batch is None:
+                break
+            chunk.add(batch, max(1, work.rule.batch_rows // _STRETCHES_PER_BATCH))
+            characters += len(batch.lines)
+            after = chunk.last
+    return chunk if chunk.rows else None
+
+
+# ------------------------------------------------------------------------------------------------ the archive
+def archive(work: Work, chunk: Chunk) -> Archive:
+    """Take a chunk through the steps up to "verified"."""
+    source = chunk.source
+    path = work.folder / f"{secrets.token_hex(4)}.parquet"
+    first, last = chunk.stretches[0].first, chunk.stretches[-1].last
+    keys = Keys(source.key_column, first.key, last.key)
+    written = archive_files.write(
+        path, source.columns, chunk.blobs, escaped=chunk.escaped, about=_about(source, chunk.rows)
+    )
+    chunk.blobs.clear()
+    if written.row_count != chunk.rows:
+        raise ArchiveDamaged(f"{path.name} has {written.row_count} rows instead of {chunk.rows}")
+    times = _times(work, first.time, last.time)
+    record = _record(source, written, *times)
+    archives.record_written(work.warehouse, record)
+    return verified(work, record, written, keys, path)
+
+
+def verified(work: Work, record: Archive, written: Written, keys: Keys, path: Path) -> Archive:
+    """Put a compared file in its place, fetch it from there again, and give it its manifest."""
+    work.store.put(path, record.location)
+    again = path.with_suffix(".again")
+    archive_files.fetch(work.store, record.location, again, record.file_sha256)
+    again.unlink()
+    with work.chain:  # one manifest at a time
+        end = archives.chain_end(work.warehouse, record.source_table)
+        number, sha256 = manifests.put(work.store, record, written, keys, end, path)
+        archives.record_verified(work.warehouse, record.archive_id, number, sha256)
+    path.unlink()
+    return replace(record, state="verified", chain_number=number, manifest_sha256=sha256)
+
+
+def _about(source: Source, row_count: int) -> dict[str, Any]:
+    return {
+        "source_table": source.name,
+        "relation": source.table.name,
+        "time_column": source.time_column,
+        "key_column": source.key_column,
+        "key_is_unique": source.key_is_unique,
+        "row_count": row_count,
+    }
+
+
+def _record(source: Source, written: Written, first: datetime, last: datetime) -> Archive:
+    archive_id = (
+        f"{source.name}/{first:%Y%m%dT%H%M%S.%fZ}_{last:%Y%m%dT%H%M%S.%fZ}_{written.content_hash[:16]}_"
+        f"{secrets.token_hex(4)}"
+    )
+    return Archive(
+        archive_id,
+        source.name,
+        f"{archive_id}.parquet",
+        written.row_count,
+        written.content_hash,
+        written.file_sha256,
+        first,
+        last,
+        relation=source.table.name,
+    )
+
+
+def _times(work: Work, *texts: str) -> list[datetime]:
+    """Let the warehouse read times as its server writes them."""
+    found = work.warehouse.execute("SELECT unnest(%s::text[]::timestamptz[])", (list(texts),))
+    return [value.astimezone(UTC) for (value,) in found]
+
+
+# ----------------------------------------------------------------------------------------------- the deletion
+def _finish(work: Work, chunk: Chunk, archived: Future[Archive]) -> None:
+    record = archived.result()
+    if chunk.settled_before is not None:
+        deleted = _delete(work, chunk)
+        if deleted == record.row_count:
+            archives.record_deleted(work.warehouse, record.archive_id)
+            return
+    else:
+        deleted = 0
+    settle_content(work, record, fetched(work, record), already_deleted=deleted)
+
+
+def _delete(work: Work, chunk: Chunk) -> int:
+    """Delete the archived rows that are unchanged, in groups of stretches; return how many."""
+    deleted, gone, position = 0, 0, 0
+    with database.errors_named(f"pruning of {work.source.name}"):
+        # A crash of the server may undo commits of the chunk but its last: until then the archive is not "deleted".
+        work.platform.execute("SET synchronous_commit = off")
+        while position < len(chunk.stretches):
+            group, expected = _group(chunk.stretches, position, work.deleting.size)
+            end = position + len(group)
+            if end == len(chunk.stretches):
+                work.platform.execute("SET synchronous_commit = on")  # its commit takes all before it to the disk
+            work.throttle.wait()
+            held = work.holds()
+            whole = _whole_times(chunk.stretches, position, end)
+            with work.deleting.measured(lambda: expected):  # noqa: B023 - called at once
+                gone = rows.delete_stretches(
+                    work.platform, chunk.source, group, held, chunk.settled_before or "", whole_times=whole
+                )
+            work.counts.deleted += gone
+            deleted += gone
+            position = end
+        if deleted and not gone:  # a commit that changed nothing takes nothing to the disk
+            work.platform.execute("SELECT pg_logical_emit_message(true, 'gold_escrow', 'pruned')")
+    return deleted
+
+
+def _whole_times(stretches: list[Stretch], start: int, end: int) -> bool:
+    """Whether no neighbour of these stretches has a row of the same time; at a chunk's ends they are not known."""
+    return (
+        start > 0
+        and end < len(stretches)
+        and stretches[start - 1].last.time != stretches[start].first.time
+        and stretches[end].first.time != stretches[end - 1].last.time
+    )
+
+
+def _group(stretches: list[Stretch], position: int, most: int) -> tuple[list[Stretch], int]:
+    """Consecutive stretches of at most so many rows, at least one."""
+    end, count = position + 1, stretches[position].rows
+    while end < len(stretches) and count + stretches[end].rows <= most:
+        count += stretches[end].rows
+        end += 1
+    return stretches[position:end], count
+
+
+def fetched(work: Work, record: Archive) -> Content:
+    """Read a verified archive back from its place. Raises ArchiveDamaged unless it is exactly what was recorded."""
+    return archive_files.fetch_content(work.store, record, work.folder / f"{secrets.token_hex(4)}.parquet")
+
+
+def settle_content(work: Work, record: Archive, content: Content, *, already_deleted: int | None) -> None:
+    """Delete what is still in the table of a verified archive, row by row compared by content, and record its end.
+
+    Rows that changed or are held stay in the table, and the archive is replaced by one without them.
+    ``already_deleted`` is None when an earlier attempt may have deleted some: then nobody can tell who did.
+    """
+    source = _source_of(work, record)
+    archived = archive_files.keys(content, [source.key_column, source.time_column])
+    deleted, stayed, position = 0, [], 0
+    with database.errors_named(f"pruning of {record.source_table}"):
+        while position < len(archived):
+            batch = archived[position : position + work.deleting.size]
+            work.throttle.wait()
+            with work.deleting.measured(lambda: len(batch)):  # noqa: B023 - called at once
+                deleted += rows.delete_equal(work.platform, source, batch, work.holds())
+            stayed += rows.still_there(work.platform, source, batch)
+            position += len(batch)
+    work.counts.deleted += deleted
+    work.counts.stayed += len(stayed)
+    if already_deleted is not None:
+        work.counts.vanished += record.row_count - already_deleted - deleted - len(stayed)
+    if not stayed:
+        archives.record_deleted(work.warehouse, record.archive_id)
+    elif len(stayed) == record.row_count:
+        archives.record_withdrawing(work.warehouse, record.archive_id)
+        withdraw(work, record)
+    else:
+        _replace(work, source, record, content, stayed)
+    content.path.unlink(missing_ok=True)
+
+
+def _source_of(work: Work, record: Archive) -> Source:
+    if record.relation in (None, work.source.table.name):
+        return work.source
+    with database.errors_named(f"pruning of {record.source_table}"):
+        return work.source.on(database.table_of(work.platform, record.relation), None)
+
+
+def _replace(work: Work, source: Source, record: Archive, content: Content, stayed: list[tuple[str, ...]]) -> None:
+    """Put an archive without some of its rows in the place of another."""
+    path = work.folder / f"{secrets.token_hex(4)}.parquet"
+    columns = [source.key_column, source.time_column]
+    written = archive_files.write_without(content, path, columns, [row[:2] for row in stayed])
+    if written.row_count != record.row_count - len(stayed):
+        raise ArchiveDamaged(f"{record.location} could not be written anew without {len(stayed)} of its rows")
+    left = archive_files.keys(archive_files.read(path), columns)
+    keys = Keys(source.key_column, left[0][0], left[-1][0])
+    times = _times(work, left[0][1], left[-1][1])
+    new = replace(_record(source, written, *times), replaces=record.archive_id, relation=record.relation)
+    archives.record_written(work.warehouse, new)
+    verified(work, new, written, keys, path)
+    archives.record_replaced(work.warehouse, new.archive_id, record.archive_id)
+    withdraw(work, record)
+
+
+def withdraw(work: Work, record: Archive) -> None:
+    """Remove the file of an archive that does not count any more; its manifest stays as a link of the chain."""
+    work.store.remove(record.location)
+    archives.record_withdrawn(work.warehouse, record.archive_id)
+
+
+def take_back(work: Work, record: Archive) -> None:
+    """Remove an archive that was not verified: its rows are all in their table."""
+    # The files go first: a row without its file is settled again, a file without its row would stay for ever.
+    work.store.remove(record.location)
+    work.store.remove(record.manifest)
+    archives.forget(work.warehouse, record.archive_id)

@@ -1,0 +1,221 @@
+"""Moves rows past their retention out of a table: archived, verified, deleted. Guide, "Database Maintenance".
+
+Whole partitions of a table that is partitioned by time are detached, archived and dropped (partitions.py); other rows
+are archived and deleted in batches (moving.py). An attempt first settles what an earlier one left (settling.py), so
+that a kill at any instant loses nothing and leaves nothing twice. Rows under a legal hold stay (holds.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from include import connections
+from include.maintenance.pruning import archive_files, moving, partitions, rows, settling
+from include.maintenance.pruning.moving import Work
+from include.maintenance.pruning.pace import Batches, Throttle
+from include.outcome import ConfigurationError, MaintenanceFailed
+from include.platform import database, folders
+from include.warehouse import actions, archives
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from include.maintenance.pruning.partitions import Route
+    from include.sections import Prune
+    from include.warehouse.legal_holds import LegalHold
+
+_LOCK_SEED = 7_041_778  # any constant: keeps these locks apart from other users of advisory locks
+
+
+def prune(rule: Prune, run_id: str, dry_run: bool, now: datetime | None = None) -> dict[str, Any]:
+    """Archive and delete the rows of a table that are older than ``rule.keep_days`` times 24 hours before ``now``.
+
+    ``now`` is an aware datetime, by default the present. Returns the action's summary with ``rows`` and ``archives``.
+    Raises ConfigurationError (a missing privilege, column or unique key, rows of other tables that would go too),
+    MaintenanceFailed (a damaged archive, a lock, a pause that got too long) or SourceUnavailable.
+    """
+    cut_off = (now or datetime.now(UTC)).astimezone(UTC) - timedelta(days=rule.keep_days)
+    with _attempt(rule, cut_off) as work:
+        resource = work.source.name
+        if (earlier := actions.find("prune", resource, run_id)) and earlier.done:
+            return _summary(earlier)
+        left = archives.unfinished(work.warehouse, resource)
+        on_their_way = archives.open_partitions(work.warehouse, resource)
+        if not dry_run:
+            settling.settle(work, [one for one in left if not partitions.is_of(one, on_their_way)], run_id)
+        held = work.holds()
+        route = partitions.route(work, cut_off, held)
+        older = _older(work, route, held)
+        plan = older | {
+            "cut_off": cut_off.isoformat(),
+            "keep_days": rule.keep_days,
+            "batch_rows": rule.batch_rows,
+            "unfinished_archives": len(left),
+            "legal_holds": [hold.legal_hold_id for hold in held],
+        }
+        plan |= route.facts()
+        action = actions.plan("prune", resource, run_id, dry_run=dry_run, plan=plan)
+        if dry_run:
+            return _summary(action)
+        # action.plan is that of the attempt that began: what it deleted is proven by the attempt that ends.
+        if not _has_work(action.plan) and not _has_work(plan):
+            return _summary(actions.nothing_to_do(action, _nothing(rule, older, route)))
+        with actions.failures_recorded(action):
+            action = actions.applying(action)
+            return _summary(_apply(work, action, route))
+
+
+@contextmanager
+def _attempt(rule: Prune, cut_off: datetime | None = None) -> Iterator[Work]:
+    """Open everything; one attempt at a time works on a table."""
+    import psycopg
+
+    with (
+        database.maintenance_session() as platform,
+        database.maintenance_session() as reader,
+        connections.postgres("warehouse", autocommit=True) as warehouse,
+    ):
+        source = rows.source_of(platform, rule.table, rule.time_column, rule.key_column, cut_off or datetime.now(UTC))
+        _check_encoding(platform.info.parameter_status("server_encoding"), source.name)
+        lock = warehouse.execute(
+            "SELECT pg_try_advisory_lock(hashtextextended(%s, %s))", (source.name, _LOCK_SEED)
+        ).fetchone()
+        if lock != (True,):
+            raise MaintenanceFailed(f"another run prunes {source.name} just now; try again when it has ended")
+        with _scratch_folder(platform, source.name) as folder:
+            work = Work(
+                rule,
+                platform,
+                reader,
+                warehouse,
+                source,
+                folders.open_folder(archive_files.CONNECTION),
+                folder,
+                Throttle(platform, source.table.oid, source.name, rule),
+                Batches(rule.batch_rows),
+                Batches(rule.batch_rows),
+            )
+            try:
+                platform.execute("SET synchronous_commit = on")  # whatever the server's own setting is
+                yield work
+            except psycopg.DataError as error:
+                raise ConfigurationError(
+                    f"pruning of {source.name}: {error.diag.message_primary}; correct the legal hold or the row that "
+                    "it speaks of"
+                ) from None
+
+
+@contextmanager
+def _scratch_folder(platform: psycopg.Connection[Any], table: str) -> Iterator[Path]:
+    """A folder for the files in work. What killed attempts on the same table left goes first; the lock is held."""
+    where = f"{platform.info.host}:{platform.info.port}/{platform.info.dbname} {table}"
+    prefix = f"gold-escrow-archive-{hashlib.sha256(where.encode()).hexdigest()[:16]}-"
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+        yield Path(folder)
+
+
+def _check_encoding(encoding: str | None, table: str) -> None:
+    if encoding == "SQL_ASCII":
+        raise ConfigurationError(
+            f"the database of {table} has the encoding SQL_ASCII, whose texts cannot be archived exactly; convert it"
+        )
+
+
+def _older(work: Work, route: Route, held: tuple[LegalHold, ...]) -> dict[str, Any]:
+    """What is past its retention in the tables that rows are deleted from one by one."""
+    found = [rows.count(work.platform, source, held) for source in route.by_rows]
+    return {
+        "rows_older": sum(one["rows_older"] for one in found),
+        "rows_older_is_exact": all(one["rows_older_is_exact"] for one in found),
+        "rows_held": sum(one["rows_held"] for one in found),
+        "rows_held_is_exact": all(one["rows_held_is_exact"] for one in found),
+        "rows_free": sum(one["rows_free"] for one in found),
+        "oldest": min((one["oldest"] for one in found if one["oldest"]), default=None),
+        "newest": max((one["newest"] for one in found if one["newest"]), default=None),
+    }
+
+
+def _has_work(plan: dict[str, Any]) -> bool:
+    return bool(plan.get("rows_free") or plan.get("partitions"))
+
+
+def _nothing(rule: Prune, older: dict[str, Any], route: Route) -> str:
+    if older["rows_held"]:
+        many = str(older["rows_held"]) if older["rows_held_is_exact"] else f"more than {rows.COUNT_LIMIT}"
+        return f"the {many} rows older than {rule.keep_days} days are all under a legal hold"
+    if route.waiting:
+        names = ", ".join(route.waiting)
+        return f"rows older than {rule.keep_days} days, if any, wait until their partition is past as a whole: {names}"
+    return f"no row is older than {rule.keep_days} days"
+
+
+def _apply(work: Work, action: actions.Action, route: Route) -> actions.Action:
+    """Move the partitions and the rows, and prove that they are gone from the table and in archives."""
+    with database.errors_named(f"pruning of {action.resource}"):
+        began = rows.snapshot(work.platform)
+    moved = partitions.move_all(work, route)
+    for source in route.by_rows:
+        moving.move(work, source, settled_only=True)
+        # What is left arrived meanwhile with an old time stamp, or changed, or its age in transactions is unclear.
+        moving.move(work, source, settled_only=False)
+    held = work.holds()
+    after = _older(work, route, held)
+    with database.errors_named(f"pruning of {action.resource}"):  # also where there are too many to be counted
+        left = any(rows.read(work.platform, source, None, 1, held, began) for source in route.by_rows)
+    files, archived = archives.deleted_since(work.warehouse, action.resource, action.planned_at)
+    still = after["rows_free"]
+    proof = {
+        "rows_older_before": action.plan["rows_older"],
+        "rows_older_before_is_exact": action.plan["rows_older_is_exact"],
+        "rows_older_after": after["rows_older"],
+        "rows_held": after["rows_held"],
+        "rows_held_is_exact": after["rows_held_is_exact"],
+        "rows_archived": archived,
+        "rows_of_partitions": moved,
+        "rows_changed_meanwhile": work.counts.stayed,
+        "rows_deleted_by_others_meanwhile": work.counts.vanished,
+        "archives": files,
+        "transactions": work.reading.transactions + work.deleting.transactions,
+        "longest_transaction_milliseconds": round(
+            max(work.reading.longest_milliseconds, work.deleting.longest_milliseconds), 1
+        ),
+    } | work.throttle.facts()
+    arrived = _arrived(action, proof, moved)
+    if arrived is not None:
+        proof["rows_arrived_meanwhile"] = max(0, arrived)
+    if left:
+        reason = f"rows of {action.resource} past their retention from before this run are still there"
+    elif arrived is not None and arrived < 0:
+        reason = f"{-arrived} rows of {action.resource} past their retention vanished without being archived here"
+    elif arrived is not None and still > arrived:
+        reason = f"{still} rows of {action.resource} past their retention are still there"
+    else:
+        reason = f"{still} rows past their retention arrived meanwhile and wait for the next run" if still else ""
+        applied = {"rows_deleted": archived, "rows_deleted_by_this_attempt": work.counts.deleted, "archives": files}
+        return actions.prove(action, proof, applied, reason)
+    actions.fail(action, reason, proof)
+    raise MaintenanceFailed(reason)
+
+
+def _arrived(action: actions.Action, proof: dict[str, Any], moved: int) -> int | None:
+    """How many rows past their retention came meanwhile; negative when some are missing; None without an exact count.
+
+    Whole partitions are not counted beforehand: their rows are those of their archives.
+    """
+    if not action.plan["rows_older_is_exact"] or action.plan.get("partitions"):
+        return None
+    return int(proof["rows_archived"] - moved + proof["rows_older_after"] - action.plan["rows_older"])
+
+
+def _summary(action: actions.Action) -> dict[str, Any]:
+    proof = action.proof or {}
+    return action.summary() | {"rows": proof.get("rows_archived", 0), "archives": proof.get("archives", 0)}

@@ -1,0 +1,341 @@
+"""Reads rows of a source table by time and key, in the form of an archive, and deletes them. The statements: rows.sql.
+
+What is deleted is what was archived because of one of two conditions, each checked by the server for every row in the
+statement that deletes it:
+
+- ``settled``: the row's transaction (xmin) is older than all that were running when the archive's reading began. Such
+  a row was visible to that reading, and a row that was changed or added since has a newer transaction.
+- equal content: the MD5 sum of the row's line is the one computed from the archive file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from include.maintenance.pruning import archive_files, row_statements
+from include.maintenance.pruning.archive_files import ESCAPE, ESCAPED, FIELD, NULL, ROW
+from include.maintenance.pruning.row_statements import composed
+from include.outcome import ConfigurationError
+from include.platform import database
+from include.platform.database import Column, Table
+from include.warehouse.statements import statements
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from include.warehouse.legal_holds import LegalHold
+
+COUNT_LIMIT = 50_000
+"""Rows up to which a plan or proof counts; beyond, it estimates or says "at least"."""
+
+_STATEMENTS = statements(__file__)
+_LARGE = 100_000
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table that rows are taken from; ``time_column`` says how old a row is, ``key_column`` which row it is.
+
+    ``table`` is what statements work on: the table ``name`` itself or one of its partitions. ``cut_off`` is an aware
+    datetime, or None for rows of any age. ``key_is_unique`` is False where only key and time together are.
+    """
+
+    name: str
+    table: Table
+    columns: tuple[Column, ...]
+    time_column: str
+    time_type: str
+    key_column: str
+    key_type: str
+    key_is_unique: bool
+    cut_off: datetime | None = None
+
+    def on(self, table: Table, cut_off: datetime | None) -> Source:
+        """The same for another table (a partition) or age."""
+        return replace(self, table=table, cut_off=cut_off)
+
+    @property
+    def positions(self) -> tuple[int, int]:
+        """The positions of time and key among the columns."""
+        names = [column.name for column in self.columns]
+        return names.index(self.time_column), names.index(self.key_column)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a row stands in the order of time and key, both as texts."""
+
+    time: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Consecutive rows of a chunk, from the first to the last (both included)."""
+
+    rows: int
+    first: Place
+    last: Place
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows as one text of lines. ``escaped``: whether a text contains a character that stands for something."""
+
+    rows: int
+    lines: str
+    escaped: bool
+
+    def place(self, source: Source, start: int, end: int | None = None) -> Place:
+        """The place of the row whose line stands there."""
+        fields = self.lines[start:end].split(FIELD)
+        time, key = (_plain(fields[position]) for position in source.positions)
+        return Place(time, key)
+
+
+# ------------------------------------------------------------------------------------------------------ lookup
+def source_of(
+    connection: psycopg.Connection[Any], table_name: str, time_column: str, key_column: str, cut_off: datetime
+) -> Source:
+    """Look a table up and check that its rows can be told apart and deleted alone. Raises ConfigurationError."""
+    with database.errors_named(f"pruning of {table_name}"):
+        return _source(connection, table_name, time_column, key_column, cut_off)
+
+
+def _source(
+    connection: psycopg.Connection[Any], table_name: str, time_column: str, key_column: str, cut_off: datetime
+) -> Source:
+    table = database.table_of(connection, table_name)
+    columns = database.columns_of(connection, table)
+    types = {column.name: column for column in columns}
+    for name in (time_column, key_column):
+        if name not in types:
+            raise ConfigurationError(
+                f"{table.name} has no column {name}; correct maintenance.prune in the configuration"
+            )
+    if types[time_column].type_name.replace("(3)", "").replace("(6)", "") not in row_statements.TIME_TYPES:
+        raise ConfigurationError(f"{table.name}.{time_column} is no time stamp; correct maintenance.prune.time_column")
+    if not types[key_column].not_null or not database.is_unique(connection, table, [key_column, time_column]):
+        raise ConfigurationError(
+            f"{table.name}.{key_column} does not identify a row; it must be NOT NULL and have a unique index"
+        )
+    if others := database.tables_changed_by_deletion(connection, table):
+        raise ConfigurationError(
+            f"deleting from {table.name} would also change {', '.join(others)} through a foreign key; prune that first "
+            "and remove its ON DELETE action"
+        )
+    archive_files.check_names(table.name, columns)
+    values = {"oid": table.oid, "time": time_column}
+    found = connection.execute(_STATEMENTS["index_on_time"], values).fetchone()
+    if found and not found[0] and found[1] > _LARGE:
+        raise ConfigurationError(
+            f"{table.name} has about {found[1]} rows but no btree index that begins with {time_column}: every batch "
+            f"would read all of it; create one first (CREATE INDEX CONCURRENTLY ON {table.name} ({time_column}))"
+        )
+    return Source(
+        table_name,  # as in maintenance.prune: holds, archives and acts are recorded under it, unquoted
+        table,
+        tuple(columns),
+        time_column,
+        types[time_column].type_name,
+        key_column,
+        types[key_column].type_name,
+        database.is_unique(connection, table, [key_column]),
+        cut_off,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- counting
+def count(connection: psycopg.Connection[Any], source: Source, held: tuple[LegalHold, ...]) -> dict[str, Any]:
+    """Return how many rows are past their retention (``rows_older``), and the oldest and newest of them.
+
+    ``rows_held`` of them are under a legal hold, ``rows_free`` are not. Beyond COUNT_LIMIT, ``rows_older`` is the
+    planner's estimate, the others are COUNT_LIMIT + 1, and ``…_is_exact`` is False.
+    """
+    with database.errors_named(f"pruning of {source.name}"):
+        older = _number(connection, source, "older", held)
+        oldest, newest = (
+            connection.execute(composed(name, source), _values(source), prepare=False).fetchone()
+            for name in ("oldest", "newest")
+        )
+        exact = older <= COUNT_LIMIT
+        if not exact:
+            row = connection.execute(composed("estimate", source), _values(source), prepare=False).fetchone()
+            assert row is not None
+            older = max(older, int(row[0][0]["Plan"]["Plan Rows"]))
+        rows_held = _number(connection, source, "held", held) if held else 0
+        return {
+            "rows_older": older,
+            "rows_older_is_exact": exact,
+            "rows_held": rows_held,
+            "rows_held_is_exact": rows_held <= COUNT_LIMIT,
+            "rows_free": _number(connection, source, "free", held) if held else older,
+            "oldest": _aware(oldest[0]) if oldest else None,
+            "newest": _aware(newest[0]) if newest else None,
+        }
+
+
+def _number(connection: psycopg.Connection[Any], source: Source, statement: str, held: tuple[LegalHold, ...]) -> int:
+    values = _values(source) | {"limit": COUNT_LIMIT + 1}
+    row = connection.execute(composed(statement, source, held=held), values, prepare=False).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def snapshot(connection: psycopg.Connection[Any]) -> str:
+    """Return the oldest transaction that is running now, as a 32-bit transaction id."""
+    row = connection.execute(_STATEMENTS["snapshot"]).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+# ----------------------------------------------------------------------------------------------------- reading
+def read(
+    connection: psycopg.Connection[Any],
+    source: Source,
+    after: Place | None,
+    limit: int,
+    held: tuple[LegalHold, ...],
+    settled_before: str | None,
+) -> Batch | None:
+    """Return the next rows after a place that are not held, or None when there are none.
+
+    ``settled_before``: a transaction from ``snapshot``; None takes the rows of any transaction.
+    """
+    values = _values(source) | {"rows": limit, "settled_before": settled_before}
+    if after:
+        values |= {"time": after.time, "key": after.key}
+    statement = "next_rows" if after else "first_rows"
+    for escape in (False, True):
+        query = composed(statement, source, held=held, settled=settled_before is not None, escape=escape)
+        row = connection.execute(query, values, prepare=False).fetchone()
+        assert row is not None
+        rows, lines, nulls = row
+        if not rows:
+            return None
+        if escape or _has_no_marks(lines, rows, nulls, len(source.columns)):
+            return Batch(rows, lines, ESCAPE in lines)
+    raise AssertionError("unreachable")
+
+
+def _has_no_marks(lines: str, rows: int, nulls: int, columns: int) -> bool:
+    """Whether the characters that stand for something do so everywhere, and stand in no text."""
+    return (
+        lines.count(FIELD) == rows * (columns - 1)
+        and lines.count(ROW) == rows - 1
+        and lines.count(NULL) == nulls
+        and ESCAPE not in lines
+    )
+
+
+def stretches(source: Source, batch: Batch, largest: int) -> list[Stretch]:
+    """Cut a batch into stretches of about ``largest`` rows."""
+    found: list[Stretch] = []
+    parts = -(-batch.rows // largest)
+    start, length = 0, len(batch.lines)
+    while start <= length:
+        wanted = length * (len(found) + 1) // parts
+        end = length if len(found) + 1 >= parts else batch.lines.find(ROW, max(start, wanted))
+        end = length if end < 0 else end
+        rows = batch.lines.count(ROW, start, end) + 1
+        last = max(batch.lines.rfind(ROW, start, end) + 1, start)
+        found.append(
+            Stretch(rows, batch.place(source, start, _end(batch.lines, start)), batch.place(source, last, end))
+        )
+        start = end + 1
+    return found
+
+
+def _end(lines: str, start: int) -> int:
+    end = lines.find(ROW, start)
+    return len(lines) if end < 0 else end
+
+
+# ---------------------------------------------------------------------------------------------------- deleting
+def delete_stretches(
+    connection: psycopg.Connection[Any],
+    source: Source,
+    group: list[Stretch],
+    held: tuple[LegalHold, ...],
+    settled_before: str,
+    *,
+    whole_times: bool,
+) -> int:
+    """Delete the archived rows of consecutive stretches that are unchanged and not held; return how many.
+
+    ``whole_times``: no row of the same source, before or after these, has the time of their first or last one.
+    """
+    first, last = group[0].first, group[-1].last
+    values = _values(source) | {
+        "first_time": first.time,
+        "first_key": first.key,
+        "last_time": last.time,
+        "last_key": last.key,
+        "settled_before": settled_before,
+    }
+    return connection.execute(
+        composed("delete_times" if whole_times else "delete_range", source, held=held, settled=True),
+        values,
+        prepare=False,
+    ).rowcount
+
+
+def delete_equal(
+    connection: psycopg.Connection[Any],
+    source: Source,
+    archived: list[tuple[str, ...]],
+    held: tuple[LegalHold, ...],
+) -> int:
+    """Delete those of the archived rows (key, time, MD5 sum) whose content is unchanged and that are not held."""
+    values = _listed(archived) | {"sums": [row[2] for row in archived]}
+    return connection.execute(composed("delete_equal", source, held=held), values, prepare=False).rowcount
+
+
+def still_there(
+    connection: psycopg.Connection[Any], source: Source, archived: list[tuple[str, ...]]
+) -> list[tuple[str, ...]]:
+    """Return those of the archived rows that are in the table, whatever their content."""
+    found = connection.execute(composed("still_there", source), _listed(archived), prepare=False)
+    return [archived[position - 1] for position in sorted({position for (position,) in found})]
+
+
+def _listed(archived: list[tuple[str, ...]]) -> dict[str, Any]:
+    return {"keys": [row[0] for row in archived], "times": [row[1] for row in archived]}
+
+
+def put_back(
+    connection: psycopg.Connection[Any], table: Table, columns: list[Column], written: list[str]
+) -> tuple[int, str]:
+    """Insert the rows of the temporary table restored_rows; return how many and the content hash of what is there now.
+
+    ``columns`` are the archive's, ``written`` the names of those that are written and not computed.
+    """
+    from psycopg import sql
+
+    statement = sql.SQL(_STATEMENTS["put_back"]).format(
+        table=table.identifier,
+        names=sql.SQL(", ").join(sql.Identifier(name) for name in written),
+        sum=row_statements.sum_of(columns),
+    )
+    row = connection.execute(statement).fetchone()
+    assert row is not None
+    sums = row[1]
+    return row[0], archive_files.content_hash(sums[n : n + 32] for n in range(0, len(sums), 32))
+
+
+def _values(source: Source) -> dict[str, Any]:
+    if source.cut_off is None:
+        return {}
+    return {"cut_off": source.cut_off.astimezone(UTC).isoformat()}
+
+
+def _plain(text: str) -> str:
+    for plain, instead in reversed(ESCAPED):
+        text = text.replace(instead, plain)
+    return text
+
+
+def _aware(value: datetime) -> datetime:
+    return value if value.tzinfo else value.replace(tzinfo=UTC)

@@ -1,0 +1,131 @@
+"""DAGs that are missing, paused or broken and runs that are stuck become findings; what cannot be seen is unknown."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from include.maintenance.airflow import airflow_dags
+from include.outcome import ConfigurationError, Outcome, SourceUnavailable
+from include.settings import ROOT, settings
+from include.warehouse import findings
+from tests.include.maintenance.airflow.airflow_server import Served, airflow_server
+from tests.include.maintenance.logs.log_files_made import NOW
+
+NAMES = sorted(path.stem for path in (ROOT / "dags").glob("*/*.py"))
+
+
+@pytest.fixture
+def airflow(warehouse: psycopg.Connection, environment: pytest.MonkeyPatch) -> Iterator[Served]:
+    with airflow_server() as served:
+        environment.setenv("AIRFLOW_CONN_AIRFLOW_API", served.connection)
+        served.dags = [dag(f"other_{number}") for number in range(150)] + [dag(name) for name in NAMES]
+        yield served
+
+
+def dag(name: str, *, paused: bool = False, tier: str = "important") -> dict[str, Any]:
+    return {"dag_id": name, "is_paused": paused, "tags": [{"name": f"tier:{tier}", "dag_id": name}]}
+
+
+def run(dag_id: str, state: str, hours: float, key: str) -> dict[str, Any]:
+    return {
+        "dag_id": dag_id,
+        "dag_run_id": f"manual__{hours}",
+        "state": state,
+        "start_date": None,
+        "queued_at": None,
+        key: (NOW - timedelta(hours=hours)).isoformat(),
+    }
+
+
+def found() -> dict[str, tuple[Outcome, str, str]]:
+    return {
+        one.finding.resource: (one.finding.outcome, one.finding.summary, one.finding.remedy)
+        for one in findings.latest("airflow_dags")
+    }
+
+
+def test_all_is_well_over_several_pages(airflow: Served) -> None:
+    airflow.dag_runs = [run("daily_metrics", "running", 5, "start_date"), run("x", "success", 99, "start_date")]
+    assert airflow_dags.check("r1", NOW)["outcome"] == "ok"
+    summary = f"all {len(NAMES)} DAGs are there, none is paused, none is broken and no run is stuck"
+    assert found() == {"airflow": (Outcome.OK, summary, "")}
+
+
+def test_missing_paused_broken_stuck(airflow: Served, environment: pytest.MonkeyPatch) -> None:
+    airflow.dags = [dag(name) for name in NAMES if name not in ("daily_metrics", "platform_watch", "weekly_metrics")]
+    airflow.dags += [dag("platform_watch", paused=True, tier="critical"), dag("weekly_metrics", paused=True)]
+    trace = "Traceback\n  File x\nValueError: postgresql://user:secret@host"
+    airflow.import_errors = [{"filename": "dags/a.py", "timestamp": "2026-10-04T00:00:00Z", "stack_trace": trace}]
+    airflow.dag_runs = [
+        run("daily_reports", "running", 7, "start_date"),
+        run("daily_reports", "queued", 2, "queued_at"),
+        run("weekly_metrics", "queued", 200, "queued_at"),
+        run("daily_reports", "queued", 0.5, "queued_at"),
+    ]
+    assert airflow_dags.check("r1", NOW)["outcome"] == "critical"
+    outcomes = {resource: outcome for resource, (outcome, _, _) in found().items()}
+    assert outcomes == {
+        "dags/a.py": Outcome.CRITICAL,
+        "daily_metrics": Outcome.CRITICAL,
+        "platform_watch": Outcome.CRITICAL,
+        "weekly_metrics": Outcome.WARNING,
+        "daily_reports manual__7": Outcome.WARNING,
+        "daily_reports manual__2": Outcome.WARNING,
+    }
+    assert found()["dags/a.py"][1].startswith("dags/a.py cannot be imported (ValueError): ")
+    assert "secret" not in str(found())
+    assert found()["weekly_metrics"][2] == "airflow dags unpause weekly_metrics"
+    assert found()["daily_reports manual__7"][1] == "a run of daily_reports is running for 7.0 hours"
+    environment.setenv("OPERATIONS__MAINTENANCE__AIRFLOW__PAUSED_ON_PURPOSE", '["weekly_metrics"]')
+    settings.cache_clear()
+    airflow_dags.check("r2", NOW)
+    assert found()["weekly_metrics"][0] is Outcome.NOT_APPLICABLE
+    settings.cache_clear()
+
+
+def test_not_configured_is_unknown_with_its_remedy(warehouse: psycopg.Connection) -> None:
+    assert airflow_dags.check("r1", NOW)["outcome"] == "unknown"
+    outcome, summary, remedy = found()["airflow_api"]
+    assert (outcome, summary[:14]) == (Outcome.UNKNOWN, "not configured")
+    assert "AIRFLOW_CONN_AIRFLOW_API" in remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "message"),
+    [
+        (403, ConfigurationError, "refuses the user.*/api/v2/dags answered 403"),
+        (404, ConfigurationError, "does not lead to Airflow"),
+        (503, SourceUnavailable, "answered 503"),
+    ],
+)
+def test_an_airflow_that_does_not_answer_is_unknown_and_a_failure(
+    airflow: Served, status: int, error: type[Exception], message: str
+) -> None:
+    airflow.status = status
+    with pytest.raises(error, match=message) as raised:
+        airflow_dags.check("r1", NOW)
+    assert "a detail" not in str(raised.value)
+    assert found()["airflow_api"] == (Outcome.UNKNOWN, f"It could not be checked: {raised.value}", "")
+
+
+def test_the_error_is_told_also_without_the_warehouse(airflow: Served, environment: pytest.MonkeyPatch) -> None:
+    airflow.status = 403
+    environment.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://a:b@127.0.0.1:1/none")
+    with pytest.raises(ConfigurationError, match="answered 403"):
+        airflow_dags.check("r1", NOW)
+
+
+def test_wrong_logins_and_addresses(
+    airflow: Served, environment: pytest.MonkeyPatch, warehouse: psycopg.Connection
+) -> None:
+    for value, error, message in (
+        (airflow.connection.replace("right", "wrong"), ConfigurationError, "correct its login"),
+        (airflow.connection.replace("maintenance:right@", ""), ConfigurationError, "no login and password"),
+        ("http://a:b@127.0.0.1:1", SourceUnavailable, "cannot be reached: ConnectError"),
+    ):
+        environment.setenv("AIRFLOW_CONN_AIRFLOW_API", value)
+        with pytest.raises(error, match=message):
+            airflow_dags.check("r1", NOW)

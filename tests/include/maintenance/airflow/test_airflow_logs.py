@@ -1,0 +1,116 @@
+"""Airflow's old logs go, run by run; those of runs that go on, links and everything else stay."""
+
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from include.maintenance.airflow import airflow_logs
+from include.outcome import SourceUnavailable
+from include.settings import settings
+from tests.include.maintenance.airflow.airflow_server import airflow_server
+from tests.include.maintenance.logs.log_files_made import NOW
+
+RUN = "scheduled__2026-08-01T00:00:00+00:00"
+
+
+@pytest.fixture
+def folder(warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    (tmp_path / "logs").mkdir()
+    yield tmp_path / "logs"
+    settings.cache_clear()
+
+
+def log(folder: Path, name: str, days: float, text: str = "a line\n") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    moment = (NOW - timedelta(days=days)).timestamp()
+    os.utime(path, (moment, moment))
+    return path
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir() or path.is_symlink())
+
+
+def act(warehouse: psycopg.Connection, run_id: str) -> Any:
+    return warehouse.execute(
+        "SELECT state, reason, plan, applied, proof FROM ops.maintenance_action WHERE run_id = %s", (run_id,)
+    ).fetchone()
+
+
+def test_old_runs_go_whole_and_the_rest_stays(folder: Path, warehouse: psycopg.Connection, tmp_path: Path) -> None:
+    log(folder, f"dag_id=a/run_id={RUN}/task_id=x/attempt=1.log", 40)
+    log(folder, f"dag_id=a/run_id={RUN}/task_id=y/map_index=0/attempt=1.log", 35)
+    log(folder, "dag_id=b/run_id=long/task_id=x/attempt=1.log", 90)
+    log(folder, "dag_id=b/run_id=long/task_id=y/attempt=1.log", 2)
+    log(folder, "dag_processor/2026-08-01/dags/a.py.log", 60)
+    log(folder, "dag_processor/2026-10-03/dags/a.py.log", 0.5)
+    (folder / "dag_processor" / "latest").symlink_to("2026-10-03")
+    outside = log(tmp_path, "outside/old.log", 400)
+    (folder / "dag_id=linked").symlink_to(outside.parent)
+    log(folder, "of_somebody_else/old.log", 400)
+    log(folder, "dag_id=c/notes.txt", 400)
+    before = left(folder)
+    airflow_logs.clean(folder, "dry", True, NOW)
+    assert left(folder) == before
+    assert act(warehouse, "dry")[2]["files"] == 3
+    airflow_logs.clean(folder, "r1", False, NOW)
+    gone = [name for name in before if name not in left(folder)]
+    assert gone == [
+        f"dag_id=a/run_id={RUN}/task_id=x/attempt=1.log",
+        f"dag_id=a/run_id={RUN}/task_id=y/map_index=0/attempt=1.log",
+        "dag_processor/2026-08-01/dags/a.py.log",
+    ]
+    assert outside.exists()
+    assert not (folder / "dag_id=a").exists(), "folders that are empty go too"
+    state, reason, plan, applied, proof = act(warehouse, "r1")
+    assert (state, reason, plan["runs_and_days"]) == ("proven", "", 2)
+    assert (proof["files_before"], proof["files_after"], proof["old_folders_after"]) == (6, 3, 0)
+    assert applied["bytes_freed"] == 21
+    airflow_logs.clean(folder, "r2", False, NOW)
+    assert act(warehouse, "r2")[:2] == ("nothing_to_do", "no log is older than 30 days")
+
+
+def test_runs_that_go_on_keep_their_logs(
+    folder: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    deferred = log(folder, "dag_id=a/run_id=waits/task_id=x/attempt=1.log", 60)
+    log(folder, "dag_id=a/run_id=ended/task_id=x/attempt=1.log", 60)
+    open_log = log(folder, "dag_id=a/run_id=open/task_id=x/attempt=1.log", 60)
+    with airflow_server() as served, open_log.open("a"):
+        environment.setenv("AIRFLOW_CONN_AIRFLOW_API", served.connection)
+        served.dag_runs = [{"dag_id": "a", "dag_run_id": "waits", "state": "running"}]
+        airflow_logs.clean(folder, "r1", False, NOW)
+        assert sorted(path.name for path in (folder / "dag_id=a").iterdir()) == ["run_id=open", "run_id=waits"]
+        state, _, plan, _, proof = act(warehouse, "r1")
+        assert (state, plan["kept_because_they_go_on"], proof["kept_because_written_to"]) == ("proven", 1, 1)
+    with pytest.raises(SourceUnavailable):
+        airflow_logs.clean(folder, "r2", False, NOW)
+    assert deferred.exists(), "when the runs cannot be asked for, nothing is removed"
+    assert act(warehouse, "r2")[0] == "failed"
+
+
+def test_one_night_removes_so_much_and_the_oldest_first(
+    folder: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    for days in (40, 50, 60):
+        for task in ("x", "y"):
+            log(folder, f"dag_id=a/run_id={days}/task_id={task}/attempt=1.log", days)
+    environment.setenv("OPERATIONS__MAINTENANCE__AIRFLOW__MOST_LOG_FILES", "4")
+    settings.cache_clear()
+    airflow_logs.clean(folder, "r1", False, NOW)
+    assert [path.name for path in (folder / "dag_id=a").iterdir()] == ["run_id=40"]
+    assert act(warehouse, "r1")[1] == "2 files are left for the next night"
+    airflow_logs.clean(folder, "r2", False, NOW)
+    assert left(folder) == []
+
+
+def test_a_folder_that_is_not_there(folder: Path, warehouse: psycopg.Connection) -> None:
+    airflow_logs.clean(folder / "none", "r1", False, NOW)
+    assert act(warehouse, "r1")[:2] == ("nothing_to_do", f"there is no folder {folder}/none")

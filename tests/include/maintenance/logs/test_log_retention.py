@@ -1,0 +1,166 @@
+"""Old logs go by age, number and size, but only once their days are in the warehouse, and never on a legal hold."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from include.maintenance.logs import log_compression, log_rotation
+from include.outcome import MaintenanceFailed
+from include.platform import log_writers
+from include.settings import settings
+from include.warehouse import legal_holds
+from tests.include.maintenance.logs.log_files_made import NOW, access, acts, known, names, old
+
+
+@pytest.fixture
+def logs(warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    return tmp_path / "platform_logs"
+
+
+def test_only_what_the_warehouse_knows_is_deleted(logs: Path, warehouse: psycopg.Connection) -> None:
+    known(warehouse, "2026-09-20", "2026-09-22")
+    known(warehouse, "2026-09-21", state="partial")
+    known(warehouse, "2026-09-23", state="missing")
+    warehouse.execute(
+        "INSERT INTO ops.daily_subject (day, subject, state, completeness, content_hash)"
+        " VALUES ('2026-09-24', 'uptime', 'complete', 1, '')"
+    )
+    old(logs / "access.log-20260920.gz", access("20/Sep/2026:03:00:00", "21/Sep/2026:02:59:59"), 13)
+    old(logs / "access.log-20260921.gz", access("22/Sep/2026:23:59:59", "23/Sep/2026:00:00:00"), 12)
+    old(
+        logs / "error.log-20260922",
+        "2026/09/22 10:00:00 [error] 1#1: x\n  more of it\n2026/09/24 00:00:00 [error] y\n",
+        11,
+    )
+    old(logs / "application.log-20260925", '{"time": "2026-09-20T10:00:00Z", "level": "info"}\n', 8)
+    old(logs / "access.log-20260926", "no time at all\n", 8)
+    old(logs / "access.log-20260924", "", 8)
+    old(logs / "access.log-20260927", access("20/Sep/2026:10:00:00"), 7)  # seven days old: kept
+    log_rotation.rotate("r1", False, NOW)
+    found = acts(warehouse)
+    assert {resource: rest[:2] for (kind, resource), rest in found.items() if kind == "delete_logs"} == {
+        "access.log-20260920.gz": ["proven", ""],
+        "access.log-20260921.gz": ["nothing_to_do", "kept: day 2026-09-23 is not in the warehouse yet"],
+        "error.log-20260922": ["nothing_to_do", "kept: day 2026-09-24 is not in the warehouse yet"],
+        "application.log-20260925": ["proven", ""],
+        "access.log-20260926": ["nothing_to_do", "kept: no line of it carries a time that can be read"],
+        "access.log-20260924": ["proven", ""],
+    }
+    assert names(logs) == [
+        "access.log-20260921.gz",
+        "access.log-20260926.zst",
+        "access.log-20260927.zst",
+        "error.log-20260922.zst",
+    ]
+
+
+def test_a_damaged_old_file_is_a_failure(logs: Path, warehouse: psycopg.Connection) -> None:
+    path = old(logs / "access.log-20260920.gz", access("20/Sep/2026:03:00:00") * 100, 13)
+    path.write_bytes(path.read_bytes()[:-12])
+    known(warehouse, "2026-09-20")
+    with pytest.raises(MaintenanceFailed, match="is damaged"):
+        log_rotation.rotate("r1", False, NOW)
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "limit", "left"),
+    [
+        ("KEEP_FILES", "2", "beyond the newest 2 files", ["access.log-20261003.gz", "access.log-20261003.1.gz"]),
+        ("KEEP_BYTES", "1500", "beyond 1500 bytes", ["access.log-20261003.1.gz"]),
+        ("KEEP_DAYS", "1", "older than 1 days", ["access.log-20261003.1.gz", "access.log-20261003.gz"]),
+    ],
+)
+def test_limits_take_the_oldest_of_each_log(
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch,
+    variable: str, value: str, limit: str, left: list[str],
+) -> None:  # fmt: skip
+    environment.setenv(f"OPERATIONS__MAINTENANCE__LOGS__{variable}", value)
+    settings.cache_clear()
+    known(warehouse, "2026-10-01", "2026-10-02", "2026-10-03")
+    for name in (
+        "access.log-20261001.gz",
+        "access.log-20261002.gz",
+        "access.log-20261003.gz",
+        "access.log-20261003.1.gz",
+    ):
+        path = old(logs / name, access(f"0{name[18]}/Oct/2026:10:00:00"), 1)
+        path.write_bytes(path.read_bytes() + path.read_bytes() * (1000 // path.stat().st_size))
+    old(logs / "error.log-20261003.gz", "2026/10/03 10:00:00 [error] 1#1: x\n", 1)
+    log_rotation.rotate("r1", False, NOW)
+    assert names(logs) == sorted([*left, "error.log-20261003.gz"])
+    gone = {resource: rest for (kind, resource), rest in acts(warehouse).items() if kind == "delete_logs"}
+    assert {rest[0] for rest in gone.values()} == {"proven"}
+    assert {rest[2]["limit"] for rest in gone.values()} == {limit}
+    assert not {line.split()[1] for line in (logs / "SHA256SUMS").read_text().splitlines()} - {
+        *left,
+        "error.log-20261003.gz",
+    }
+    settings.cache_clear()
+
+
+def test_a_legal_hold_keeps_the_logs_of_its_days(logs: Path, warehouse: psycopg.Connection) -> None:
+    known(warehouse, "2026-09-19", "2026-09-20", "2026-09-21")
+    for day in (19, 20, 21):
+        old(logs / f"access.log-202609{day}.gz", access(f"{day}/Sep/2026:10:00:00"), 13)
+    old(logs / "error.log-20260920.gz", "2026/09/20 10:00:00 [error] 1#1: x\n", 13)
+    conditions = {
+        "source_table": "access_logs",
+        "time_from": datetime(2026, 9, 20, 23, 59, tzinfo=UTC),
+        "time_until": datetime(2026, 9, 21, tzinfo=UTC),
+    }
+    hold = legal_holds.place(conditions, "case 7", "counsel")
+    log_rotation.rotate("r1", False, NOW)
+    assert names(logs) == ["access.log-20260920.gz"]
+    reason = f"kept: legal hold {hold.legal_hold_id} (case 7)"
+    assert acts(warehouse)["delete_logs", "access.log-20260920.gz"][:2] == ["nothing_to_do", reason]
+    legal_holds.release(hold.legal_hold_id, "counsel")
+    everything = legal_holds.place({"source_table": "platform_logs"}, "case 8", "counsel")
+    log_rotation.rotate("r2", False, NOW)
+    assert names(logs) == ["access.log-20260920.gz"]
+    legal_holds.release(everything.legal_hold_id, "counsel")
+    log_rotation.rotate("r3", False, NOW)
+    assert names(logs) == []
+
+
+def test_a_file_that_is_written_to_is_never_deleted(logs: Path, warehouse: psycopg.Connection) -> None:
+    known(warehouse, "2026-09-20")
+    path = old(logs / "access.log-20260920", access("20/Sep/2026:10:00:00"), 13)
+    with path.open("a"), pytest.raises(MaintenanceFailed, match="still written to"):
+        log_rotation.rotate("r1", False, NOW)
+    assert path.exists()
+
+
+def test_a_file_whose_writer_cannot_be_seen_must_be_quiet_for_an_hour(
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setattr(log_writers, "_lease", lambda _descriptor: None)  # as on a network file system
+    known(warehouse, "2026-09-20")
+    path = old(logs / "access.log-20260920.gz", access("20/Sep/2026:10:00:00"), 59 / 1440)
+    with pytest.raises(MaintenanceFailed, match="still written to: its writer did not open the new log"):
+        log_rotation.rotate("r1", False, NOW)
+    assert path.exists()
+    old(path, access("20/Sep/2026:10:00:00"), 61 / 1440)
+    (logs / "SHA256SUMS").unlink()
+    log_rotation.rotate("r2", False, NOW)
+    assert names(logs) == []
+
+
+def test_a_hold_that_is_placed_while_the_checksums_are_read_counts(
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    check = log_compression.check
+
+    def meanwhile(*arguments: Any) -> dict[str, Any]:
+        legal_holds.place({"source_table": "access_logs"}, "case 9", "counsel")
+        return check(*arguments)
+
+    environment.setattr(log_compression, "check", meanwhile)
+    known(warehouse, "2026-09-20")
+    path = old(logs / "access.log-20260920.gz", access("20/Sep/2026:10:00:00"), 13)
+    log_rotation.rotate("r1", False, NOW)
+    assert path.exists()
+    assert acts(warehouse)["delete_logs", path.name][0] == "nothing_to_do"

@@ -1,0 +1,496 @@
+"""Every check of the index review fails on a hand-made fault and passes without it, on PostgreSQL 18 and 15."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from demo.databases import Databases
+from demo.processes import Processes
+from demo.servers import Postgres
+from include.maintenance.postgres import index_review
+from include.outcome import ConfigurationError, Outcome, SourceUnavailable
+from include.settings import settings
+from include.warehouse import findings
+from include.warehouse.findings import Finding
+
+WARNING, UNKNOWN, OK = Outcome.WARNING, Outcome.UNKNOWN, Outcome.OK
+
+
+def _findings(check: str, run_id: str) -> dict[str, Finding]:
+    return {one.resource: one for one in findings.of_run(run_id, check)}
+
+
+def _review(run_id: str = "r1") -> list[dict[str, Any]]:
+    return index_review.review(run_id)
+
+
+@pytest.fixture
+def reviewed(any_platform: psycopg.Connection, environment: pytest.MonkeyPatch) -> psycopg.Connection:
+    environment.setenv("OPERATIONS__MAINTENANCE__INDEX_REVIEW__UNUSED_MINIMUM_BYTES", "0")
+    settings.cache_clear()
+    return any_platform
+
+
+# ------------------------------------------------------------------------------------------------------ unused
+def _age(warehouse: psycopg.Connection, run_id: str, days: float, *, statistics: float = 400) -> None:
+    """Make a reading older, as if it had been taken then from statistics of that age."""
+    warehouse.execute(
+        "UPDATE ops.index_usage SET taken_at = now() - make_interval(secs => %s * 86400),"
+        " statistics_since = now() - make_interval(secs => %s * 86400) WHERE run_id = %s",
+        (days, statistics, run_id),
+    )
+
+
+@pytest.fixture
+def old_statistics(reviewed: psycopg.Connection, environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The server's statistics are said to have begun 400 days ago."""
+    environment.setitem(
+        index_review._STATEMENTS,
+        "statistics_since",
+        "SELECT date_trunc('hour', clock_timestamp()) - interval '400 days'",
+    )
+    return environment
+
+
+def test_an_unused_index_is_named_after_35_days(
+    reviewed: psycopg.Connection, warehouse: psycopg.Connection, old_statistics: object
+) -> None:
+    reviewed.execute('CREATE TABLE "T 1" (id int PRIMARY KEY, "a b" int); CREATE INDEX "I ""1" ON "T 1" ("a b")')
+    _review("first")
+    seen = _findings("unused_indexes", "first")['public."I ""1"']
+    assert seen.outcome is UNKNOWN
+    assert "it is known only since" in seen.summary
+    assert seen.remedy == ""
+    _age(warehouse, "first", 34.9)
+    _review("second")
+    assert _findings("unused_indexes", "second")['public."I ""1"'].outcome is UNKNOWN
+    _age(warehouse, "first", 35.1)
+    _review("second")
+    found = _findings("unused_indexes", "second")['public."I ""1"']
+    assert found.outcome is WARNING
+    assert found.remedy == 'DROP INDEX CONCURRENTLY public."I ""1";'
+    assert found.estimated_gain == {"bytes": found.evidence["size_bytes"]} == {"bytes": 8192}
+    assert found.evidence["scans"] == {"primary": 0}
+    assert "for 400 days" in found.summary
+    reviewed.execute(found.remedy.encode())
+    _review("third")
+    assert 'public."I ""1"' not in _findings("unused_indexes", "third")
+
+
+def test_young_statistics_prove_nothing(reviewed: psycopg.Connection, warehouse: psycopg.Connection) -> None:
+    """The tests' server is minutes old: however long we know the index, its statistics say nothing about 35 days."""
+    reviewed.execute("CREATE TABLE t (id int); CREATE INDEX i ON t (id)")
+    _review("first")
+    _age(warehouse, "first", 100)
+    _review("second")
+    found = _findings("unused_indexes", "second")["public.i"]
+    assert found.outcome is UNKNOWN
+    assert "the statistics of primary go back only to" in found.summary
+
+
+def _flush(connection: psycopg.Connection) -> None:
+    """Let a session's counters be seen at once."""
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    connection.execute("SELECT 1")
+
+
+def test_an_index_that_stopped_being_used(
+    reviewed: psycopg.Connection, warehouse: psycopg.Connection, old_statistics: object
+) -> None:
+    reviewed.execute("CREATE TABLE t (id int); CREATE INDEX i ON t (id); INSERT INTO t SELECT generate_series(1, 9)")
+
+    def scan() -> None:
+        reviewed.execute("SET enable_seqscan = off")
+        reviewed.execute("SELECT count(*) FROM t WHERE id = 3")
+        reviewed.execute("RESET enable_seqscan")
+        _flush(reviewed)
+
+    scan()
+    scan()
+    _review("first")
+    assert "public.i" not in _findings("unused_indexes", "first"), "it is in use"
+    _age(warehouse, "first", 36.5)
+    if reviewed.info.server_version >= 160000:  # the server itself tells the last scan: just now
+        _review("second")
+        assert "public.i" not in _findings("unused_indexes", "second")
+        warehouse.execute("UPDATE ops.index_usage SET last_scan_at = NULL")
+        last = "(to_jsonb(s) ->> 'last_idx_scan')::timestamptz"
+        statement = index_review._STATEMENTS["usage"]
+        assert last in statement
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(index_review._STATEMENTS, "usage", statement.replace(last, "now() - interval '36.5 days'"))
+            _review("second")
+    else:
+        _review("second")
+    found = _findings("unused_indexes", "second")["public.i"]
+    assert found.outcome is WARNING
+    assert found.evidence["scans"] == {"primary": 2}
+    assert "for 36 days" in found.summary
+    scan()
+    _review("third")
+    assert "public.i" not in _findings("unused_indexes", "third"), "used again"
+
+
+def test_what_holds_a_rule_is_never_called_unused(
+    reviewed: psycopg.Connection, warehouse: psycopg.Connection, old_statistics: object
+) -> None:
+    reviewed.execute("""
+        CREATE TABLE parent (id int PRIMARY KEY);
+        CREATE TABLE t (id int PRIMARY KEY, u int NOT NULL, v int, w int REFERENCES parent, r int4range,
+                        CONSTRAINT x EXCLUDE USING gist (r WITH &&), CONSTRAINT k UNIQUE (v));
+        CREATE UNIQUE INDEX identity ON t (u);
+        ALTER TABLE t REPLICA IDENTITY USING INDEX identity;
+        CREATE INDEX serves_the_foreign_key ON t (w);
+        CREATE INDEX ordered ON t (v, w);
+        ALTER TABLE t CLUSTER ON ordered;
+        CREATE TABLE p (id int, v int) PARTITION BY RANGE (id);
+        CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);
+        CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20);
+        CREATE INDEX of_all_partitions ON p (v);
+    """)
+    _review("first")
+    _age(warehouse, "first", 36)
+    _review("second")
+    found = _findings("unused_indexes", "second")
+    assert set(found) == {"public.of_all_partitions", "public.audit_logs_created_at_idx"}
+    assert found["public.of_all_partitions"].remedy == "DROP INDEX public.of_all_partitions;"
+    assert found["public.of_all_partitions"].evidence["size_bytes"] == 2 * 8192
+    reviewed.execute("INSERT INTO p VALUES (1, 1); SET enable_seqscan = off")
+    reviewed.execute("SELECT FROM p1 WHERE v = 1")
+    _flush(reviewed)
+    _review("second")
+    assert "public.of_all_partitions" not in _findings("unused_indexes", "second"), "one partition's scan is a use"
+
+
+# ---------------------------------------------------------------------------------------------------- replicas
+@pytest.fixture(scope="module")
+def replicated() -> Iterator[tuple[Databases, Postgres]]:
+    """A primary of its own and a standby that streams from it."""
+    folder = Path(tempfile.mkdtemp(prefix="gold-escrow-tests-replica-"))
+    folder.chmod(0o755)
+    processes = Processes(folder / "processes.json")
+    try:
+        primary = Postgres(processes, folder / "postgres").start()
+        databases = Databases(primary, folder)
+        databases.create_roles()
+        databases.create("escrow", "escrow_owner")
+        standby = Postgres(processes, folder / "standby")
+        standby.password_file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(primary.password_file, standby.password_file)
+        user, group = primary._ids()
+        place = Path(tempfile.mkdtemp(prefix="gold-escrow-tests-standby-"))
+        if user is not None and group is not None:
+            os.chown(place, user, group)
+        standby.data = place / "data"
+        subprocess.run(
+            [primary.binaries / "pg_basebackup", "-D", standby.data, "-R", "-c", "fast", "--no-sync",
+             "-d", primary.url("postgres") + "?application_name=second"],
+            check=True, user=user, group=group, extra_groups=[] if user is not None else None,
+        )  # fmt: skip
+        standby.start()
+        yield databases, standby
+    finally:
+        processes.stop_all()
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def test_replicas_count(
+    replicated: tuple[Databases, Postgres], warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    databases, standby = replicated
+    environment.setenv("OPERATIONS__MAINTENANCE__INDEX_REVIEW__UNUSED_MINIMUM_BYTES", "0")
+    environment.setitem(index_review._STATEMENTS, "statistics_since", "SELECT clock_timestamp() - interval '400 days'")
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", databases.url("escrow", "operations_maintainer"))
+    password = databases.passwords["operations_maintainer"]
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB_REPLICA_ONE", standby.url("escrow", "operations_maintainer", password))
+    settings.cache_clear()
+    with psycopg.connect(databases.url("escrow", "escrow_owner"), autocommit=True) as owner:
+        owner.execute("CREATE TABLE t (id int); CREATE INDEX i ON t (id); INSERT INTO t SELECT generate_series(1, 9)")
+        position = owner.execute("SELECT pg_current_wal_lsn()").fetchone()
+    with psycopg.connect(standby.url("escrow"), autocommit=True) as replica:
+
+        def replayed() -> bool:
+            row = replica.execute("SELECT pg_last_wal_replay_lsn() >= %s", position).fetchone()
+            return bool(row and row[0])
+
+        deadline = time.monotonic() + 20
+        while not replayed():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        _review("first")
+        _age(warehouse, "first", 36)
+        _review("second")
+        found = _findings("unused_indexes", "second")["public.i"]
+        assert found.outcome is UNKNOWN, "a standby that nobody looked at may be using it"
+        assert found.evidence["doubts"] == [
+            "1 standby named 'second' is not among the replicas of maintenance.index_review.replicas"
+        ]
+        environment.setenv("OPERATIONS__MAINTENANCE__INDEX_REVIEW__REPLICAS", '["platform_db_replica_one"]')
+        settings.cache_clear()
+        _review("third")
+        found = _findings("unused_indexes", "third")["public.i"]
+        assert found.outcome is WARNING
+        assert found.evidence["scans"] == {"primary": 0, "platform_db_replica_one": 0}
+        replica.execute("SET enable_seqscan = off")
+        replica.execute("SELECT count(*) FROM t WHERE id = 3")
+        replica.execute("SELECT pg_stat_force_next_flush()")
+        _review("fourth")
+        assert "public.i" not in _findings("unused_indexes", "fourth"), "the replica uses it"
+    for wrong in (
+        "postgresql://x:y@127.0.0.1:1/escrow",
+        databases.url("escrow", "operations_maintainer"),
+        standby.url("postgres", "operations_maintainer", password),
+    ):
+        warehouse.execute("DELETE FROM ops.index_usage WHERE node <> 'primary' AND run_id <> 'first'")
+        environment.setenv("AIRFLOW_CONN_PLATFORM_DB_REPLICA_ONE", wrong)
+        _review("fifth")
+        found = _findings("unused_indexes", "fifth")["public.i"]
+        assert found.outcome is UNKNOWN
+        assert "the replica platform_db_replica_one could not be looked at" in found.summary
+
+
+# --------------------------------------------------------------------------------------------------- redundant
+def test_redundant_indexes(reviewed: psycopg.Connection) -> None:
+    reviewed.execute("""
+        CREATE COLLATION other (provider = libc, locale = 'C');
+        CREATE TABLE t (id int PRIMARY KEY, a int, b int, c text, j jsonb);
+        CREATE INDEX t_a ON t (a);                      -- covered by t_a_b
+        CREATE INDEX t_a_b ON t (a, b);                 -- covered by t_a_b_c
+        CREATE INDEX t_a_b_c ON t (a, b, c);
+        CREATE INDEX t_id ON t (id);                    -- the same as the primary key
+        CREATE INDEX t_a_again ON t (a);                -- the same as t_a, which is older
+        CREATE UNIQUE INDEX t_a_unique ON t (a);        -- holds a rule: stays, and does the work of t_a
+        CREATE INDEX t_a_desc ON t (a DESC);            -- another order
+        CREATE INDEX t_a_some ON t (a) WHERE b > 0;     -- another condition
+        CREATE INDEX t_c ON t (c);
+        CREATE INDEX t_c_pattern ON t (c text_pattern_ops);
+        CREATE INDEX t_c_other ON t (c COLLATE other);
+        CREATE INDEX t_lower ON t (lower(c));
+        CREATE INDEX t_lower_a ON t (lower(c), a);      -- covers t_lower
+        CREATE INDEX t_b_more ON t (b) INCLUDE (a);
+        CREATE INDEX t_b_a_c ON t (b, a, c);            -- covers t_b_more
+        CREATE INDEX t_b_with_j ON t (b) INCLUDE (j);   -- has a column that no other index has
+        CREATE INDEX t_hash ON t USING hash (a);
+        CREATE INDEX t_hash_again ON t USING hash (a);
+        CREATE INDEX t_j ON t USING gin (j);
+        CREATE INDEX t_j_path ON t USING gin (j jsonb_path_ops);
+        CREATE TABLE other_table (a int);
+        CREATE INDEX other_table_a ON other_table (a);
+    """)
+    _review()
+    found = _findings("redundant_indexes", "r1")
+    assert {name: one.evidence["kept_index"] for name, one in found.items()} == {
+        "public.t_a": "public.t_a_unique",
+        "public.t_a_b": "public.t_a_b_c",
+        "public.t_id": "public.t_pkey",
+        "public.t_a_again": "public.t_a",
+        "public.t_lower": "public.t_lower_a",
+        "public.t_b_more": "public.t_b_a_c",
+        "public.t_hash_again": "public.t_hash",
+    }
+    assert found["public.t_id"].evidence["identical"]
+    assert not found["public.t_a_b"].evidence["identical"]
+    assert found["public.t_id"].remedy == "DROP INDEX CONCURRENTLY public.t_id;"
+    for one in found.values():
+        reviewed.execute(one.remedy.encode())
+    _review()
+    assert _findings("redundant_indexes", "r1")["all indexes"].outcome is OK
+
+
+def test_one_of_equal_partitioned_indexes_stays(reviewed: psycopg.Connection) -> None:
+    reviewed.execute("""
+        CREATE TABLE p (id int, v int) PARTITION BY RANGE (id);
+        CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);
+        CREATE INDEX first ON p (v);
+        CREATE INDEX second ON p (v);
+        CREATE INDEX third ON p (v);
+    """)
+    _review()
+    found = _findings("redundant_indexes", "r1")
+    assert sorted(found) == ["public.second", "public.third"]
+    assert found["public.second"].remedy == "DROP INDEX public.second;"
+
+
+# ------------------------------------------------------------------------------------------- invalid, missing
+def test_invalid_indexes(reviewed: psycopg.Connection) -> None:
+    reviewed.execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (1)")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        reviewed.execute('CREATE UNIQUE INDEX CONCURRENTLY "Broken" ON t (a)')
+    _review()
+    found = _findings("invalid_indexes", "r1")['public."Broken"']
+    assert found.outcome is WARNING
+    assert found.remedy == (
+        'DROP INDEX CONCURRENTLY public."Broken";\n'
+        'CREATE UNIQUE INDEX CONCURRENTLY "Broken" ON public.t USING btree (a);'
+    )
+    assert found.estimated_gain is None
+    reviewed.execute("DELETE FROM t")
+    for statement in found.remedy.splitlines():
+        reviewed.execute(statement.encode())
+    _review()
+    assert _findings("invalid_indexes", "r1")["all indexes"].outcome is OK
+
+
+def test_an_index_that_is_being_built_is_not_invalid(reviewed: psycopg.Connection) -> None:
+    reviewed.execute("CREATE TABLE t (a int)")
+    with psycopg.connect(reviewed.info.dsn, password=reviewed.info.password) as blocker:
+        blocker.execute("INSERT INTO t VALUES (1)")  # the builder waits for this transaction
+
+        def build() -> None:
+            with psycopg.connect(reviewed.info.dsn, password=reviewed.info.password, autocommit=True) as other:
+                other.execute("CREATE INDEX CONCURRENTLY built ON t (a)")
+
+        builder = threading.Thread(target=build)
+        builder.start()
+        deadline = time.monotonic() + 10
+        while reviewed.execute("SELECT to_regclass('built') IS NULL").fetchone() == (True,):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert reviewed.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = 'built'::regclass").fetchone() == (
+            False,
+        )
+        _review()
+        assert _findings("invalid_indexes", "r1")["all indexes"].outcome is OK
+        blocker.rollback()
+        builder.join(timeout=20)
+
+
+def test_a_partitioned_index_without_its_parts(reviewed: psycopg.Connection) -> None:
+    reviewed.execute("""
+        CREATE TABLE p (id int) PARTITION BY RANGE (id);
+        CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);
+        CREATE INDEX whole ON ONLY p (id);
+    """)
+    _review()
+    found = _findings("invalid_indexes", "r1")
+    assert "ATTACH PARTITION" in found["public.whole"].remedy
+
+
+def test_foreign_keys_without_an_index(reviewed: psycopg.Connection) -> None:
+    reviewed.execute("""
+        CREATE TABLE parent (a int, b int, PRIMARY KEY (a, b), single int UNIQUE);
+        CREATE TABLE child (
+            x int, y int, "Key" int CONSTRAINT bare REFERENCES parent (single),
+            partial int CONSTRAINT partly REFERENCES parent (single),
+            nullable int CONSTRAINT not_null_only REFERENCES parent (single),
+            hashed int CONSTRAINT hashed REFERENCES parent (single),
+            second int CONSTRAINT second REFERENCES parent (single),
+            CONSTRAINT two FOREIGN KEY (x, y) REFERENCES parent (a, b)
+        );
+        CREATE INDEX ON child (y, x, "Key");                      -- the other order serves as well
+        CREATE INDEX ON child (partial) WHERE partial > 5;        -- leaves rows out
+        CREATE INDEX ON child (nullable) WHERE nullable IS NOT NULL;
+        CREATE INDEX ON child USING hash (hashed);
+        CREATE INDEX ON child (x, second);                        -- not at the beginning
+        INSERT INTO parent VALUES (1, 1, 1);
+        INSERT INTO child SELECT 1, 1, 1, 1, 1, 1, 1 FROM generate_series(1, 1000);
+    """)
+    _review()
+    found = _findings("foreign_keys_without_index", "r1")
+    assert sorted(found) == ["public.child bare", "public.child partly", "public.child second"]
+    bare = found["public.child bare"]
+    assert bare.remedy == 'CREATE INDEX CONCURRENTLY ON public.child ("Key");'
+    size = reviewed.execute("SELECT pg_relation_size('child')").fetchone()
+    assert bare.estimated_gain == {"bytes_not_read_per_deletion": size[0] if size else None}
+    for one in found.values():
+        reviewed.execute(one.remedy.encode())
+    _review()
+    whole = _findings("foreign_keys_without_index", "r1")["all foreign keys"]
+    assert (whole.outcome, whole.evidence) == (OK, {"reviewed": 6})
+
+
+def test_an_invalid_index_serves_no_foreign_key(reviewed: psycopg.Connection) -> None:
+    reviewed.execute("""
+        CREATE TABLE parent (id int PRIMARY KEY);
+        CREATE TABLE child (parent_id int REFERENCES parent);
+        INSERT INTO parent VALUES (1);
+        INSERT INTO child VALUES (1), (1);
+    """)
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        reviewed.execute("CREATE UNIQUE INDEX CONCURRENTLY broken ON child (parent_id)")
+    _review()
+    assert list(_findings("foreign_keys_without_index", "r1")) == ["public.child child_parent_id_fkey"]
+
+
+# ---------------------------------------------------------------------------------------------------- failures
+def test_the_facts_and_a_repeated_review(reviewed: psycopg.Connection) -> None:
+    reviewed.execute("CREATE TABLE t (a int); CREATE INDEX one ON t (a); CREATE INDEX two ON t (a)")
+    facts = _review()
+    assert [one["check"] for one in facts] == [
+        "unused_indexes",
+        "redundant_indexes",
+        "invalid_indexes",
+        "foreign_keys_without_index",
+    ]
+    assert facts[1] == {"check": "redundant_indexes", "outcome": "warning", "warning": 1}
+    assert _review() == facts
+
+
+def test_a_check_that_fails_leaves_the_others(reviewed: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    reviewed.execute("CREATE TABLE t (a int); CREATE INDEX one ON t (a); CREATE INDEX two ON t (a)")
+    _review("r0")
+    monkeypatch.setitem(index_review._STATEMENTS, "droppable", "SELECT FROM gone")
+    with pytest.raises(ConfigurationError, match='the check unused_indexes: relation "gone" does not exist'):
+        _review()
+    assert _findings("unused_indexes", "r1")["all indexes"].outcome is UNKNOWN
+    assert _findings("redundant_indexes", "r1")["public.two"].outcome is WARNING
+    assert _findings("invalid_indexes", "r1")["all indexes"].outcome is OK
+    assert _findings("foreign_keys_without_index", "r1")["all foreign keys"].outcome is OK
+
+
+def test_a_lost_database_is_unknown_and_raised(
+    platform: psycopg.Connection, environment: pytest.MonkeyPatch, databases: Databases
+) -> None:
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", "postgresql://x:y@127.0.0.1:1/escrow")
+    with pytest.raises(SourceUnavailable, match="platform_db_maintenance"):
+        _review()
+    found = _findings("unused_indexes", "r1")["all indexes"]
+    assert found.outcome is UNKNOWN
+    assert "cannot be reached" in found.summary
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", databases.postgres.url(platform.info.dbname))
+    with pytest.raises(ConfigurationError, match="superuser"):
+        _review()
+
+
+def test_a_crash_and_a_reset_begin_the_statistics_anew(replicated: tuple[Databases, Postgres]) -> None:
+    databases, _ = replicated
+    url = databases.url("escrow", "operations_maintainer")
+
+    def since() -> datetime:
+        with psycopg.connect(url) as connection:
+            row = connection.execute(index_review._STATEMENTS["statistics_since"]).fetchone()
+        assert row is not None
+        found: datetime = row[0]
+        return found
+
+    with psycopg.connect(databases.postgres.url("escrow"), autocommit=True) as superuser:
+        first = since()
+        superuser.execute("SELECT pg_stat_reset_shared('archiver')")
+        assert since() == first, "a reset of other counters loses no index's scans"
+        superuser.execute("SELECT pg_stat_reset()")
+        second = since()
+        assert second > first
+        os.kill(superuser.info.backend_pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            third = since()
+            break
+        except psycopg.OperationalError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert third > second, "a crash loses the statistics without a trace in pg_stat_database"

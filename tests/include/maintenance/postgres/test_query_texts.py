@@ -1,0 +1,54 @@
+"""Texts of queries keep no value and no comment, and become what the planner can parse."""
+
+import pytest
+
+from include.maintenance.postgres import query_texts
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("SELECT a FROM t WHERE b = $1", "SELECT a FROM t WHERE b = $1"),
+        ("select  a\n  from t1 where b2 = $12", "select a from t1 where b2 = $12"),
+        ("SELECT 'it''s' , e'a\\'b', U&'x', X'ff'", "SELECT ? , ?, ?, ?"),
+        ("SELECT $$secret$$, $tag$a $$ b$tag$, 1", "SELECT ?, ?, ?"),
+        ("SELECT 1, -2.5e10, .5, 1_000, t.col3", "SELECT ?, -?, ?, ?, t.col3"),
+        ('SELECT "O\'Brien" FROM "T 1"', 'SELECT "O\'Brien" FROM "T 1"'),
+        ("/* user=ann */ SELECT a -- token 5\nFROM t", "SELECT a FROM t"),
+        ("SELECT 'unfinished", "SELECT ?"),
+        ("(SELECT a FROM t) UNION (SELECT 2)", "(SELECT a FROM t) UNION (SELECT ?)"),
+        ("CREATE ROLE x PASSWORD 'secret'", "CREATE ROLE"),
+        ("SET application_name = 'x'", "SET"),
+        ("COPY t FROM STDIN", "COPY T"),
+        ("$$;", "(utility statement)"),
+        ("", "(utility statement)"),
+    ],
+)
+def test_masked(text: str, kept: str) -> None:
+    assert query_texts.masked(text) == kept
+
+
+def test_a_comment_sign_within_a_text_hides_nothing() -> None:
+    assert query_texts.masked("SELECT '/*', secret_column, '*/' FROM t") == "SELECT ?, secret_column, ? FROM t"
+
+
+def test_a_quote_within_a_comment_hides_no_end() -> None:
+    assert query_texts.masked("/* it's */ SELECT 'secret' FROM t") == "SELECT ? FROM t"
+    assert query_texts.masked("SELECT 1 -- don't\n, 'secret'") == "SELECT ? , ?"
+
+
+def test_long_texts_are_cut_off_and_quick() -> None:
+    assert len(query_texts.masked("SELECT " + "a, " * 10_000)) == query_texts.LONGEST_TEXT
+    assert query_texts.masked("SELECT " + "'" * 99_999).startswith("SELECT ?")
+    assert query_texts.masked("$" * 50_000) == "(utility statement)"
+    assert query_texts.masked("/*" * 50_000) == "(utility statement)"
+    assert query_texts.masked("SELECT $a$" + "$b$" * 30_000) == "SELECT ?"
+
+
+def test_what_the_planner_is_asked() -> None:
+    for text in ("SELECT 1", " with x AS (SELECT 1) SELECT 2", "-- c\ninsert into t values ($1)", "((VALUES (1)))"):
+        assert query_texts.can_be_planned(text)
+    for text in ("CREATE TABLE t ()", "EXPLAIN SELECT 1", "selection", "SET x = 1; SELECT 1", ""):
+        assert not query_texts.can_be_planned(text)
+    asked = "SELECT interval $1, date $2, interval '1 day', updated $3 FROM t"
+    assert query_texts.for_the_planner(asked) == "SELECT $1::interval, $2::date, interval '1 day', updated $3 FROM t"

@@ -1,0 +1,179 @@
+"""Idle replication slots and forgotten prepared transactions, on a cluster of the test's own that has both."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from demo.databases import Databases
+from demo.processes import Processes
+from demo.servers import Postgres
+from include.maintenance.postgres import slots
+from include.outcome import Outcome, SourceUnavailable
+from include.settings import settings
+from include.warehouse import findings
+from include.warehouse.findings import Finding
+from tests.old_postgres import ABSENT, BINARIES, OldPostgres
+
+
+@pytest.fixture(scope="module", params=[Postgres, OldPostgres], ids=["postgresql18", "postgresql15"])
+def own_cluster(request: pytest.FixtureRequest) -> Iterator[Databases]:
+    if request.param is OldPostgres and not (BINARIES / "postgres").exists():
+        pytest.skip(ABSENT)
+    folder = Path(tempfile.mkdtemp(prefix="gold-escrow-slots-"))
+    folder.chmod(0o755)
+    processes = Processes(folder / "processes.json")
+    try:
+        postgres = request.param(processes, folder / "postgres").start()
+        with psycopg.connect(postgres.url("postgres"), autocommit=True) as superuser:
+            superuser.execute("ALTER SYSTEM SET max_prepared_transactions = 5")
+            superuser.execute("ALTER SYSTEM SET wal_level = 'logical'")
+            superuser.execute("ALTER SYSTEM SET min_wal_size = '32MB'")
+            superuser.execute("ALTER SYSTEM SET max_wal_size = '32MB'")
+        postgres.stop()
+        databases = Databases(postgres.start(), folder)
+        databases.create_roles()
+        databases.create("escrow", "escrow_owner")
+        yield databases
+    finally:
+        processes.stop_all()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def superuser(
+    own_cluster: Databases, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> Iterator[psycopg.Connection]:
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", own_cluster.url("escrow", "operations_maintainer"))
+    with psycopg.connect(own_cluster.postgres.url("escrow"), autocommit=True) as connection:
+        yield connection
+        connection.execute("ALTER SYSTEM RESET max_slot_wal_keep_size")
+        connection.execute("SELECT pg_reload_conf()")
+        connection.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+
+
+def found(check: str) -> dict[str, Finding]:
+    return {one.finding.resource: one.finding for one in findings.latest(check)}
+
+
+def test_no_slots_are_ok(superuser: psycopg.Connection) -> None:
+    assert slots.check_slots("run")["outcome"] == "ok"
+
+
+def test_an_idle_slot_is_found_with_what_it_keeps(
+    superuser: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    superuser.execute("SELECT pg_create_physical_replication_slot('standby_b', true)")
+    superuser.execute("SELECT pg_create_logical_replication_slot('reports', 'pgoutput')")
+    superuser.execute("SELECT pg_create_physical_replication_slot('unused')")
+    superuser.execute("CREATE TABLE t AS SELECT repeat('x', 1000) FROM generate_series(1, 3000)")
+    [(kept,)] = superuser.execute(
+        "SELECT pg_current_wal_lsn() - restart_lsn FROM pg_replication_slots WHERE slot_name = 'standby_b'"
+    )
+    slots.check_slots("run 1")
+    idle = found("replication_slots")["standby_b"]
+    assert idle.outcome is Outcome.WARNING
+    assert idle.evidence["retained_bytes"] == pytest.approx(float(kept), rel=0.05)
+    assert idle.remedy.startswith("SELECT pg_drop_replication_slot('standby_b');")
+    assert "max_slot_wal_keep_size" in idle.remedy
+    assert found("replication_slots")["reports"].evidence["plugin"] == "pgoutput"
+    assert "never used" in found("replication_slots")["unused"].summary
+    if superuser.info.server_version >= 170000:
+        assert "nobody reads it since 20" in idle.summary
+
+    environment.setenv("OPERATIONS__MAINTENANCE__MONTHLY__SLOT_RETAINED_BYTES", "1000000")
+    settings.cache_clear()
+    slots.check_slots("run 2")
+    assert found("replication_slots")["standby_b"].outcome is Outcome.CRITICAL, "large, and without a limit"
+    superuser.execute("DROP TABLE t")
+
+
+def test_an_invalidated_slot_is_critical(superuser: psycopg.Connection) -> None:
+    superuser.execute("SELECT pg_create_physical_replication_slot('lost', true)")
+    superuser.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+    superuser.execute("SELECT pg_reload_conf()")
+    for _ in range(3):
+        superuser.execute("CREATE TABLE w AS SELECT repeat('x', 1000) FROM generate_series(1, 20000)")
+        superuser.execute("DROP TABLE w")
+        superuser.execute("SELECT pg_switch_wal()")
+    superuser.execute("CHECKPOINT")
+    slots.check_slots("run")
+    lost = found("replication_slots")["lost"]
+    assert lost.outcome is Outcome.CRITICAL
+    assert "its reader has lost changes" in lost.summary or "about to lose" in lost.summary
+
+
+def test_prepared_transactions_by_their_age(superuser: psycopg.Connection, environment: pytest.MonkeyPatch) -> None:
+    slots.check_prepared("run 0")
+    assert found("prepared_transactions")["all"].outcome is Outcome.OK
+    superuser.execute("BEGIN; CREATE TABLE p (id integer); PREPARE TRANSACTION 'transfer''17'")
+    try:
+        slots.check_prepared("run 1")
+        young = found("prepared_transactions")["transfer'17"]
+        assert young.outcome is Outcome.OK
+        assert young.evidence["database"] == "escrow"
+        environment.setattr("include.maintenance.postgres.slots.settings", _a_minute_is_too_long)
+        time.sleep(0.1)
+        slots.check_prepared("run 2")
+        old = found("prepared_transactions")["transfer'17"]
+        assert old.outcome is Outcome.WARNING
+        assert old.remedy.startswith("ROLLBACK PREPARED 'transfer''17';")
+    finally:
+        superuser.execute("ROLLBACK PREPARED 'transfer''17'")
+
+
+@pytest.mark.parametrize(
+    ("check", "name"),
+    [(slots.check_slots, "replication_slots"), (slots.check_prepared, "prepared_transactions")],
+)
+def test_what_could_not_be_looked_at_is_unknown(
+    platform: psycopg.Connection, environment: pytest.MonkeyPatch, check: Callable[[str], Any], name: str
+) -> None:
+    check("run 1")
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", "postgresql://x:y@127.0.0.1:1/escrow")
+    with pytest.raises(SourceUnavailable):
+        check("run 2")
+    assert {resource: one.outcome for resource, one in found(name).items()} == {"the check": Outcome.UNKNOWN}
+
+
+def _a_minute_is_too_long() -> Any:
+    given = settings()
+    monthly = given.maintenance.monthly.model_copy(update={"prepared_transaction_minutes": 0.001})
+    return given.model_copy(update={"maintenance": given.maintenance.model_copy(update={"monthly": monthly})})
+
+
+def test_a_prepared_transaction_of_yesterday_is_critical(environment: pytest.MonkeyPatch) -> None:
+    finding = slots._prepared(("x", "me", "escrow", None, 24 * 3600.0, 5))
+    assert finding.outcome is Outcome.CRITICAL
+    assert slots._prepared(("x", "me", "escrow", None, 3599.0, 5)).outcome is Outcome.OK
+    assert slots._prepared(("x", "me", "escrow", None, 3600.0, 5)).outcome is Outcome.WARNING
+
+
+def test_switched_off_prepared_transactions_are_not_applicable(any_platform: psycopg.Connection) -> None:
+    slots.check_prepared("run")
+    assert found("prepared_transactions")["all"].outcome is Outcome.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize(
+    ("changed", "outcome"),
+    [
+        ({}, Outcome.OK),
+        ({"retained_bytes": 2 * 2**30}, Outcome.WARNING),
+        ({"active": False}, Outcome.WARNING),
+        ({"active": False, "retained_bytes": 2 * 2**30}, Outcome.CRITICAL),
+        ({"wal_status": "unreserved"}, Outcome.CRITICAL),
+        ({"wal_status": "lost"}, Outcome.CRITICAL),
+        ({"invalidation_reason": "rows_removed"}, Outcome.CRITICAL),
+    ],
+)
+def test_how_bad_a_slot_is(environment: pytest.MonkeyPatch, changed: dict[str, Any], outcome: Outcome) -> None:
+    slot = {
+        "slot_name": "s", "active": True, "wal_status": "reserved", "retained_bytes": 1000, "transaction_age": None,
+        "invalidation_reason": None, "inactive_since": None, "synced": False,
+    }  # fmt: skip
+    assert slots._judged(slot | changed, bounded=False)[0] is outcome

@@ -1,0 +1,231 @@
+"""SIGKILL at random points, a server that restarts, a full disk: archive plus table is always what there was.
+
+The number of kills is PRUNE_KILLS, 25 in the suite; the environment variable with 200 runs the long proof.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from demo.databases import Databases
+from demo.processes import Processes
+from demo.servers import Postgres
+from include import connections
+from include.maintenance.pruning import archive_files, manifests, prune
+from include.maintenance.pruning.pace import Throttle
+from include.outcome import MaintenanceFailed, SourceUnavailable
+from include.platform import database, folders
+from include.settings import ROOT
+from tests.include.maintenance.pruning.audit_log_rows import CUT_OFF, NOW, archived, files, in_table, rule, states
+
+KILLS = int(os.environ.get("PRUNE_KILLS", "25"))
+ROWS = 1200
+OLD = ROWS - 2  # three rows a minute: two more have the very time of the cut-off
+RULE = rule(batch_rows=20, archive_rows=150)
+TASK = """
+import sys
+from datetime import datetime
+from include.maintenance.pruning import archive_files, manifests, moving, partitions, prune, settling
+from include.sections import Prune
+import duckdb, numpy, psycopg
+rule, now = Prune.model_validate_json(sys.argv[1]), datetime.fromisoformat(sys.argv[2])
+print("ready", flush=True)
+for run in sys.stdin:
+    prune.prune(rule, run.strip(), False, now)
+    print("done", flush=True)
+"""
+
+
+def _fill(platform: psycopg.Connection) -> None:
+    platform.execute(
+        "INSERT INTO public.audit_logs (created_at, actor, action, detail) SELECT"
+        " %s::timestamptz + (300 - n) / 3 * interval '1 minute', md5(n::text), E'a\\tb\\x1f\\x10', to_jsonb(n)"
+        " FROM generate_series(1, %s) AS n",
+        (CUT_OFF, ROWS + 300),
+    )
+
+
+def _lost(platform: psycopg.Connection, warehouse: psycopg.Connection, everything: Counter) -> Counter:
+    """Rows that are neither in the table nor in a file that was verified, read without any of our own restoring."""
+    import duckdb
+
+    found = Counter(key for (key, *_) in in_table(platform))
+    query = "SELECT location FROM ops.archive WHERE state IN ('verified', 'deleted')"
+    folder = folders.open_folder(archive_files.CONNECTION)
+    for (location,) in warehouse.execute(query).fetchall():
+        keys = duckdb.execute(f"SELECT audit_log_id FROM '{folder.place(location)}'").fetchall()
+        found.update({str(key) for (key,) in keys})
+    return Counter(key for (key, *_) in everything) - found
+
+
+def test_random_kills(platform: psycopg.Connection, warehouse: psycopg.Connection, tmp_path: Path) -> None:
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")
+    dice, killed, complete, longest = random.Random(seed), 0, 0, 0.5
+    _fill(platform)
+    everything = in_table(platform)
+    command = [sys.executable, "-c", TASK, RULE.model_dump_json(), NOW.isoformat()]
+    while killed < KILLS:
+        task = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert task.stdin is not None
+        assert task.stdout is not None
+        assert task.stdout.readline() == b"ready\n"
+        began = time.monotonic()
+        task.stdin.write(f"run {killed}-{complete}\n".encode())
+        task.stdin.flush()
+        time.sleep(dice.uniform(0, longest))
+        task.send_signal(signal.SIGKILL)
+        ended = task.stdout.read()
+        task.wait()
+        if ended == b"done\n":
+            complete += 1
+            longest = max(0.05, min(longest, time.monotonic() - began))
+            _check_complete(platform, warehouse, everything, tmp_path)
+            _fill(platform)
+            everything = in_table(platform) + archived(platform, warehouse)
+        else:
+            killed += 1
+            assert _lost(platform, warehouse, everything) == Counter(), f"after kill {killed}"
+    prune.prune(RULE, "last", dry_run=False, now=NOW)
+    _check_complete(platform, warehouse, everything, tmp_path)
+    print(f"{killed} kills, {complete} complete runs between them")
+
+
+def _check_complete(
+    platform: psycopg.Connection, warehouse: psycopg.Connection, everything: Counter, tmp_path: Path
+) -> None:
+    assert in_table(platform) + archived(platform, warehouse) == everything, "exactly, and none twice"
+    assert set(states(warehouse)) <= {"deleted", "withdrawn"}
+    query = "SELECT location FROM ops.archive WHERE state = 'deleted' ORDER BY 1"
+    assert files(tmp_path) == [location for (location,) in warehouse.execute(query).fetchall()]
+    manifests.verify_chain("public.audit_logs")
+
+
+def test_the_database_restarts_in_the_middle(
+    warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A cluster of its own for the platform: it crashes in the middle of the deletion."""
+    from tests.include.maintenance.conftest import AUDIT_LOGS
+
+    tmp_path.chmod(0o755)
+    processes = Processes(tmp_path / "processes.json")
+    try:
+        own = Databases(Postgres(processes, tmp_path / "own").start(), tmp_path)
+        own.create_roles()
+        own.create("escrow", "escrow_owner")
+
+        def lead() -> None:
+            environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", own.url("escrow", "operations_maintainer"))
+            environment.setenv("AIRFLOW_CONN_PLATFORM_OWNER", own.url("escrow", "escrow_owner"))
+
+        lead()
+        with connections.postgres("platform_owner", autocommit=True) as platform:
+            platform.execute(AUDIT_LOGS)
+            _fill(platform)
+            before = in_table(platform)
+        wait = Throttle.wait
+
+        def crash(throttle: Throttle) -> None:
+            wait(throttle)
+            if throttle.table_oid and next(calls, None) is None:
+                assert own.postgres.process is not None
+                os.kill(own.postgres.process.popen.pid, signal.SIGQUIT)  # at once, without a checkpoint
+
+        calls = iter(range(20))
+        with environment.context() as patch:
+            patch.setattr(Throttle, "wait", crash)
+            with pytest.raises(SourceUnavailable, match="was lost"):
+                prune.prune(RULE, "r1", dry_run=False, now=NOW)
+        own.postgres.stop()
+        own.postgres.start()
+        lead()
+        assert prune.prune(RULE, "r1", dry_run=False, now=NOW)["state"] == "proven"
+        with connections.postgres("platform_owner", autocommit=True) as platform:
+            assert in_table(platform) + archived(platform, warehouse) == before
+    finally:
+        processes.stop_all()
+
+
+FULL = """
+import resource, sys
+from datetime import datetime
+from include.maintenance.pruning import prune
+from include.outcome import MaintenanceFailed, SourceUnavailable
+from include.sections import Prune
+import duckdb, numpy
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
+try:
+    prune.prune(Prune.model_validate_json(sys.argv[1]), "r1", False, datetime.fromisoformat(sys.argv[2]))
+except (MaintenanceFailed, SourceUnavailable) as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("largest", [2_000, 20_000])
+def test_no_room_for_the_archive(
+    platform: psycopg.Connection, warehouse: psycopg.Connection, tmp_path: Path, largest: int
+) -> None:
+    """No file may get larger than a few bytes in the task's process, as on a disk that is full."""
+    _fill(platform)
+    before = in_table(platform)
+    whole = rule(batch_rows=500, archive_rows=5000)
+    command = [sys.executable, "-c", FULL, whole.model_dump_json(), NOW.isoformat(), str(largest)]
+    ended = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+    )
+    assert "File too large" in ended.stdout, ended
+    assert len(ended.stdout.splitlines()) == 1
+    assert in_table(platform) == before
+    assert files(tmp_path) == []
+    [(state, reason)] = warehouse.execute("SELECT state, reason FROM ops.maintenance_action").fetchall()
+    assert (state, reason) == ("failed", ended.stdout.strip())
+    assert prune.prune(whole, "r1", dry_run=False, now=NOW)["rows"] == OLD
+    assert in_table(platform) + archived(platform, warehouse) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_the_archive_folder_is_full(
+    platform: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = tmp_path / "archive"
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(place)], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    _fill(platform)
+    before = in_table(platform)
+    try:
+        with pytest.raises((SourceUnavailable, MaintenanceFailed), match="No space left on device"):
+            prune.prune(RULE, "r1", dry_run=False, now=NOW)
+        subprocess.run(["mount", "-o", "remount,size=16m", str(place)], check=True)
+        assert prune.prune(RULE, "r1", dry_run=False, now=NOW)["state"] == "proven"
+        assert in_table(platform) + archived(platform, warehouse) == before
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_held_horizon_does_not_hinder_the_deletion(
+    platform: psycopg.Connection, warehouse: psycopg.Connection, databases: Databases
+) -> None:
+    """An old snapshot keeps the dead rows; what it wrote itself is left to be compared by content."""
+    _fill(platform)
+    before = in_table(platform)
+    with psycopg.connect(databases.postgres.url(platform.info.dbname)) as old:
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("CREATE TEMPORARY TABLE x AS SELECT count(*) FROM public.audit_logs")
+        platform.execute("INSERT INTO public.audit_logs (created_at, action) VALUES ('2020-01-01', 'unsettled')")
+        assert prune.prune(RULE, "r1", dry_run=False, now=NOW)["rows"] == OLD + 1
+        with database.maintenance_session() as connection:
+            assert "transaction open since" in (database.horizon_holder(connection) or "")
+    after = in_table(platform) + archived(platform, warehouse)
+    assert sum((after - before).values()) == 1
+    assert not before - after

@@ -1,0 +1,126 @@
+"""What pruning says of its work is proven: by this attempt or the next, of a counted table or one too large for it."""
+
+import psycopg
+import pytest
+
+from include.maintenance.pruning import manifests, moving, prune, rows
+from include.maintenance.pruning.restore import restore
+from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
+from include.warehouse import actions, legal_holds
+from tests.include.maintenance.pruning.audit_log_rows import CUT_OFF, NOW, rule, wait_until_settled
+
+_CONDITIONS = ("time_from", "time_until", "key_from", "key_to", "column_name", "column_value")
+
+
+@pytest.fixture
+def filled(platform: psycopg.Connection) -> psycopg.Connection:
+    """23 rows past their retention, one an hour, and 7 that are not."""
+    platform.execute(
+        "INSERT INTO public.audit_logs (created_at, actor, action) SELECT %s::timestamptz - n * interval '1 hour',"
+        " 'ann', 'x' FROM generate_series(-6, 23) AS n",
+        (CUT_OFF,),
+    )
+    return platform
+
+
+def test_an_attempt_that_ended_before_its_proof_is_proven_by_the_next(
+    filled: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> None:
+        raise SourceUnavailable("lost")
+
+    with environment.context() as patch:
+        patch.setattr(actions, "prove", lost)
+        with pytest.raises(SourceUnavailable):
+            prune.prune(rule(), "r1", dry_run=False, now=NOW)
+    assert filled.execute("SELECT count(*) FROM public.audit_logs").fetchone() == (7,)
+    done = prune.prune(rule(), "r1", dry_run=False, now=NOW)
+    assert (done["state"], done["rows"], done["archives"]) == ("proven", 23, 3)
+
+
+def test_what_was_not_moved_is_noticed_also_where_there_are_too_many_to_be_counted(
+    filled: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setattr(rows, "COUNT_LIMIT", 10)
+    filled.execute("ANALYZE public.audit_logs")
+    with environment.context() as patch:
+        patch.setattr(moving, "move", lambda *_, **__: 0)
+        with pytest.raises(MaintenanceFailed, match="from before this run are still there"):
+            prune.prune(rule(), "r1", dry_run=False, now=NOW)
+    assert prune.prune(rule(), "r2", dry_run=False, now=NOW)["state"] == "proven"
+    assert filled.execute("SELECT count(*) FROM public.audit_logs").fetchone() == (7,)
+
+
+def test_rows_that_arrive_meanwhile_are_no_failure_where_there_are_too_many_to_be_counted(
+    filled: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setattr(rows, "COUNT_LIMIT", 10)
+    older = prune._older
+
+    def arriving(*arguments: object) -> dict:
+        if filled.execute("SELECT count(*) FROM public.audit_logs").fetchone() == (7,):
+            filled.execute("INSERT INTO public.audit_logs (created_at, action) VALUES ('2020-01-01', 'late')")
+        return older(*arguments)  # type: ignore[arg-type]
+
+    environment.setattr(prune, "_older", arriving)
+    done = prune.prune(rule(), "r1", dry_run=False, now=NOW)
+    assert done["state"] == "proven"
+    assert "1 rows past their retention arrived meanwhile" in done["reason"]
+
+
+def test_a_table_whose_name_needs_quotes(
+    filled: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    filled.execute('ALTER TABLE public.audit_logs RENAME TO "order"')
+    legal_holds.place(dict.fromkeys(_CONDITIONS) | {"source_table": "public.order"}, "case 7", "carol")
+    quoted = rule(table="public.order")
+    assert prune.prune(quoted, "r1", dry_run=False, now=NOW)["state"] == "nothing_to_do"
+    assert filled.execute('SELECT count(*) FROM public."order"').fetchone() == (30,)
+    legal_holds.release(1, "dave")
+    assert prune.prune(quoted, "r2", dry_run=False, now=NOW)["rows"] == 23
+    assert manifests.verify_chain("public.order")["rows"] == 23
+    [(archive,)] = warehouse.execute("SELECT archive_id FROM ops.archive ORDER BY 1 LIMIT 1").fetchall()
+    assert restore(archive, "platform_owner", "public.order")["rows"] == 10
+
+
+def test_archives_of_a_table_that_there_never_were(filled: psycopg.Connection, warehouse: psycopg.Connection) -> None:
+    assert manifests.verify_chain("public.audit_logs")["manifests"] == 0, "it is pruned, and nothing was archived yet"
+    with pytest.raises(ConfigurationError, match=r"no archive of public\.audit_log and it is not pruned"):
+        manifests.verify_chain("public.audit_log")
+
+
+@pytest.mark.parametrize(("method", "enough"), [("brin", False), ("btree", True)])
+def test_only_an_index_in_order_of_time_will_do_for_a_large_table(
+    filled: psycopg.Connection, environment: pytest.MonkeyPatch, method: str, enough: bool
+) -> None:
+    environment.setattr(rows, "_LARGE", 10)
+    query = "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 'public.audit_logs'::regclass"
+    for (name,) in filled.execute(f"{query} AND NOT indisprimary".encode()).fetchall():
+        filled.execute(f"DROP INDEX {name}".encode())
+    filled.execute(f"CREATE INDEX ON public.audit_logs USING {method} (created_at)".encode())
+    filled.execute("ANALYZE public.audit_logs")
+    if enough:
+        assert prune.prune(rule(), "r1", dry_run=True, now=NOW)["state"] == "planned"
+    else:
+        with pytest.raises(ConfigurationError, match="no btree index that begins with created_at"):
+            prune.prune(rule(), "r1", dry_run=True, now=NOW)
+
+
+def test_what_was_deleted_is_on_the_disk_also_when_the_last_batch_deleted_nothing(
+    filled: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    wait_until_settled(filled)
+    with prune._attempt(rule(batch_rows=5, archive_rows=100), CUT_OFF) as work:
+        chunk = moving.read_chunk(work, work.source, None, settled_only=True)
+        assert chunk is not None
+        moving.archive(work, chunk)
+        work.deleting.size = 5
+        filled.execute(
+            "UPDATE public.audit_logs SET action = 'new' WHERE created_at < %s AND created_at >= %s::timestamptz - "
+            "interval '6 hours'",
+            (CUT_OFF, CUT_OFF),
+        )
+        [(before,)] = filled.execute("SELECT pg_current_wal_insert_lsn()").fetchall()
+        assert moving._delete(work, chunk) == 23 - 6
+        flushed = filled.execute("SELECT pg_current_wal_flush_lsn() > %s", (before,)).fetchone()
+        assert flushed == (True,), "commits that wait for no disk do not move it by themselves"
