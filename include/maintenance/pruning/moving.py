@@ -25,7 +25,8 @@ from include.maintenance.pruning import archive_files, manifests, rows
 from include.maintenance.pruning.archive_files import ArchiveDamaged, Content, Written
 from include.maintenance.pruning.manifests import Keys
 from include.maintenance.pruning.pace import Batches, Throttle
-from include.maintenance.pruning.rows import Batch, Place, Source, Stretch
+from include.maintenance.pruning.rows import Batch, Place, Stretch
+from include.maintenance.pruning.sources import Source
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import database
 from include.platform.folders import Folder

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from include.maintenance.pruning import holds, moving
 from include.maintenance.pruning.archive_files import ArchiveDamaged
 from include.maintenance.pruning.moving import Work
-from include.maintenance.pruning.rows import Place, Source
+from include.maintenance.pruning.rows import Place
+from include.maintenance.pruning.sources import Source
 from include.outcome import MaintenanceFailed
 from include.platform import database
 from include.platform.database import Table

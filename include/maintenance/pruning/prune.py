@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include import connections
-from include.maintenance.pruning import archive_files, moving, partitions, rows, settling
+from include.maintenance.pruning import archive_files, moving, partitions, rows, settling, sources
 from include.maintenance.pruning.moving import Work
 from include.maintenance.pruning.pace import Batches, Throttle
 from include.outcome import ConfigurationError, MaintenanceFailed
@@ -82,7 +82,7 @@ def _attempt(rule: Prune, cut_off: datetime | None = None) -> Iterator[Work]:
         database.maintenance_session() as reader,
         connections.postgres("warehouse", autocommit=True) as warehouse,
     ):
-        source = rows.source_of(platform, rule.table, rule.time_column, rule.key_column, cut_off or datetime.now(UTC))
+        source = sources.look_up(platform, rule.table, rule.time_column, rule.key_column, cut_off or datetime.now(UTC))
         _check_encoding(platform.info.parameter_status("server_encoding"), source.name)
         lock = warehouse.execute(
             "SELECT pg_try_advisory_lock(hashtextextended(%s, %s))", (source.name, _LOCK_SEED)

@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING
 
 from include.maintenance.pruning import holds
 from include.maintenance.pruning.archive_files import ESCAPED
+from include.maintenance.pruning.sources import TIME_TYPES
 from include.warehouse.statements import statements
 
 if TYPE_CHECKING:
     from psycopg import sql
 
-    from include.maintenance.pruning.rows import Source
+    from include.maintenance.pruning.sources import Source
     from include.platform.database import Column
     from include.warehouse.legal_holds import LegalHold
-
-TIME_TYPES = ("timestamp with time zone", "timestamp without time zone")
-"""Types that a time column may have; without a time zone it is taken as UTC."""
 
 _STATEMENTS = statements(str(Path(__file__).with_name("rows.py")))
 _PLAIN = {"smallint", "integer", "bigint", "uuid", "date", *TIME_TYPES}  # their texts need no escaping

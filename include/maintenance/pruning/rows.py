@@ -10,14 +10,14 @@ statement that deletes it:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from include.maintenance.pruning import archive_files, row_statements
 from include.maintenance.pruning.archive_files import ESCAPE, ESCAPED, FIELD, NULL, ROW
 from include.maintenance.pruning.row_statements import composed
-from include.outcome import ConfigurationError
+from include.maintenance.pruning.sources import Source
 from include.platform import database
 from include.platform.database import Column, Table
 from include.warehouse.statements import statements
@@ -31,36 +31,6 @@ COUNT_LIMIT = 50_000
 """Rows up to which a plan or proof counts; beyond, it estimates or says "at least"."""
 
 _STATEMENTS = statements(__file__)
-_LARGE = 100_000
-
-
-@dataclass(frozen=True)
-class Source:
-    """A table that rows are taken from; ``time_column`` says how old a row is, ``key_column`` which row it is.
-
-    ``table`` is what statements work on: the table ``name`` itself or one of its partitions. ``cut_off`` is an aware
-    datetime, or None for rows of any age. ``key_is_unique`` is False where only key and time together are.
-    """
-
-    name: str
-    table: Table
-    columns: tuple[Column, ...]
-    time_column: str
-    time_type: str
-    key_column: str
-    key_type: str
-    key_is_unique: bool
-    cut_off: datetime | None = None
-
-    def on(self, table: Table, cut_off: datetime | None) -> Source:
-        """The same for another table (a partition) or age."""
-        return replace(self, table=table, cut_off=cut_off)
-
-    @property
-    def positions(self) -> tuple[int, int]:
-        """The positions of time and key among the columns."""
-        names = [column.name for column in self.columns]
-        return names.index(self.time_column), names.index(self.key_column)
 
 
 @dataclass(frozen=True)
@@ -93,58 +63,6 @@ class Batch:
         fields = self.lines[start:end].split(FIELD)
         time, key = (_plain(fields[position]) for position in source.positions)
         return Place(time, key)
-
-
-# ------------------------------------------------------------------------------------------------------ lookup
-def source_of(
-    connection: psycopg.Connection[Any], table_name: str, time_column: str, key_column: str, cut_off: datetime
-) -> Source:
-    """Look a table up and check that its rows can be told apart and deleted alone. Raises ConfigurationError."""
-    with database.errors_named(f"pruning of {table_name}"):
-        return _source(connection, table_name, time_column, key_column, cut_off)
-
-
-def _source(
-    connection: psycopg.Connection[Any], table_name: str, time_column: str, key_column: str, cut_off: datetime
-) -> Source:
-    table = database.table_of(connection, table_name)
-    columns = database.columns_of(connection, table)
-    types = {column.name: column for column in columns}
-    for name in (time_column, key_column):
-        if name not in types:
-            raise ConfigurationError(
-                f"{table.name} has no column {name}; correct maintenance.prune in the configuration"
-            )
-    if types[time_column].type_name.replace("(3)", "").replace("(6)", "") not in row_statements.TIME_TYPES:
-        raise ConfigurationError(f"{table.name}.{time_column} is no time stamp; correct maintenance.prune.time_column")
-    if not types[key_column].not_null or not database.is_unique(connection, table, [key_column, time_column]):
-        raise ConfigurationError(
-            f"{table.name}.{key_column} does not identify a row; it must be NOT NULL and have a unique index"
-        )
-    if others := database.tables_changed_by_deletion(connection, table):
-        raise ConfigurationError(
-            f"deleting from {table.name} would also change {', '.join(others)} through a foreign key; prune that first "
-            "and remove its ON DELETE action"
-        )
-    archive_files.check_names(table.name, columns)
-    values = {"oid": table.oid, "time": time_column}
-    found = connection.execute(_STATEMENTS["index_on_time"], values).fetchone()
-    if found and not found[0] and found[1] > _LARGE:
-        raise ConfigurationError(
-            f"{table.name} has about {found[1]} rows but no btree index that begins with {time_column}: every batch "
-            f"would read all of it; create one first (CREATE INDEX CONCURRENTLY ON {table.name} ({time_column}))"
-        )
-    return Source(
-        table_name,  # as in maintenance.prune: holds, archives and acts are recorded under it, unquoted
-        table,
-        tuple(columns),
-        time_column,
-        types[time_column].type_name,
-        key_column,
-        types[key_column].type_name,
-        database.is_unique(connection, table, [key_column]),
-        cut_off,
-    )
 
 
 # ---------------------------------------------------------------------------------------------------- counting

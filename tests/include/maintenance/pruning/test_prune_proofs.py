@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from include.maintenance.pruning import manifests, moving, prune, rows
+from include.maintenance.pruning import manifests, moving, prune, rows, sources
 from include.maintenance.pruning.restore import restore
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.warehouse import actions, legal_holds
@@ -93,7 +93,7 @@ def test_archives_of_a_table_that_there_never_were(filled: psycopg.Connection, w
 def test_only_an_index_in_order_of_time_will_do_for_a_large_table(
     filled: psycopg.Connection, environment: pytest.MonkeyPatch, method: str, enough: bool
 ) -> None:
-    environment.setattr(rows, "_LARGE", 10)
+    environment.setattr(sources, "_LARGE", 10)
     query = "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 'public.audit_logs'::regclass"
     for (name,) in filled.execute(f"{query} AND NOT indisprimary".encode()).fetchall():
         filled.execute(f"DROP INDEX {name}".encode())
