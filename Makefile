@@ -22,6 +22,9 @@ demo: install  ## run the platform and Airflow; ONESHOT=1: one operating day, th
 test: install-tests  ## run every check and test; ARGS="-k name" narrows it down
 	@$(IN) $(RUN) -m tests $(ARGS)
 
+test-versions: install-tests  ## run the tests that depend on PostgreSQL's version on 13, 14, 16 and 17; ONLY=14 on one
+	@$(IN) $(RUN) -m tests.postgres_versions $(ONLY)
+
 check-platform: install  ## compare a platform's database with the source contract
 	@$(IN) $(RUN) -m include.platform check
 
@@ -37,4 +40,4 @@ lock: install-tests  ## write constraints.txt again after a change of a requirem
 format: install-tests  ## format and fix the code
 	@$(IN) $(RUN) -m ruff format . && $(RUN) -m ruff check --fix .
 
-.PHONY: help install install-tests demo test check-platform docs bench lock format
+.PHONY: help install install-tests demo test test-versions check-platform docs bench lock format

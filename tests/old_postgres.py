@@ -1,13 +1,17 @@
 """PostgreSQL 15 as Debian installs it, with the collection's roles, for tests of what differs between versions.
 
+TESTS_OLD_POSTGRES names the programs of another version instead (postgres_versions.py).
+
 Fixtures of tests/conftest.py: ``old_databases`` is this cluster, ``any_databases`` runs a test on it and on the
 embedded one. Both skip where the programs are absent.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +23,7 @@ from demo.databases import Databases
 from demo.processes import Processes
 from demo.servers import Postgres
 
-BINARIES = Path("/usr/lib/postgresql/15/bin")
+BINARIES = Path(os.environ.get("TESTS_OLD_POSTGRES", "/usr/lib/postgresql/15/bin"))
 ABSENT = f"PostgreSQL 15 is not installed here ({BINARIES}/postgres); install the package postgresql-15"
 
 
@@ -28,6 +32,17 @@ class OldPostgres(Postgres):
 
     def _places(self, folder: Path) -> tuple[Path, Path]:
         return BINARIES, folder / "data"
+
+
+def flush_statistics(connection: psycopg.Connection) -> None:
+    """Let what a session has done be seen in the server's statistics."""
+    if connection.info.server_version >= 150_000:
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        connection.execute("SELECT 1")
+        return
+    for _ in range(2):  # sessions tell their statistics, and readers see new ones, at most every half second
+        time.sleep(0.6)
+        connection.execute("SELECT 1")
 
 
 @contextmanager
@@ -45,7 +60,8 @@ def running_old_databases() -> Iterator[Databases]:
         databases = Databases(OldPostgres(processes, folder / "postgres").start(), folder)
         databases.create_roles()
         with psycopg.connect(databases.postgres.url("postgres"), autocommit=True) as connection:
-            connection.execute("GRANT escrow_owner TO operations_maintainer")
+            if connection.info.server_version < 170_000:
+                connection.execute("GRANT escrow_owner TO operations_maintainer")
         yield databases
     finally:
         processes.stop_all()

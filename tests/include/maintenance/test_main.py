@@ -7,6 +7,7 @@ import pytest
 
 from demo.processes import free_port
 from include.maintenance.__main__ import main
+from tests.old_postgres import flush_statistics
 
 
 def _states(warehouse: psycopg.Connection) -> dict[str, str]:
@@ -20,7 +21,7 @@ def test_a_day_and_its_dry_run(
         "INSERT INTO public.audit_logs (created_at, action) SELECT now() - n * interval '1 day', 'x'"
         " FROM generate_series(1, 200) AS n; "
     )
-    platform.execute("SELECT pg_stat_force_next_flush()")
+    flush_statistics(platform)
     (tmp_path / "platform_logs" / "access.log").write_text("one\n")
     assert main(["daily", "--dry-run", "--run-id", "r1"]) == 0
     assert _states(warehouse) == {

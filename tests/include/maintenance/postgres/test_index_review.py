@@ -25,6 +25,7 @@ from include.outcome import ConfigurationError, Outcome, SourceUnavailable
 from include.settings import settings
 from include.warehouse import findings
 from include.warehouse.findings import Finding
+from tests.old_postgres import flush_statistics
 
 WARNING, UNKNOWN, OK = Outcome.WARNING, Outcome.UNKNOWN, Outcome.OK
 
@@ -101,12 +102,6 @@ def test_young_statistics_prove_nothing(reviewed: psycopg.Connection, warehouse:
     assert "the statistics of primary go back only to" in found.summary
 
 
-def _flush(connection: psycopg.Connection) -> None:
-    """Let a session's counters be seen at once."""
-    connection.execute("SELECT pg_stat_force_next_flush()")
-    connection.execute("SELECT 1")
-
-
 def test_an_index_that_stopped_being_used(
     reviewed: psycopg.Connection, warehouse: psycopg.Connection, old_statistics: object
 ) -> None:
@@ -116,7 +111,7 @@ def test_an_index_that_stopped_being_used(
         reviewed.execute("SET enable_seqscan = off")
         reviewed.execute("SELECT count(*) FROM t WHERE id = 3")
         reviewed.execute("RESET enable_seqscan")
-        _flush(reviewed)
+        flush_statistics(reviewed)
 
     scan()
     scan()
@@ -170,7 +165,7 @@ def test_what_holds_a_rule_is_never_called_unused(
     assert found["public.of_all_partitions"].evidence["size_bytes"] == 2 * 8192
     reviewed.execute("INSERT INTO p VALUES (1, 1); SET enable_seqscan = off")
     reviewed.execute("SELECT FROM p1 WHERE v = 1")
-    _flush(reviewed)
+    flush_statistics(reviewed)
     _review("second")
     assert "public.of_all_partitions" not in _findings("unused_indexes", "second"), "one partition's scan is a use"
 
@@ -247,7 +242,7 @@ def test_replicas_count(
         assert found.evidence["scans"] == {"primary": 0, "platform_db_replica_one": 0}
         replica.execute("SET enable_seqscan = off")
         replica.execute("SELECT count(*) FROM t WHERE id = 3")
-        replica.execute("SELECT pg_stat_force_next_flush()")
+        flush_statistics(replica)
         _review("fourth")
         assert "public.i" not in _findings("unused_indexes", "fourth"), "the replica uses it"
     for wrong in (

@@ -12,6 +12,7 @@ from include.settings import settings
 from include.warehouse import findings
 from include.warehouse.findings import Finding
 from include.warehouse.snapshots import TableSize
+from tests.old_postgres import flush_statistics
 
 NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
 GIB = 2**30
@@ -96,7 +97,7 @@ def test_the_remedy_partitions_the_table_with_its_rows_keys_rights_and_views(low
         "INSERT INTO public.audit_logs (created_at, actor, action)"
         " SELECT now() - n * interval '1 hour', 'a', 'b' FROM generate_series(0, 499) AS n"
     )
-    platform.execute("SELECT pg_stat_force_next_flush()")
+    flush_statistics(platform)
     drift.take("run 1", NOON)
     partitioning.check("run 1")
     finding = found()["public.audit_logs"]
@@ -185,6 +186,7 @@ def test_the_share_of_inserts_is_that_of_a_day_at_least(
     low_limit.execute(
         "INSERT INTO public.audit_logs (created_at, action) SELECT now(), 'b' FROM generate_series(1, 99)"
     )
+    flush_statistics(low_limit)
     counters = {"week": (100, 0, "7 days"), "earlier": (1000, 0, "90 minutes"), "now": (1000, 10, "0")}
     for run_id, (inserted, updated, age) in counters.items():
         drift.take(run_id, NOON)

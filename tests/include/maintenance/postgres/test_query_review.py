@@ -46,6 +46,12 @@ def queried(
     settings.cache_clear()
 
 
+def _has_hypopg(connection: psycopg.Connection) -> bool:
+    """Whether the server brings hypopg; the embedded one does not."""
+    found = connection.execute("SELECT count(*) FROM pg_available_extensions WHERE name = 'hypopg'").fetchone()
+    return found == (1,)
+
+
 def _superuser(databases: Databases, connection: psycopg.Connection, statement: str) -> None:
     with psycopg.connect(databases.postgres.url(connection.info.dbname), autocommit=True) as superuser:
         superuser.execute(statement.encode())
@@ -79,7 +85,8 @@ def test_a_slow_query_with_its_plan(queried: psycopg.Connection, warehouse: psyc
     assert found.summary.endswith("It reads all of public.orders.")
     assert _of_text("slow_queries", "FROM small") is None, "frequent but quick"
     [complete] = _findings("query_statistics")
-    assert complete.outcome in (Outcome.OK, Outcome.WARNING)
+    known = {Outcome.OK, Outcome.WARNING} if queried.info.server_version >= 140000 else {Outcome.UNKNOWN}
+    assert complete.outcome in known
     [regression] = _findings("query_regressions")
     assert regression.outcome is Outcome.UNKNOWN, "there is nothing to compare with yet"
     assert query_review.review("r1")[1]["outcome"] == "warning", "a repeated run has the same rows"
@@ -149,7 +156,8 @@ def test_a_reset_by_somebody_else_is_told(queried: psycopg.Connection, any_datab
     query_review.review("r1")
     [found] = _findings("query_statistics")
     assert found.outcome is Outcome.WARNING
-    assert "were reset" in found.summary
+    # Before 14 nothing tells of it but that entries are gone.
+    assert ("were reset" if queried.info.server_version >= 140000 else "are gone") in found.summary
 
 
 @pytest.mark.usefixtures("quick_weeks")
@@ -339,7 +347,7 @@ def test_index_advice(queried: psycopg.Connection, any_databases: Databases, env
     for n in range(6):
         queried.execute("SELECT pg_sleep(0.005), count(note) FROM orders WHERE customer = %s", (n,))
         queried.execute("SELECT pg_sleep(0.005), max(note) FROM orders WHERE note <> %s", (str(n),))
-    if queried.info.server_version >= 160000:  # the embedded server has no hypopg
+    if not _has_hypopg(queried):
         query_review.review("r1")
         [found] = _findings("index_advice")
         assert found.outcome is Outcome.NOT_APPLICABLE
@@ -369,8 +377,8 @@ def test_index_advice(queried: psycopg.Connection, any_databases: Databases, env
 
 
 def test_a_trial_that_fails_is_no_proof(queried: psycopg.Connection, any_databases: Databases) -> None:
-    if queried.info.server_version >= 160000:
-        pytest.skip("the embedded server has no hypopg")
+    if not _has_hypopg(queried):
+        pytest.skip("this server has no hypopg")
     for n in range(6):
         queried.execute("SELECT pg_sleep(0.005), count(note) FROM orders WHERE customer = %s", (n,))
     _superuser(any_databases, queried, "CREATE EXTENSION hypopg SCHEMA extensions")

@@ -20,7 +20,6 @@ from include.warehouse import actions
 from tests.include.maintenance.conftest import AUDIT_LOGS
 from tests.include.maintenance.postgres.vacuum_steps import (
     ROWS,
-    flush,
     make_dirty,
     planned,
     proof_of,
@@ -28,6 +27,7 @@ from tests.include.maintenance.postgres.vacuum_steps import (
     wait_for,
     whole,
 )
+from tests.old_postgres import flush_statistics
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_held_horizon_is_named(
         old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         old.execute("SELECT 1")
         any_platform.execute("DELETE FROM public.audit_logs WHERE audit_log_id <= 400")
-        flush(any_platform)
+        flush_statistics(any_platform)
         item = _item()
         for attempt in (1, 2):
             with pytest.raises(
@@ -140,7 +140,7 @@ def test_rows_that_died_meanwhile_are_no_failure(
         old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         old.execute("SELECT 1")
         dirty.execute("DELETE FROM public.audit_logs WHERE audit_log_id <= 500")
-        flush(dirty)
+        flush_statistics(dirty)
         assert vacuum.maintain(item, "r1", dry_run=False)["state"] == "proven"
     proof = proof_of(warehouse)
     assert (proof["dead_rows_removed"], proof["dead_rows_remaining"]) == (400, 100)
@@ -170,6 +170,7 @@ def test_what_an_earlier_attempt_did_is_not_repeated(dirty: psycopg.Connection, 
         plan = vacuum_plan.plan_of(item) | {"before": found[1]}
         actions.applying(actions.plan("vacuum", "public.audit_logs", "r1", dry_run=False, plan=plan))
         connection.execute("VACUUM ANALYZE public.audit_logs")  # and here the task was killed
+        flush_statistics(connection)
     [again] = planned().values()
     assert vacuum.maintain(again, "r1", dry_run=False)["state"] == "proven"
     row = dirty.execute("SELECT vacuum_count, analyze_count FROM pg_stat_user_tables").fetchone()
@@ -188,7 +189,7 @@ def test_a_table_that_is_gone_needs_nothing(dirty: psycopg.Connection, warehouse
 def test_names_are_quoted(any_platform: psycopg.Connection, warehouse: psycopg.Connection) -> None:
     any_platform.execute('CREATE TABLE public."Odd ""name""" (x int)')
     any_platform.execute('INSERT INTO public."Odd ""name""" SELECT generate_series(1, 60)')
-    flush(any_platform)
+    flush_statistics(any_platform)
     [item] = planned().values()
     assert item["table"] == 'public."Odd ""name"""'
     assert vacuum.maintain(item, "r1", dry_run=False)["state"] == "proven"
@@ -215,7 +216,7 @@ def test_before_14_it_is_the_servers_messages_that_tell_of_a_partitioned_table(
     any_platform.execute("CREATE TABLE public.parted (x integer) PARTITION BY RANGE (x)")
     any_platform.execute("CREATE TABLE public.one PARTITION OF public.parted FOR VALUES FROM (0) TO (1000)")
     any_platform.execute("INSERT INTO public.parted SELECT generate_series(1, 100)")
-    flush(any_platform)
+    flush_statistics(any_platform)
     item = planned()["public.parted"]
     monkeypatch.setattr(database, "server_version", lambda _: 130000)
     assert vacuum.maintain(item, "r1", dry_run=False)["state"] == "proven"

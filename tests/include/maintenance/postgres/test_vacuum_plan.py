@@ -13,7 +13,6 @@ from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavail
 from include.warehouse import actions
 from tests.include.maintenance.postgres.vacuum_steps import (
     burn_transactions,
-    flush,
     maintain_all,
     make_dirty,
     planned,
@@ -21,6 +20,7 @@ from tests.include.maintenance.postgres.vacuum_steps import (
     wait_for,
     whole,
 )
+from tests.old_postgres import flush_statistics
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def _table(platform: psycopg.Connection, name: str, rows: int, *, options: str =
     given = f"autovacuum_enabled = off{', ' if options else ''}{options}"
     platform.execute(f"CREATE TABLE public.{name} (x integer, t text) WITH ({given})")
     platform.execute(f"INSERT INTO public.{name} SELECT n, 'x' FROM generate_series(1, {rows}) n")
-    flush(platform)  # or the rows are counted after the vacuum, as if they were new
+    flush_statistics(platform)  # or the rows are counted after the vacuum, as if they were new
     if analyzed:
         platform.execute(f"VACUUM ANALYZE public.{name}")
 
@@ -57,7 +57,7 @@ def test_shares_are_those_of_the_tables_own_settings(quiet: psycopg.Connection, 
         _table(quiet, name, 1000, options=options)
         if name != "untouched":
             quiet.execute(f"DELETE FROM public.{name} WHERE x <= 200")
-    flush(quiet)
+    flush_statistics(quiet)
     due = planned()
     assert list(due) == ["public.eager", "public.plain"], "the worst first"
     eager, plain = due["public.eager"], due["public.plain"]
@@ -79,7 +79,7 @@ def test_the_largest_threshold_bounds_large_tables_since_18(quiet: psycopg.Conne
         return
     _table(quiet, "bounded", 5000, options="autovacuum_vacuum_max_threshold = 100")
     quiet.execute("DELETE FROM public.bounded WHERE x <= 60")
-    flush(quiet)
+    flush_statistics(quiet)
     assert planned()["public.bounded"]["facts"]["dead_share"] == pytest.approx(0.6), "60 of 100, not of 1,050"
 
 
@@ -87,7 +87,7 @@ def test_an_insert_only_table(quiet: psycopg.Connection) -> None:
     for name, options in (("inserted", ""), ("exempt", "autovacuum_vacuum_insert_threshold = -1")):
         _table(quiet, name, 1000, options=options)
         quiet.execute(f"INSERT INTO public.{name} SELECT n, 'y' FROM generate_series(1, 1000) n")
-        flush(quiet)
+        flush_statistics(quiet)
         quiet.execute(f"ANALYZE public.{name}")
     due = planned()
     assert list(due) == ["public.inserted"], "-1 means that inserts alone never call for a vacuum"
@@ -102,7 +102,7 @@ def test_frozen_pages_do_not_count_since_18(quiet: psycopg.Connection) -> None:
     _table(quiet, "old", 20_000)
     quiet.execute("VACUUM FREEZE public.old")
     quiet.execute("INSERT INTO public.old SELECT n, 'y' FROM generate_series(1, 2000) n")
-    flush(quiet)
+    flush_statistics(quiet)
     expected = 2000 / 1000 if quiet.info.server_version >= 180000 else 2000 / (1000 + 0.2 * 20_000)
     due = planned()
     found = due["public.old"]["facts"]["inserted_share"] if due else 0.4
@@ -117,7 +117,7 @@ def test_toast_counts_with_its_own_settings(quiet: psycopg.Connection, warehouse
     quiet.execute("UPDATE public.wide SET t = repeat('z', 4000) WHERE x <= 20")
     quiet.execute("VACUUM ANALYZE public.wide")
     quiet.execute("UPDATE public.wide SET t = 'short' WHERE x <= 20")  # 20 values of 4,000 bytes are 3 chunks each
-    flush(quiet)
+    flush_statistics(quiet)
     found = planned()["public.wide"]
     assert found["facts"]["toast_dead_rows"] == 60
     assert found["facts"]["dead_share"] == pytest.approx(60 / 20)
@@ -133,7 +133,7 @@ def test_near_wraparound_comes_before_all_else(
     burn_transactions(quiet, 100_001)
     _table(quiet, "dirty", 1000)
     quiet.execute("DELETE FROM public.dirty")
-    flush(quiet)
+    flush_statistics(quiet)
     due = planned()
     assert list(due) == ["public.aged", "public.dirty"]
     aged = due["public.aged"]
@@ -176,7 +176,7 @@ def test_missing_statistics(quiet: psycopg.Connection, warehouse: psycopg.Connec
     quiet.execute("GRANT SELECT ON public.widened TO operations_maintainer")
     quiet.execute("ALTER TABLE public.widened ADD COLUMN added integer DEFAULT 1")
     quiet.execute("CREATE TABLE public.empty (x integer)")
-    flush(quiet)
+    flush_statistics(quiet)
     due = planned()
     assert sorted(due) == ["public.fresh", "public.widened"], "an empty table has nothing to be known"
     assert due["public.widened"]["facts"]["unknown_columns"] == 1
@@ -185,11 +185,11 @@ def test_missing_statistics(quiet: psycopg.Connection, warehouse: psycopg.Connec
     assert planned("r2") == {}
     # A column that an analyze leaves unknown does not call for another one every night.
     quiet.execute("DELETE FROM public.widened")
-    flush(quiet)
+    flush_statistics(quiet)
     quiet.execute("VACUUM ANALYZE public.widened")
     quiet.execute("ALTER TABLE public.widened ADD COLUMN more integer")
     quiet.execute("INSERT INTO public.widened VALUES (1)")
-    flush(quiet)
+    flush_statistics(quiet)
     item = planned("r3")["public.widened"]
     warehouse.execute(
         "UPDATE ops.maintenance_action SET proof = jsonb_set(proof, '{after,unknown_columns}', %s::jsonb)"
@@ -207,7 +207,7 @@ def test_a_partitioned_table_is_analyzed_as_a_whole(quiet: psycopg.Connection, w
             f"CREATE TABLE public.{name} PARTITION OF public.parted FOR VALUES {bounds} WITH (autovacuum_enabled = off)"
         )
     quiet.execute("INSERT INTO public.parted SELECT generate_series(0, 1999)")
-    flush(quiet)
+    flush_statistics(quiet)
     due = planned()
     assert set(due) == {"public.parted", "public.one", "public.two"}
     assert (due["public.parted"]["vacuum"], due["public.parted"]["analyze"]) == (False, True)
@@ -217,10 +217,10 @@ def test_a_partitioned_table_is_analyzed_as_a_whole(quiet: psycopg.Connection, w
     assert planned("r2") == {}
     # 100 of 50 + 0.1 x 2,000 rows are less than half; their partition's own limit is 50 + 0.1 x 1,000.
     quiet.execute("UPDATE public.one SET x = x WHERE x < 100")
-    flush(quiet)
+    flush_statistics(quiet)
     assert set(planned("r3")) == {"public.one"}
     quiet.execute("UPDATE public.two SET x = x WHERE x < 1030")
-    flush(quiet)
+    flush_statistics(quiet)
     assert planned("r4")["public.parted"]["facts"]["changed_rows"] == 130
     maintain_all("r4")
     quiet.execute("DROP TABLE public.two")
@@ -270,9 +270,10 @@ def test_a_held_horizon_leaves_what_is_useful(
         old.execute("SELECT 1")
         make_dirty(any_platform)
         any_platform.execute("VACUUM ANALYZE public.audit_logs")  # it removes nothing, and the 400 dead rows stay
+        flush_statistics(any_platform)
         assert planned() == {}, "nothing is left to analyze"
         any_platform.execute("UPDATE public.audit_logs SET action = 'changed'")
-        flush(any_platform)
+        flush_statistics(any_platform)
         item = planned("r2")["public.audit_logs"]
         assert (item["vacuum"], item["analyze"]) == (False, True)
         assert "long report as escrow_app" in item["held_by"]
@@ -295,6 +296,7 @@ def test_danger_that_no_vacuum_can_avert_is_a_failure(
     make_dirty(any_platform)
     any_platform.execute("VACUUM ANALYZE public.audit_logs")
     any_platform.execute("ALTER TABLE public.audit_logs SET (autovacuum_freeze_max_age = 100000)")
+    flush_statistics(any_platform)
     with psycopg.connect(
         any_databases.url(any_platform.info.dbname, "escrow_app"), application_name="forgotten"
     ) as old:
@@ -318,7 +320,7 @@ def test_what_does_not_fit_is_postponed_and_first_next_time(
     for name, dead in (("slow", 200), ("worse", 300)):
         _table(quiet, name, 1000)
         quiet.execute(f"DELETE FROM public.{name} WHERE x <= {dead}")
-    flush(quiet)
+    flush_statistics(quiet)
     assert maintain_all("r0") == ["proven", "proven"]
     warehouse.execute(
         "UPDATE ops.maintenance_action SET applied = jsonb_set(applied, '{seconds}', '100')"
@@ -326,7 +328,7 @@ def test_what_does_not_fit_is_postponed_and_first_next_time(
     )
     for name, dead in (("slow", 400), ("worse", 600)):
         quiet.execute(f"DELETE FROM public.{name} WHERE x <= {dead}")
-    flush(quiet)
+    flush_statistics(quiet)
     ends_at = datetime.now(UTC) + timedelta(seconds=30)
     due = planned("r1", ends_at=ends_at)
     assert list(due) == ["public.worse", "public.slow"]
@@ -339,7 +341,7 @@ def test_what_does_not_fit_is_postponed_and_first_next_time(
     summary = vacuum.finish("r1")
     assert (summary["state"], summary["reason"]) == ("proven", "postponed to the next run: public.slow")
     quiet.execute("DELETE FROM public.worse")
-    flush(quiet)
+    flush_statistics(quiet)
     resumed = planned("r2")
     assert list(resumed) == ["public.slow", "public.worse"], "the postponed one is first although the other is worse"
     assert resumed["public.slow"]["score"] < resumed["public.worse"]["score"]
@@ -393,7 +395,7 @@ def test_nothing_to_do_says_how_many_tables_were_looked_at(
 ) -> None:
     for name in ("one", "two"):
         _table(quiet, name, 10)
-    flush(quiet)
+    flush_statistics(quiet)
     assert planned() == {}
     assert whole(warehouse)[:2] == ("nothing_to_do", "2 tables were looked at and none needs work now")
     assert vacuum.finish("r1")["state"] == "nothing_to_do"

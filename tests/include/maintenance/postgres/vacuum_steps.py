@@ -6,22 +6,17 @@ from typing import Any
 import psycopg
 
 from include.maintenance.postgres import vacuum, vacuum_plan
+from tests.old_postgres import flush_statistics
 
 ROWS = "INSERT INTO public.audit_logs (created_at, action) SELECT now(), 'seen' FROM generate_series(1, 1000)"
 RECORDED = "SELECT kind, resource, state, reason FROM ops.maintenance_action ORDER BY maintenance_action_id"
-
-
-def flush(platform: psycopg.Connection) -> None:
-    """Let the server count what this session has done."""
-    platform.execute("SELECT pg_stat_force_next_flush()")
-    platform.execute("SELECT 1")
 
 
 def make_dirty(platform: psycopg.Connection) -> None:
     """1,000 rows of which 400 are dead."""
     platform.execute(ROWS)
     platform.execute("DELETE FROM public.audit_logs WHERE audit_log_id <= 400")
-    flush(platform)
+    flush_statistics(platform)
 
 
 def planned(run_id: str = "r1", **more: Any) -> dict[str, dict[str, Any]]:

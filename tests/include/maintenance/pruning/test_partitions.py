@@ -24,6 +24,8 @@ MONTHS = {
     "july": ("2026-07-01", "2026-08-01"),
 }
 ACROSS = rule(batch_rows=7, archive_rows=25)
+# The column is there since PostgreSQL 14.
+_PENDING = "SELECT coalesce(bool_or((to_jsonb(i) ->> 'inhdetachpending')::boolean), false) FROM pg_inherits AS i"
 
 
 @pytest.fixture
@@ -121,7 +123,8 @@ def test_a_default_partition_is_said_and_rows_go_one_by_one(
         superuser.execute("INSERT INTO public.audit_logs (created_at, action) VALUES ('2020-01-01', 'old')")
     before = in_table(partitioned)
     assert prune.prune(rule(archive_rows=40), "r1", dry_run=False, now=NOW)["rows"] == 89
-    assert "has a default partition" in _row(warehouse)[1]["not_by_partitions"]
+    reason = "has a default partition" if partitioned.info.server_version >= 140_000 else "has another owner"
+    assert reason in _row(warehouse)[1]["not_by_partitions"], "before 14 nothing is detached concurrently"
     assert _tables(partitioned) == ["audit_july", "audit_june", "audit_may", "audit_rest"]
     assert in_table(partitioned) + archived(partitioned, warehouse) == before
 
@@ -231,10 +234,10 @@ def test_an_interrupted_detaching_is_finalised(
         reader.execute("SELECT count(*) FROM public.audit_logs").fetchone()
         with pytest.raises(MaintenanceFailed, match="another session uses public.audit_logs .* goes on from there"):
             prune.prune(ACROSS, "r1", dry_run=False, now=NOW)
-    assert partitioned.execute("SELECT count(*) FROM pg_inherits WHERE inhdetachpending").fetchone() == (1,)
+    assert partitioned.execute(_PENDING).fetchone() == (partitioned.info.server_version >= 140_000,)
     assert _row(warehouse)[0] == "failed"
     assert prune.prune(ACROSS, "r2", dry_run=False, now=NOW)["rows"] == 80
-    assert partitioned.execute("SELECT count(*) FROM pg_inherits WHERE inhdetachpending").fetchone() == (0,)
+    assert partitioned.execute(_PENDING).fetchone() == (False,)
     assert in_table(partitioned) + archived(partitioned, warehouse) == before
 
 
