@@ -131,9 +131,17 @@ def hook() -> Hook | None:
     if given == ["pid_file"]:
         return Hook(process=_process(str(extra["pid_file"]), str(extra.get("reopen_signal", "SIGUSR1"))))
     if given == ["reopen_command"]:
-        command: Any = extra["reopen_command"]
-        return Hook(command=tuple(map(str, command)) if isinstance(command, list) else tuple(shlex.split(str(command))))
+        return Hook(command=_command(extra["reopen_command"]))
     return Hook(url=str(extra["reopen_url"]))
+
+
+def _command(given: Any) -> tuple[str, ...]:
+    try:
+        return tuple(map(str, given) if isinstance(given, list) else shlex.split(str(given)))
+    except ValueError:
+        raise ConfigurationError(
+            f"reopen_command of the connection {CONNECTION} opens a quote that it does not close; correct it"
+        ) from None
 
 
 def _process(name: str, wanted: str) -> tuple[int, signal.Signals]:

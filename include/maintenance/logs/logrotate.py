@@ -106,10 +106,15 @@ def _intent(program: str, configuration: Path, state: Path) -> Intent:
 
 def read_intent(text: str) -> Intent:
     """Read what ``logrotate --debug`` prints."""
-    intent = Intent()
+    intent, old_folder = Intent(), Path()
     for line in text.splitlines():
-        if match := re.match(r"considering log (.+)$", line):
-            intent.considered.append(Path(match[1]))
+        if line.startswith("rotating pattern: "):
+            old_folder = Path()
+        elif match := re.match(r"olddir is ([^,]+),", line):
+            old_folder = Path(match[1])
+        elif match := re.match(r"considering log (.+)$", line):
+            intent.considered.append(log := Path(match[1]))
+            intent.folders |= {log.parent, log.parent / old_folder}  # a relative one lies in the log's own folder
         elif line.strip().startswith("log needs rotating") and intent.considered:
             intent.rotates.append(intent.considered[-1])
         elif match := re.match(r"removing old log (.+)$", line):
@@ -119,11 +124,8 @@ def read_intent(text: str) -> Intent:
                 intent.removes.append(Path(match[1]))
         elif match := re.match(r"truncating (.+)$", line):
             intent.truncates.append(Path(match[1]))
-        elif match := re.search(r"olddir is ([^,]+),", line):
-            intent.folders.add(Path(match[1]))
         elif match := re.match(r"error: (.+)$", line):
             intent.errors.append(match[1].rstrip("."))
-    intent.folders |= {log.parent for log in intent.considered}
     return intent
 
 

@@ -73,6 +73,7 @@ def test_a_writer_that_cannot_be_told(hook: Hook, error: type[Exception], messag
     [
         ({"pid_file": "/no/such/file"}, "does not hold a process id"),
         ({"pid_file": "{pid_file}", "reopen_signal": "SIGNOT"}, "is SIGNOT; write SIGUSR1, say"),
+        ({"reopen_command": "nginx -s 'reopen"}, "opens a quote that it does not close"),
         ({"pid_file": "a", "reopen_url": "b"}, "names pid_file and reopen_url; name one of them"),
     ],
 )

@@ -125,6 +125,7 @@ def test_it_may_not_delete_what_must_stay(logs: Path, warehouse: psycopg.Connect
         ("daily\nrotate 2\ncompress\n", "access.log.2.gz", "access.log.1.gz"),
         ("daily\nrotate 2\nstart 0\n", "access.log.1", "access.log.0"),
         ("daily\nrotate 2\nolddir {logs}/old\n", "old/access.log.2", "old/access.log.1"),
+        ("daily\nrotate 2\nolddir old\n", "old/access.log.2", "old/access.log.1"),
         (
             "daily\nrotate 2\ndateext\ndateformat -%Y%m%d-%s\n",
             "access.log-20261001-1790000000",
@@ -225,8 +226,9 @@ def test_a_missing_configuration(logs: Path, warehouse: psycopg.Connection) -> N
 
 def test_its_debug_output_is_understood() -> None:
     intent = logrotate.read_intent(
-        "rotating pattern: /l/a.log  after 1 days olddir is /l/old, empty log files are not rotated\n"
+        "rotating pattern: /l/a.log  after 1 days (2 rotations)\nolddir is /l/old, empty log files are not rotated\n"
         "considering log /l/a.log\n  Now: 2026-11-23 14:07\n  log needs rotating\n"
+        "rotating pattern: /l/b.log  after 1 days (2 rotations)\n"
         "considering log /l/b.log\n  log does not need rotating (log is empty)\n"
         "removing old log /l/old/a.log-20260101.gz\ntruncating /l/a.log\nerror: bad.\n"
         "renaming /l/b.log.4.gz to /l/b.log.5.gz (rotatecount 2, logstart 3, i 4), \n"
@@ -239,3 +241,8 @@ def test_its_debug_output_is_understood() -> None:
     assert intent.truncates == [Path("/l/a.log")]
     assert intent.folders == {Path("/l"), Path("/l/old")}
     assert intent.errors == ["bad"]
+    relative = logrotate.read_intent(
+        "rotating pattern: /l/*.log  weekly (4 rotations)\nolddir is kept/old, empty log files are not rotated\n"
+        "considering log /l/a.log\nconsidering log /m/b.log\n"
+    )
+    assert relative.folders == {Path("/l"), Path("/l/kept/old"), Path("/m"), Path("/m/kept/old")}
