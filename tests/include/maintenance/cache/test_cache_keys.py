@@ -157,8 +157,10 @@ def test_more_large_keys_than_are_named(server: redis.Redis, warehouse: psycopg.
     fill(server, "for n = 1, 25 do redis.call('SET', 'blob:' .. n, string.rep('x', 100000 + n * 5000)) end")
     cache.statistics("r1")
     keys = _proof(warehouse, "r1")["keys"]
-    assert [one["key"] for one in keys["large_keys"]][:2] == ["blob:25", "blob:24"]
-    assert len(keys["large_keys"]) == 20
+    sizes = {f"blob:{n}": int(server.memory_usage(f"blob:{n}") or 0) for n in range(1, 26)}
+    # Some allocators give the same room to keys of about the same size; then their names decide.
+    largest = sorted(sizes.items(), key=lambda one: (-one[1], one[0]))[:20]
+    assert [(one["key"], one["bytes"]) for one in keys["large_keys"]] == largest
     assert keys["large_keys_by_type"] == {"string": 25}
     assert outcomes("cache_large_keys")["platform_redis"] == "warning"
 
