@@ -88,7 +88,7 @@ class Tier(StrEnum):
 
     @property
     def incident_class(self) -> IncidentClass:
-        """Class of the incident: P1, P2 or P3. P0 is kept for the platform itself being down."""
+        """Class of the incident: P1, P2 or P3. No DAG opens a P0: that is the platform itself being down."""
         return {
             Tier.CRITICAL: IncidentClass.P1,
             Tier.IMPORTANT: IncidentClass.P2,

@@ -36,11 +36,12 @@ with operations_dag(
             type="integer",
             minimum=1,
             maximum=720,
-            description="Tables that would not be vacuumed this long after the run's start wait for the next run.",
+            description="Tables that would not be vacuumed this long after the run's start wait for the next run. A "
+            "run that takes an hour longer than the configured window misses its deadline, which is an incident.",
         ),
     },
     task_timeout=timedelta(hours=1),
-    run_deadline=timedelta(hours=4),
+    run_deadline=timedelta(minutes=settings().maintenance.vacuum.window_minutes, hours=1),
 ):
 
     @task(pool=PLATFORM_DB_POOL, trigger_rule="all_done")

@@ -4,7 +4,8 @@
 bloat, slow queries and those that became slower, each with the SQL to apply; and the rebuilding of bloated indexes.
 **Schedule**: Sunday night (`schedules.weekly_maintenance`).
 **Reads**: catalogs and statistics of the platform's database and its replicas, `pg_stat_statements` (never reset).
-**Writes**: `ops.finding`, `ops.index_usage`, `ops.statement_*`; `ops.maintenance_action` for every rebuilt index.
+**Writes**: `ops.finding`, `ops.index_usage`, `ops.statement_*`, `ops.platform_*`; `ops.maintenance_action` for every
+rebuilt index.
 An index above `maintenance.reindex.without_approval_up_to_bytes` is rebuilt only when somebody approves it in the UI.
 **Parameters**: `dry_run` plans the rebuilding but neither asks nor rebuilds; `most_indexes` bounds it.
 **On failure**: incident P3; what could not be checked is recorded as unknown. Clear the task to try again.

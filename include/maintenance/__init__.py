@@ -7,5 +7,6 @@
     airflow/   Airflow's own database, logs and DAGs
     backups/   backups verified, everything restored, a failover rehearsed
 
-``python -m include.maintenance`` does the same without Airflow: archive_commands, backup_commands, weekly_commands.
+``python -m include.maintenance`` does the work of a day and a week without Airflow: archive_commands, backup_commands,
+weekly_commands.
 """

@@ -1,1 +1,1 @@
-"""Chapter "Monitoring Procedures" and the checklists."""
+"""Chapter "Monitoring Procedures": the watch."""

@@ -16,10 +16,12 @@ _STATEMENTS = statements(__file__)
 _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Watch", ("observation", "maintenance_window")),
     ("Daily metrics", ("daily_",)),
-    ("Traffic", ("traffic_", "log_", "hourly_", "error_")),
-    ("Weekly and monthly metrics", ("weekly_", "monthly_", "period_", "rollup")),
+    ("Traffic", ("hourly_",)),
+    ("Weekly and monthly metrics", ("rollup",)),
     ("Reports", ("report",)),
-    ("Maintenance", ("maintenance_", "archive", "platform_")),
+    ("Maintenance", ("maintenance_", "archive", "legal_hold", "detached_partition", "platform_")),
+    ("Checks", ("finding", "latest_finding", "index_usage", "statement_")),
+    ("Drills", ("drill",)),
     ("Signals and incidents", ("signal", "incident")),
 )
 _OTHERS = "Bookkeeping"

@@ -1,7 +1,10 @@
 """The platform's database. What begins each line is where a task of a DAG enters; the others serve it.
 
 Daily
-    vacuum: vacuum_plan
+    vacuum_plan
+    vacuum
+Weekly and monthly
+    drift
 Weekly
     index_review
     bloat
@@ -11,5 +14,4 @@ Monthly
     wraparound
     partitioning: partition_remedy
     slots
-    drift
 """

@@ -1,7 +1,7 @@
 """Finds what was defined otherwise a month ago: schema, grants, roles, extensions, settings, rules of access.
 
-Each month's run takes a snapshot of the platform's database (``take``); the wraparound forecast and the search for
-tables to partition use it too.
+The runs of each week and month take a snapshot of the platform's database (``take``); the wraparound forecast and the
+search for tables to partition use it too.
 """
 
 from __future__ import annotations

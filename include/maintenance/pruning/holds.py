@@ -1,10 +1,11 @@
-"""Legal holds: rows that no pruning deletes. Placing and releasing them, and the condition that spares their rows."""
+"""Legal holds: rows and logs that nothing deletes. Placing and releasing them, the condition that spares rows."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from include.maintenance.logs.log_retention import HELD_AS
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import database
 from include.sections import Prune
@@ -66,15 +67,18 @@ def place(
 ) -> dict[str, Any]:
     """Place a hold on the rows of a pruned table that meet all given conditions; without any, on the whole table.
 
-    It is in force for every row that is deleted from then on. Returns the hold with ``rows_matching`` now, None when
-    the platform's database cannot be asked. Raises ConfigurationError.
+    ``table`` may also be one of HELD_AS: logs, of which a hold names days by their times only. It is in force for all
+    that is deleted from then on. Returns the hold with ``rows_matching`` now, None for logs and when the platform's
+    database cannot be asked. Raises ConfigurationError.
     """
-    rule = _rule(table)
+    rule = None if table in HELD_AS else _rule(table)
     if not reason.strip() or not placed_by.strip():
         raise ConfigurationError("a legal hold needs a reason and who places it; give both")
     if (column is None) != (value is None):
         raise ConfigurationError("a condition on a column needs both the column and its value; give both or none")
-    if column is not None and column not in rule.hold_columns:
+    if rule is None and (key_from, key_to, column) != (None, None, None):
+        raise ConfigurationError(f"a hold on {table} keeps whole files by their days; give its times only")
+    if rule and column is not None and column not in rule.hold_columns:
         allowed = ", ".join(rule.hold_columns) or "none"
         raise ConfigurationError(
             f"{column} is no column that holds on {table} may name ({allowed}); add it to its hold_columns in "
@@ -91,7 +95,7 @@ def place(
         "column_name": column,
         "column_value": value,
     }
-    rows = _matching(rule, conditions)
+    rows = _matching(rule, conditions) if rule else None
     hold = legal_holds.place(conditions, reason, placed_by)
     return {"legal_hold": hold.legal_hold_id, "table": table, "reason": reason, "rows_matching": rows}
 
@@ -118,7 +122,9 @@ def _rule(table: str) -> Prune:
         if rule.table == table:
             return rule
     known = ", ".join(rule.table for rule in settings().maintenance.prune) or "none"
-    raise ConfigurationError(f"{table} is not pruned, so it needs no legal hold; tables that are: {known}")
+    raise ConfigurationError(
+        f"{table} is not pruned, so it needs no legal hold; tables that are: {known}; logs are {', '.join(HELD_AS)}"
+    )
 
 
 def _matching(rule: Prune, conditions: dict[str, Any]) -> int | None:

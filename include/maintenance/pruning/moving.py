@@ -69,6 +69,7 @@ class Work:
     counts: Counts = field(default_factory=Counts)
     chain: threading.Lock = field(default_factory=threading.Lock)
     _seen: dict[int, LegalHold] = field(default_factory=dict)
+    _looking: threading.Lock = field(default_factory=threading.Lock)
 
     def holds(self) -> tuple[LegalHold, ...]:
         """The legal holds in force now or at an earlier moment of this attempt, by their number.
@@ -84,8 +85,9 @@ class Work:
             raise SourceUnavailable("the connection to the warehouse was lost") from None
         except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
             raise ConfigurationError("the warehouse lacks ops.legal_hold or its grants; run the migrations") from None
-        self._seen |= {hold.legal_hold_id: hold for hold in found}
-        return tuple(hold for _, hold in sorted(self._seen.items()))
+        with self._looking:  # the reading thread asks too
+            self._seen |= {hold.legal_hold_id: hold for hold in found}
+            return tuple(hold for _, hold in sorted(self._seen.items()))
 
 
 @dataclass

@@ -11,6 +11,7 @@ import pytest
 from demo.databases import Databases
 from demo.processes import free_port
 from include.maintenance.__main__ import main
+from include.maintenance.logs import log_retention
 from include.maintenance.pruning import holds, prune, rows
 from include.outcome import ConfigurationError
 from include.platform import folders
@@ -178,7 +179,8 @@ def test_the_command(
         ({"key_from": "seven"}, "keys are not of the type"),
         ({"time_from": NOW, "time_until": NOW}, "time range is empty"),
         ({"reason": " "}, "needs a reason"),
-        ({"table": "public.users"}, r"public\.users is not pruned"),
+        ({"table": "public.users"}, r"public\.users is not pruned.*; logs are platform_logs, access_logs"),
+        ({"table": "error_logs", "key_to": "9"}, "a hold on error_logs keeps whole files by their days"),
     ],
 )
 def test_wrong_holds_are_one_sentence(filled: psycopg.Connection, conditions: dict, message: str) -> None:
@@ -186,6 +188,13 @@ def test_wrong_holds_are_one_sentence(filled: psycopg.Connection, conditions: di
     with pytest.raises(ConfigurationError, match=message):
         holds.place(**given)
     assert holds.listed() == []
+
+
+def test_a_hold_on_logs_names_days(warehouse: psycopg.Connection) -> None:
+    first, end = NOW - timedelta(days=3), NOW
+    assert holds.place("platform_logs", "case 8", "carol", time_from=first, time_until=end)["rows_matching"] is None
+    [hold] = log_retention.Keep.load().holds
+    assert (hold.source_table, hold.time_from, hold.time_until) == ("platform_logs", first, end)
 
 
 def test_a_hold_can_be_placed_while_the_platform_is_down(
