@@ -85,7 +85,7 @@ with operations_dag(
     @task
     def restore_archive_sample(**context: Any) -> dict[str, Any]:
         """Read a sample of the archives again, restore it to a scratch server and compare."""
-        from include.maintenance.pruning import archive_samples
+        from include.maintenance.backups import archive_samples
 
         return archive_samples.check(
             context["run_id"], context["dag_run"].run_after, context["params"]["archive_sample"]

@@ -1,11 +1,11 @@
 """Chapter "Routine Maintenance": a folder for each of its subjects, whose own page names its modules.
 
     postgres/  the platform's database: vacuum, indexes, queries, partitioning, wraparound, slots, drift
-    pruning/   rows past their retention: archived, verified, deleted; legal holds; archives restored
+    pruning/   rows past their retention: archived, verified, deleted, restored; legal holds
     logs/      the platform's log files: rotated, compressed, deleted
     cache/     the platform's Redis
     airflow/   Airflow's own database, logs and DAGs
-    backups/   backups verified, everything restored, a failover rehearsed
+    backups/   backups verified, archives and everything restored, a failover rehearsed
 
 ``python -m include.maintenance`` does the work of a day and a week without Airflow: archive_commands, backup_commands,
 weekly_commands.

@@ -3,6 +3,7 @@
 Weekly
     backup_verification: backup_sources, cluster_recovery, backup_checks, backup_amcheck, backup_control, drill_stages
 Monthly
+    archive_samples
     full_restoration: estate
     failover_drill: heartbeat
 """

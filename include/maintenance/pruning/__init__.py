@@ -2,6 +2,7 @@
 
 Daily
     prune: moving, rows, row_statements, sources, pace, settling, partitions; archive_files, manifests; holds
-Monthly
-    archive_samples: archive_restoration, restore
+Bringing rows back, for operators and for the drills of backups
+    restore
+    archive_restoration
 """

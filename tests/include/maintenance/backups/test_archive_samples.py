@@ -7,7 +7,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from include.maintenance.pruning import archive_samples, prune
+from include.maintenance.backups import archive_samples
+from include.maintenance.pruning import prune
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome
 from include.settings import settings
 from include.warehouse import archives, drills, findings
