@@ -241,4 +241,5 @@ def test_a_clean_up_that_takes_too_long_is_stopped_with_all_that_it_started(
     assert ended.status is None
     assert module._why(ended) == "its time was over"
     assert (tmp_path / "url").read_text().strip() == airflow_database.replace("postgresql:", "postgresql+psycopg2:")
-    assert not [process for process in psutil.process_iter(["cmdline"]) if "77.7" in (process.info["cmdline"] or [])]
+    left = [process for process in psutil.process_iter(["cmdline"]) if "77.7" in (process.info["cmdline"] or [])]
+    assert psutil.wait_procs(left, timeout=20)[1] == [], "killed, and gone as soon as the system has cleaned up"
