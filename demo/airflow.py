@@ -155,10 +155,11 @@ class Airflow:
         """Stop every component: the API server last, so that none waits for an API that is gone."""
         # The scheduler lets running tasks end. The others hold nothing that would be lost, and may take their time.
         patience = {"scheduler": 20.0, "triggerer": 1.0, "dag-processor": 1.0}
-        alone = [self.children[name] for name in ("scheduler",) if name in self.children]
-        # A worker of the LocalExecutor that ended by itself may hold the lock that the others wait for.
+        scheduler = self.children.get("scheduler")
         self.processes.stop_together(
-            [(self.children.pop(name), patience[name]) for name in patience if name in self.children], alone=alone
+            [(self.children.pop(name), patience[name]) for name in patience if name in self.children],
+            # A worker of the LocalExecutor that ended by itself may hold the lock that the others wait for.
+            alone=[scheduler] if scheduler else [],
         )
         if server := self.children.pop("api-server", None):
             self.processes.stop(server, seconds=1.0)

@@ -23,8 +23,8 @@ from demo.databases import Databases
 from demo.processes import Processes
 from demo.servers import Postgres
 
-BINARIES = Path(os.environ.get("TESTS_OLD_POSTGRES", "/usr/lib/postgresql/15/bin"))
-ABSENT = f"PostgreSQL 15 is not installed here ({BINARIES}/postgres); install the package postgresql-15"
+_NAMED = os.environ.get("TESTS_OLD_POSTGRES", "")
+BINARIES = Path(_NAMED or "/usr/lib/postgresql/15/bin")
 
 
 class OldPostgres(Postgres):
@@ -32,6 +32,15 @@ class OldPostgres(Postgres):
 
     def _places(self, folder: Path) -> tuple[Path, Path]:
         return BINARIES, folder / "data"
+
+
+def skip_where_absent() -> None:
+    """Skip the test where the programs are absent, and fail it where TESTS_OLD_POSTGRES names them."""
+    if (BINARIES / "postgres").exists():
+        return
+    if _NAMED:  # a run of nothing but skips would look like a pass
+        pytest.fail(f"TESTS_OLD_POSTGRES names {BINARIES}, which has no program postgres; correct it")
+    pytest.skip(f"PostgreSQL 15 is not installed here ({BINARIES}/postgres); install the package postgresql-15")
 
 
 def flush_statistics(connection: psycopg.Connection) -> None:
@@ -47,12 +56,11 @@ def flush_statistics(connection: psycopg.Connection) -> None:
 
 @contextmanager
 def running_old_databases() -> Iterator[Databases]:
-    """Start a cluster of PostgreSQL 15 in a temporary folder, and remove it at the end; skips where it is absent.
+    """Start a cluster of PostgreSQL 15 in a temporary folder, and remove it at the end; see ``skip_where_absent``.
 
     Before PostgreSQL 17 only a table's owner may vacuum it: operations_maintainer is a member of escrow_owner here.
     """
-    if not (BINARIES / "postgres").exists():
-        pytest.skip(ABSENT)
+    skip_where_absent()
     folder = Path(tempfile.mkdtemp(prefix="gold-escrow-tests-15-"))
     folder.chmod(0o755)  # the server runs as another user
     processes = Processes(folder / "processes.json")

@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,21 @@ def test_tags_are_from_the_fixed_set(name: str) -> None:
     assert set(tags) == {"chapter", "cadence", "tier"}
     Chapter(tags["chapter"]), Cadence(tags["cadence"]), Tier(tags["tier"])
     assert tags["cadence"] == next(path for path in DAG_FILES if path.stem == name).parent.name
+
+
+@pytest.mark.parametrize(("window_minutes", "hours"), [(60, 4), (180, 4), (300, 6)])
+def test_the_maintenance_window_fits_into_the_deadline(
+    monkeypatch: pytest.MonkeyPatch, window_minutes: int, hours: int
+) -> None:
+    from include.settings import settings
+
+    monkeypatch.setenv("OPERATIONS__MAINTENANCE__VACUUM__WINDOW_MINUTES", str(window_minutes))
+    for cached in (settings, dags):
+        cached.cache_clear()
+    [deadline] = dags()["daily_maintenance"].deadline
+    assert deadline.interval == timedelta(hours=hours)
+    for cached in (settings, dags):
+        cached.cache_clear()
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -68,8 +68,8 @@ class Work:
     deleting: Batches
     counts: Counts = field(default_factory=Counts)
     chain: threading.Lock = field(default_factory=threading.Lock)
-    _seen: dict[int, LegalHold] = field(default_factory=dict)
-    _looking: threading.Lock = field(default_factory=threading.Lock)
+    _seen: dict[int, LegalHold] = field(default_factory=dict, init=False)
+    _looking: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def holds(self) -> tuple[LegalHold, ...]:
         """The legal holds in force now or at an earlier moment of this attempt, by their number.

@@ -18,13 +18,13 @@ from include.outcome import Outcome, SourceUnavailable
 from include.settings import settings
 from include.warehouse import findings
 from include.warehouse.findings import Finding
-from tests.old_postgres import ABSENT, BINARIES, OldPostgres
+from tests.old_postgres import OldPostgres, skip_where_absent
 
 
 @pytest.fixture(scope="module", params=[Postgres, OldPostgres], ids=["postgresql18", "postgresql15"])
 def own_cluster(request: pytest.FixtureRequest) -> Iterator[Databases]:
-    if request.param is OldPostgres and not (BINARIES / "postgres").exists():
-        pytest.skip(ABSENT)
+    if request.param is OldPostgres:
+        skip_where_absent()
     folder = Path(tempfile.mkdtemp(prefix="gold-escrow-slots-"))
     folder.chmod(0o755)
     processes = Processes(folder / "processes.json")

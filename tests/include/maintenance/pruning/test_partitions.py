@@ -65,6 +65,18 @@ def _tables(connection: psycopg.Connection) -> list[str]:
     return [name for (name,) in connection.execute(query)]
 
 
+def _fail_at(step: str, error: Exception, environment: pytest.MonkeyPatch) -> None:
+    """A first attempt that ends at a step of partitions.py."""
+
+    def failing(*_: object) -> None:
+        raise error
+
+    with environment.context() as patch:
+        patch.setattr(partitions, step, failing)
+        with pytest.raises(type(error)):
+            prune.prune(ACROSS, "r1", dry_run=False, now=NOW)
+
+
 def _row(warehouse: psycopg.Connection) -> tuple:
     query = "SELECT state, plan, proof FROM ops.maintenance_action ORDER BY maintenance_action_id DESC LIMIT 1"
     found = warehouse.execute(query).fetchone()
@@ -314,14 +326,7 @@ def test_an_archive_that_went_missing_between_two_attempts_keeps_its_partition(
     partitioned: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     before = in_table(partitioned)
-
-    def lost(*_: object) -> None:
-        raise SourceUnavailable("lost")
-
-    with environment.context() as patch:
-        patch.setattr(partitions, "_drop", lost)
-        with pytest.raises(SourceUnavailable):
-            prune.prune(ACROSS, "r1", dry_run=False, now=NOW)
+    _fail_at("_drop", SourceUnavailable("lost"), environment)
     (tmp_path / "archive" / files(tmp_path)[0]).unlink()
     with pytest.raises(MaintenanceFailed, match="is missing; its rows are still in public.audit_may: set the state"):
         prune.prune(ACROSS, "r1", dry_run=False, now=NOW)
@@ -337,14 +342,7 @@ def test_a_partition_that_could_not_be_detached_is_asked_again_whether_it_is_pas
     partitioned: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
 ) -> None:
     before = in_table(partitioned)
-
-    def locked(*_: object) -> None:
-        raise MaintenanceFailed("could not be detached")
-
-    with environment.context() as patch:
-        patch.setattr(partitions, "_detach", locked)
-        with pytest.raises(MaintenanceFailed):
-            prune.prune(ACROSS, "r1", dry_run=False, now=NOW)
+    _fail_at("_detach", MaintenanceFailed("could not be detached"), environment)
     longer = rule(batch_rows=7, archive_rows=25, keep_days=110)  # cut-off 16 June: May is past, June is not any more
     assert prune.prune(longer, "r2", dry_run=False, now=NOW)["state"] == "proven"
     assert _tables(partitioned) == ["audit_july", "audit_june"]
