@@ -47,6 +47,7 @@ def filled(platform: psycopg.Connection) -> psycopg.Connection:
         times = [CUT_OFF - timedelta(microseconds=1), *(CUT_OFF - timedelta(hours=n // 3 + 1) for n in range(22))]
         times += [CUT_OFF, *(CUT_OFF + timedelta(days=n) for n in range(6))]
         cursor.executemany(insert, [(time, *AWKWARD[n % len(AWKWARD)]) for n, time in enumerate(times)])
+    wait_until_settled(platform)
     return platform
 
 
@@ -179,7 +180,6 @@ def test_a_kill_anywhere_loses_nothing_and_leaves_nothing_twice(
     same_run: bool,
 ) -> None:
     before = Counter(filled.execute(ALL).fetchall())
-    wait_until_settled(filled)
     command = [sys.executable, "-c", KILLED, module, name, when, rule().model_dump_json(), NOW.isoformat()]
     ended = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
     assert ended.returncode == -signal.SIGKILL
@@ -245,7 +245,6 @@ def test_a_verified_archive_that_is_damaged_later_stops_everything(
     def lost(*_: object, **__: object) -> None:
         raise SourceUnavailable("lost")
 
-    wait_until_settled(filled)
     with environment.context() as patch:
         patch.setattr(rows, "delete_stretches", lost)
         with pytest.raises(SourceUnavailable):

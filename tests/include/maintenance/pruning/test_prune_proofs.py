@@ -20,6 +20,7 @@ def filled(platform: psycopg.Connection) -> psycopg.Connection:
         " 'ann', 'x' FROM generate_series(-6, 23) AS n",
         (CUT_OFF,),
     )
+    wait_until_settled(platform)
     return platform
 
 
@@ -109,7 +110,6 @@ def test_only_an_index_in_order_of_time_will_do_for_a_large_table(
 def test_what_was_deleted_is_on_the_disk_also_when_the_last_batch_deleted_nothing(
     filled: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
-    wait_until_settled(filled)
     with prune._attempt(rule(batch_rows=5, archive_rows=100), CUT_OFF) as work:
         chunk = moving.read_chunk(work, work.source, None, settled_only=True)
         assert chunk is not None
