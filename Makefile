@@ -17,10 +17,10 @@ install-tests:
 	@$(IN) $(PYTHON) demo/install.py tests
 
 demo: install  ## run the platform and Airflow; ONESHOT=1: one operating day, then stop; SCALE=10: more data
-	@$(IN) $(if $(SCALE),SCALE=$(SCALE)) $(RUN) -m demo $(if $(ONESHOT),--oneshot)
+	@$(IN) $(if $(SCALE),SCALE=$(SCALE)) exec $(RUN) -m demo $(if $(ONESHOT),--oneshot)
 
 test: install-tests  ## run every check and test; ARGS="-k name" narrows it down
-	@$(IN) $(RUN) -m tests $(ARGS)
+	@$(IN) exec $(RUN) -m tests $(ARGS)
 
 test-versions: install-tests  ## run the tests that depend on PostgreSQL's version on 13, 14, 16 and 17; ONLY=14 on one
 	@$(IN) $(RUN) -m tests.postgres_versions $(ONLY)

@@ -6,6 +6,7 @@ Style, types and tests, one after the other; each is shown with its time, the en
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -37,12 +38,15 @@ def main() -> int:
         passed &= _check("style", [python, "-m", "ruff", "check", "."])
         passed &= _check("format", [python, "-m", "ruff", "format", "--check", "."])
         passed &= _check("types", [python, "-m", "mypy", "."])
-    workers = [] if any(argument.startswith("-n") for argument in arguments) else ["-n", "2", "--dist", "loadfile"]
+    workers = ["-n", "2", "--dist", "loadfile", "--max-worker-restart", "0"]  # one started anew may wait for ever
+    if any(argument.startswith("-n") for argument in arguments):
+        workers = []
     print(f"  tests (a copy of what they print goes to {LOGS.relative_to(ROOT)}/pytest.log) …", flush=True)
-    with (LOGS / "pytest.log").open("wb") as log:
+    with (LOGS / "pytest.log").open("wb", buffering=0) as log:
         tests = subprocess.Popen(
             [python, "-m", "pytest", *workers, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
+        signal.signal(signal.SIGTERM, lambda *_: tests.terminate())  # it stops its servers then
         assert tests.stdout is not None
         while chunk := os.read(tests.stdout.fileno(), 65536):
             sys.stdout.buffer.write(chunk)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -25,11 +26,13 @@ from demo.databases import Databases
 from demo.processes import Processes
 from demo.servers import Chain, Postgres, Redis
 from tests.old_postgres import running_old_databases
+from tests.run_folder import SERVERS, sweep
+from tests.timeouts import pytest_timeout_set_timer
+
+__all__ = ["pytest_timeout_set_timer"]
 
 if TYPE_CHECKING:
     from tests.object_storage import ObjectStorage
-
-_SERVERS = "TESTS_SERVERS"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,10 +40,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         _configure_airflow(config.workerinput["workerid"])
         return
-    if config.option.collectonly or _SERVERS in os.environ:
+    if config.option.collectonly or SERVERS in os.environ:
         return
     for name in [name for name in os.environ if name.startswith(("AIRFLOW_CONN_", "OPERATIONS__"))]:
         del os.environ[name]
+    signal.signal(signal.SIGTERM, _end_once)
     folder = Path(tempfile.mkdtemp(prefix="gold-escrow-tests-"))
     folder.chmod(0o755)
     processes = Processes(folder / "processes.json")
@@ -48,10 +52,16 @@ def pytest_configure(config: pytest.Config) -> None:
     postgres = Postgres(processes, folder / "postgres").start()
     Databases(postgres, folder).create_roles()
     redis, chain = Redis(processes, folder / "redis").start(), Chain(processes, folder / "chain").start()
-    os.environ[_SERVERS] = json.dumps(
+    os.environ[SERVERS] = json.dumps(
         {"folder": str(folder), "postgres": postgres.port, "redis": redis.port, "chain": chain.port}
     )
     _configure_airflow("main")
+
+
+def _end_once(*_: Any) -> None:
+    """Who ends a run early leaves nothing running either, however many processes pass the request on."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -60,7 +70,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         sys.modules["airflow.settings"].dispose_orm()
     if (processes := config.stash.get(_PROCESSES, None)) is not None:
         processes.stop_all()
-        folder = Path(json.loads(os.environ.pop(_SERVERS))["folder"])
+        folder = Path(json.loads(os.environ.pop(SERVERS))["folder"])
+        sweep(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -81,7 +92,7 @@ def _folders_of_tests_can_be_reached(tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def servers() -> dict[str, int | str]:
     """Folder and ports of the run's servers: folder, postgres, redis, chain."""
-    found: dict[str, int | str] = json.loads(os.environ[_SERVERS])
+    found: dict[str, int | str] = json.loads(os.environ[SERVERS])
     return found
 
 
@@ -220,7 +231,7 @@ def _configure_airflow(worker: str) -> None:
     """Set Airflow's environment before anything imports it: each worker has a home and a database of its own."""
     from demo.airflow import shared_settings
 
-    servers = json.loads(os.environ[_SERVERS])
+    servers = json.loads(os.environ[SERVERS])
     folder = Path(servers["folder"]) / f"airflow-{worker}"
     postgres = Postgres(Processes(folder / "unused.json"), Path(servers["folder"]) / "postgres")
     postgres.port = servers["postgres"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ import pytest
 from demo.databases import Databases
 from demo.processes import Processes
 from demo.servers import Postgres
+from tests.run_folder import server_folder
 
 _NAMED = os.environ.get("TESTS_OLD_POSTGRES", "")
 BINARIES = Path(_NAMED or "/usr/lib/postgresql/15/bin")
@@ -61,8 +61,7 @@ def running_old_databases() -> Iterator[Databases]:
     Before PostgreSQL 17 only a table's owner may vacuum it: operations_maintainer is a member of escrow_owner here.
     """
     skip_where_absent()
-    folder = Path(tempfile.mkdtemp(prefix="gold-escrow-tests-15-"))
-    folder.chmod(0o755)  # the server runs as another user
+    folder = server_folder("postgres-15")
     processes = Processes(folder / "processes.json")
     try:
         databases = Databases(OldPostgres(processes, folder / "postgres").start(), folder)

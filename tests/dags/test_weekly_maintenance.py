@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -57,44 +57,53 @@ def world(platform: Platform, databases: Databases, environment: pytest.MonkeyPa
     settings.cache_clear()
 
 
-def _answer(answers: dict[str, str]) -> threading.Thread:
-    """Answer the questions as the UI does, in the background; a question that is not named waits in vain."""
+@contextmanager
+def _answering(answers: dict[str, str]) -> Iterator[None]:
+    """Answer the questions as the UI does, beside the run; "nobody" lets the time of one run out.
+
+    ``dag.test`` writes a task's state once more when the task has begun to wait, which may undo an answer that came
+    before: whatever still waits is answered again.
+    """
+    from airflow.models.hitl import HITLDetail
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+    from sqlalchemy.orm import configure_mappers
+
+    configure_mappers()  # loads models: two threads that do would wait for each other
+    waiting = select(HITLDetail).join(HITLDetail.task_instance).where(TaskInstance.state == "awaiting_input")
 
     def respond() -> None:
-        from airflow._shared.timezones import timezone
-        from airflow.models.hitl import HITLDetail
-        from airflow.models.taskinstance import TaskInstance
-        from airflow.models.trigger import handle_event_submit
-        from airflow.triggers.base import TriggerEvent
-        from airflow.utils.session import create_session
-        from sqlalchemy import select
-
-        left, deadline = dict(answers), time.monotonic() + 60
-        while left and time.monotonic() < deadline:
+        while not over.wait(0.3):
             with create_session() as session:
-                waiting = session.scalars(
-                    select(HITLDetail).where(HITLDetail.responded_at.is_(None)).join(HITLDetail.task_instance)
-                    .where(TaskInstance.state == "awaiting_input")
-                ).all()  # fmt: skip
-                for question in waiting:
-                    index = next((name for name in left if f" public.{name}?" in question.subject), None)
-                    if index is None:
-                        continue
-                    option = left.pop(index)
-                    in_time = option != "nobody"
-                    question.responded_by = {"id": "1", "name": "ann"} if in_time else None
-                    question.responded_at = timezone.utcnow()
-                    question.chosen_options = [option] if in_time else list(question.defaults or [])
-                    handle_event_submit(
-                        TriggerEvent(question.as_resume_event_payload(timedout=not in_time)),  # type: ignore[no-untyped-call]
-                        task_instance=question.task_instance,
-                        session=session,
-                    )
-            time.sleep(0.3)
+                for question in session.scalars(waiting):
+                    index = question.subject.removeprefix("Rebuild the index public.").removesuffix("?")
+                    _submit(session, question, answers[index])
 
+    over = threading.Event()
     thread = threading.Thread(target=respond)
     thread.start()
-    return thread
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _submit(session: Any, question: Any, option: str) -> None:
+    from airflow._shared.timezones import timezone
+    from airflow.models.trigger import handle_event_submit
+    from airflow.triggers.base import TriggerEvent
+
+    in_time = option != "nobody"
+    question.responded_by = {"id": "1", "name": "ann"} if in_time else None
+    question.responded_at = timezone.utcnow()
+    question.chosen_options = [option] if in_time else list(question.defaults or [])
+    handle_event_submit(
+        TriggerEvent(question.as_resume_event_payload(timedout=not in_time)),  # type: ignore[no-untyped-call]
+        task_instance=question.task_instance,
+        session=session,
+    )
 
 
 def test_a_dry_run_reviews_but_neither_asks_nor_rebuilds(world: World) -> None:
@@ -115,9 +124,8 @@ def test_a_dry_run_reviews_but_neither_asks_nor_rebuilds(world: World) -> None:
 
 
 def test_large_indexes_are_rebuilt_only_when_approved(world: World) -> None:
-    thread = _answer({"large_id": "Approve", "larger_id": "Reject", "largest_id": "nobody"})
-    assert run("weekly_maintenance").state == "success"
-    thread.join()
+    with _answering({"large_id": "Approve", "larger_id": "Reject", "largest_id": "nobody"}):
+        assert run("weekly_maintenance").state == "success"
     acts = "SELECT resource, state, reason, plan ->> 'answer' FROM ops.maintenance_action ORDER BY 1"
     assert world.rows(acts) == [
         ("public.large_id", "proven", "", "approved by ann"),

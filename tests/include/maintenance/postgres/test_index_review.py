@@ -6,12 +6,10 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -26,6 +24,7 @@ from include.settings import settings
 from include.warehouse import findings
 from include.warehouse.findings import Finding
 from tests.old_postgres import flush_statistics
+from tests.run_folder import server_folder
 
 WARNING, UNKNOWN, OK = Outcome.WARNING, Outcome.UNKNOWN, Outcome.OK
 
@@ -174,8 +173,7 @@ def test_what_holds_a_rule_is_never_called_unused(
 @pytest.fixture(scope="module")
 def replicated() -> Iterator[tuple[Databases, Postgres]]:
     """A primary of its own and a standby that streams from it."""
-    folder = Path(tempfile.mkdtemp(prefix="gold-escrow-tests-replica-"))
-    folder.chmod(0o755)
+    folder = server_folder("replica")
     processes = Processes(folder / "processes.json")
     try:
         primary = Postgres(processes, folder / "postgres").start()
@@ -186,7 +184,7 @@ def replicated() -> Iterator[tuple[Databases, Postgres]]:
         standby.password_file.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(primary.password_file, standby.password_file)
         user, group = primary._ids()
-        place = Path(tempfile.mkdtemp(prefix="gold-escrow-tests-standby-"))
+        place = server_folder("standby")
         if user is not None and group is not None:
             os.chown(place, user, group)
         standby.data = place / "data"
