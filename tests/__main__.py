@@ -6,11 +6,13 @@ Style, types and tests, one after the other; each is shown with its time, the en
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / ".local" / "test-logs"
@@ -25,6 +27,21 @@ def _check(name: str, command: list[str]) -> bool:
     if done.returncode != 0:
         print(done.stdout + done.stderr, flush=True)
     return done.returncode == 0
+
+
+def _show(tests: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+    """Show and keep what the tests print, until they have ended: what one left running may keep the output open."""
+    assert tests.stdout is not None
+    while True:
+        if not select.select([tests.stdout], [], [], 1)[0]:
+            if tests.poll() is not None:
+                return
+        elif chunk := os.read(tests.stdout.fileno(), 65536):
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.flush()
+            log.write(chunk)
+        else:
+            return
 
 
 def main() -> int:
@@ -47,11 +64,7 @@ def main() -> int:
             [python, "-m", "pytest", *workers, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         signal.signal(signal.SIGTERM, lambda *_: tests.terminate())  # it stops its servers then
-        assert tests.stdout is not None
-        while chunk := os.read(tests.stdout.fileno(), 65536):
-            sys.stdout.buffer.write(chunk)
-            sys.stdout.flush()
-            log.write(chunk)
+        _show(tests, log)
     failed_tests = tests.wait() != 0
     if not passed:
         print("  A check before the tests failed: scroll up to its output.")

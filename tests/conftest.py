@@ -19,6 +19,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import psycopg
 import pytest
 
@@ -33,6 +34,11 @@ __all__ = ["pytest_timeout_set_timer"]
 
 if TYPE_CHECKING:
     from tests.object_storage import ObjectStorage
+
+
+# An example may take long beside other tests.
+hypothesis.settings.register_profile("tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:

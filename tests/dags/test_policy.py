@@ -104,7 +104,9 @@ print({"seen": seen, "heavy": sorted({"duckdb", "web3", "pandas", "matplotlib", 
 
 def test_importing_the_dags_does_no_io() -> None:
     """No socket is opened and no file but Python's own is read once the configuration is known."""
-    done = subprocess.run([sys.executable, "-c", _WATCHED_IMPORT], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", _WATCHED_IMPORT], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     found: dict[str, Any] = ast.literal_eval(done.stdout.strip().splitlines()[-1])
     assert found == {"seen": [], "heavy": []}
 

@@ -38,13 +38,13 @@ def _started(all_of_them: Processes, folder: Path, ends_at: int) -> Process:
 def test_a_request_is_made_twice_before_force(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends_at: int, status: int
 ) -> None:
-    monkeypatch.setattr(processes, "_SECONDS_UNTIL_ASKED_AGAIN", 0.5)
+    monkeypatch.setattr(processes, "_SECONDS_UNTIL_ASKED_AGAIN", 2)
     all_of_them = Processes(tmp_path / "processes.json")
     child = _started(all_of_them, tmp_path, ends_at)
     began = time.monotonic()
-    all_of_them.stop_together([(child, 1.5)])
+    all_of_them.stop_together([(child, 6)])
     assert child.popen.returncode == status
-    assert time.monotonic() - began < {1: 0.5, 2: 1.5, 3: 5}[ends_at]
+    assert time.monotonic() - began < {1: 2, 2: 6, 3: 15}[ends_at]
     assert all_of_them.children == []
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+import json
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from include import dagkit
 from include.outcome import ConfigurationError, IncidentClass
+from include.settings import settings
 from include.window import Grain
 
 
@@ -62,6 +64,24 @@ def test_an_asset_without_a_day_is_not_reported() -> None:
 
 def test_the_tier_decides_the_class() -> None:
     assert [tier.incident_class for tier in dagkit.Tier] == [IncidentClass.P1, IncidentClass.P2, IncidentClass.P3]
+
+
+@pytest.mark.airflow
+def test_a_new_deployment_waits_for_the_next_tick(environment: pytest.MonkeyPatch) -> None:
+    """As the scheduler reads the schedule, which comes to it as JSON."""
+    from airflow.serialization.decoders import decode_timetable
+    from airflow.serialization.encoders import encode_timetable
+    from airflow.timetables.base import TimeRestriction
+
+    latest = datetime.now(UTC) - timedelta(minutes=2)
+    environment.setenv("OPERATIONS__SCHEDULES__MONTHLY_MAINTENANCE", f"{latest:%M %H %d} * *")
+    settings.cache_clear()
+    schedule = decode_timetable(json.loads(json.dumps(encode_timetable(dagkit.every("monthly_maintenance")))))
+    first = schedule.next_dagrun_info(
+        last_automated_data_interval=None, restriction=TimeRestriction(None, None, catchup=False)
+    )
+    assert first is not None
+    assert first.run_after > datetime.now(UTC) + timedelta(days=20)
 
 
 def signals(warehouse: psycopg.Connection) -> list[tuple[Any, ...]]:

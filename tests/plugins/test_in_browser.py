@@ -98,6 +98,7 @@ def server(databases: Databases, warehouse_template: str, tmp_path_factory: pyte
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    expect.set_options(timeout=60_000)  # Playwright's own 5 s are little beside a busy Airflow
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
         yield browser

@@ -16,13 +16,25 @@ from demo.platform import escrow, history
 from demo.platform.escrow import Call, ChainError, Escrow, Rpc
 from demo.processes import Processes
 from demo.servers import Chain
+from tests.run_folder import server_folder
 
 FIRST, DAYS = date(2026, 10, 5), 4
 
 
+@pytest.fixture(scope="module")
+def chain() -> Iterator[Chain]:
+    """A node of the module's own: others would change balances and number their transactions meanwhile."""
+    folder = server_folder("chain")
+    processes = Processes(folder / "processes.json")
+    try:
+        yield Chain(processes, folder).start()
+    finally:
+        processes.stop_all()
+
+
 @pytest.fixture
-def rpc(servers: dict[str, int | str]) -> Iterator[Rpc]:
-    with Rpc(f"http://127.0.0.1:{servers['chain']}") as found:
+def rpc(chain: Chain) -> Iterator[Rpc]:
+    with Rpc(chain.url) as found:
         yield found
 
 
@@ -138,17 +150,16 @@ def test_hashes_of_the_history_have_receipts(
 
 
 def test_on_a_chain_that_is_ahead_the_hashes_are_real_too(
-    servers: dict[str, int | str], new_escrow: Callable[[], str], databases: Databases, tmp_path: Path
+    chain: Chain, new_escrow: Callable[[], str], databases: Databases, tmp_path: Path
 ) -> None:
     url = databases.url(new_escrow(), "escrow_owner")
-    chain_url = f"http://127.0.0.1:{servers['chain']}"
-    history.generate(url, None, tmp_path, first_day=FIRST, days=1, chain_url=chain_url)
+    history.generate(url, None, tmp_path, first_day=FIRST, days=1, chain_url=chain.url)
     with psycopg.connect(url) as connection:
         rows = connection.execute(
             """SELECT chain_transaction_hash FROM transactions
                WHERE failed_at IS NULL AND chain_transaction_hash IS NOT NULL"""
         ).fetchall()
     assert len(rows) > 50
-    with Rpc(chain_url) as rpc:
+    with Rpc(chain.url) as rpc:
         receipts = rpc.batch([("eth_getTransactionReceipt", list(row)) for row in rows])
     assert {receipt["status"] for receipt in receipts} == {"0x1"}

@@ -23,7 +23,7 @@ import redis
 from demo.databases import Databases
 from demo.platform.escrow import Escrow, Rpc
 from demo.processes import Process, Processes, free_port
-from demo.servers import ROOT
+from demo.servers import ROOT, Redis
 from tests.demo.platform.test_history import ACCESS, ERROR
 
 
@@ -36,6 +36,7 @@ class Web:
     database: str
     process: Process
     owner: psycopg.Connection
+    cache_port: int
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, trust_env=False, headers={"User-Agent": "tests"})
@@ -53,27 +54,26 @@ def web(
     servers: dict[str, int | str], new_escrow: Callable[[], str], databases: Databases, tmp_path: Path
 ) -> Iterator[Web]:
     name = new_escrow()
-    chain_url, cache_url = f"http://127.0.0.1:{servers['chain']}", f"redis://127.0.0.1:{servers['redis']}/3"
+    chain_url = f"http://127.0.0.1:{servers['chain']}"
     with Rpc(chain_url) as rpc:
         address = Escrow.deploy(rpc).address
-    with redis.Redis.from_url(cache_url) as cache:
-        cache.flushdb()
+    processes = Processes(tmp_path / "processes.json")
+    cache = Redis(processes, tmp_path / "redis").start()  # a test stops all of it for a while
     port = free_port()
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "ESCROW_DATABASE_URL": databases.url(name, "escrow_app"),
-        "ESCROW_REDIS_URL": cache_url,
+        "ESCROW_REDIS_URL": f"redis://127.0.0.1:{cache.port}/0",
         "ESCROW_CHAIN_URL": chain_url,
         "ESCROW_LOGS": str(tmp_path / "logs"),
     }
-    processes = Processes(tmp_path / "processes.json")
     command = [sys.executable, "-m", "demo.platform.web", "--port", str(port)]
     process = processes.start("web", command, log=tmp_path / "web.log", environment=environment, folder=ROOT)
     url = f"http://127.0.0.1:{port}"
     with psycopg.connect(databases.url(name, "escrow_owner"), autocommit=True) as owner:
         owner.execute("INSERT INTO escrow_contracts (address) VALUES (%s)", (address,))
         processes.wait_until(process, lambda: httpx.get(f"{url}/health").status_code == 200, seconds=30)
-        yield Web(url, tmp_path / "logs", name, process, owner)
+        yield Web(url, tmp_path / "logs", name, process, owner, cache.port)
     processes.stop_all()
     assert "Traceback" not in (tmp_path / "web.log").read_text()
 
@@ -159,7 +159,7 @@ def test_a_transaction_from_creation_to_payment(web: Web) -> None:
     assert fees == [("escrow", "29.99"), ("dispute", "25.00"), ("refund", "-25.00")]
 
 
-def test_the_cache_is_used_and_some_keys_never_expire(web: Web, servers: dict[str, int | str]) -> None:
+def test_the_cache_is_used_and_some_keys_never_expire(web: Web) -> None:
     with web.client() as client:
         client.get("/")
         buyer, seller = two_users(client)
@@ -170,15 +170,15 @@ def test_the_cache_is_used_and_some_keys_never_expire(web: Web, servers: dict[st
         assert client.get("/api/transactions/1").json()["amount_usd"] == "10.00"  # still from the cache
         client.post("/api/transactions/1/cancel")
         assert client.get("/api/transactions/1").json()["amount_usd"] == "20.00"
-    with redis.Redis(port=int(servers["redis"]), db=3, decode_responses=True) as cache:
+    with redis.Redis(port=web.cache_port, decode_responses=True) as cache:
         lives = {key: cache.ttl(key) for key in cache.keys()}  # noqa: SIM118
     assert 0 < lives["prices"] <= 60
     assert 0 < lives["transactions:1"] <= 15
     assert lives["transaction:1"] == lives["page_views:total"] == -1
 
 
-def test_the_cache_may_be_away(web: Web, servers: dict[str, int | str]) -> None:
-    with redis.Redis(port=int(servers["redis"])) as cache, web.client() as client:
+def test_the_cache_may_be_away(web: Web) -> None:
+    with redis.Redis(port=web.cache_port) as cache, web.client() as client:
         cache.execute_command("CLIENT", "PAUSE", "2500")
         assert client.get("/api/prices", timeout=10).status_code == 200
         entries = [json.loads(line) for line in web.lines("application.log")]
@@ -249,7 +249,9 @@ def test_traffic_makes_life_until_it_is_stopped(web: Web, tmp_path: Path) -> Non
         for _ in range(5):
             client.post("/api/users", json={"email": f"user{time.time_ns()}@gold-escrow.example", "full_name": "x"})
     command = [sys.executable, "-m", "demo.platform.traffic", "--web", web.url, "--per-second", "40"]
-    visitors = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    with (tmp_path / "traffic.log").open("wb") as log:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        visitors = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:

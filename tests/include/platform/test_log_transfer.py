@@ -1,6 +1,7 @@
 """Logs on a real S3-speaking server: what is copied, and which of its errors a person must mend."""
 
 import re
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import log_transfer
 from tests.object_storage import BUCKET, ObjectStorage, one_empty_bucket, without_credentials
 
-NOW = datetime.now(UTC)
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -26,9 +27,10 @@ def storage(object_storage: ObjectStorage, environment: pytest.MonkeyPatch) -> I
         yield object_storage
 
 
-def fetch(target: Path, *, oldest: datetime = NOW - timedelta(hours=1)) -> dict[str, int]:
+def fetch(target: Path, *, after: timedelta = -HOUR) -> dict[str, int]:
+    """Copy the access logs written later than this long after now."""
     files, folder = connections.folder("platform_logs")
-    return log_transfer.fetch(files, folder, target, ["access.log*"], oldest, "platform_logs")
+    return log_transfer.fetch(files, folder, target, ["access.log*"], datetime.now(UTC) + after, "platform_logs")
 
 
 def test_matching_files_are_copied_with_their_times(storage: ObjectStorage, tmp_path: Path) -> None:
@@ -36,8 +38,8 @@ def test_matching_files_are_copied_with_their_times(storage: ObjectStorage, tmp_
     assert sorted(times) == ["access.log", "access.log.1"]
     assert (tmp_path / "access.log.1").read_text() == "access.log.1\n"
     assert not (tmp_path / "other.txt").exists()
-    assert all(abs(time / 1e9 - NOW.timestamp()) < 600 for time in times.values())
-    assert fetch(tmp_path, oldest=NOW + timedelta(hours=1)) == {}
+    assert all(abs(written / 1e9 - time.time()) < 600 for written in times.values())
+    assert fetch(tmp_path, after=HOUR) == {}
 
 
 def test_a_file_that_is_moved_while_it_is_copied_is_for_another_try(
@@ -48,7 +50,7 @@ def test_a_file_that_is_moved_while_it_is_copied_is_for_another_try(
     files.mv(f"{folder}/access.log.1", f"{folder}/access.log.2")
     environment.setattr(files, "ls", lambda *_, **__: listed)
     with pytest.raises(SourceUnavailable, match=r"access\.log\.1 of the connection platform_logs was moved while"):
-        log_transfer.fetch(files, folder, tmp_path, ["access.log*"], NOW - timedelta(hours=1), "platform_logs")
+        log_transfer.fetch(files, folder, tmp_path, ["access.log*"], datetime.now(UTC) - HOUR, "platform_logs")
 
 
 def test_a_missing_bucket_and_refused_credentials_need_a_person(

@@ -263,7 +263,7 @@ edited = st.lists(st.tuples(st.integers(0, len(GOOD)), st.integers(0, 12), piece
 
 
 @given(st.lists(edited, min_size=30, max_size=60))
-@hypothesis_settings(max_examples=15, deadline=None)
+@hypothesis_settings(max_examples=15)
 def test_both_readers_agree_on_every_access_line(lines: list[list[tuple[int, int, str]]]) -> None:
     texts = set()
     for edits in lines:

@@ -13,7 +13,10 @@ from typing import Any
 
 @dataclass
 class Behaviour:
-    """What the server answers: ``statuses`` in turn, the last one for ever; delays in seconds."""
+    """What the server answers: ``statuses`` in turn, the last one for ever; delays in seconds.
+
+    With ``together`` it answers when so many requests are there.
+    """
 
     statuses: list[int] = field(default_factory=lambda: [200])
     body: bytes = b"hello"
@@ -21,6 +24,7 @@ class Behaviour:
     delay_between_bytes: float = 0
     headers: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    together: threading.Barrier | None = None
     port: int = 0
 
     @property
@@ -40,6 +44,8 @@ def web_server() -> Iterator[Behaviour]:
             behaviour.requests.append((self.command, self.path, dict(self.headers)))
             status = behaviour.statuses.pop(0) if len(behaviour.statuses) > 1 else behaviour.statuses[0]
             time.sleep(behaviour.delay)
+            if behaviour.together:
+                behaviour.together.wait()
             self.send_response(status)
             for name, value in behaviour.headers.items():
                 self.send_header(name, value)

@@ -31,7 +31,7 @@ def random_hashes(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 2**64, size=count, dtype=np.uint64)
 
 
-@hypothesis_settings(deadline=None, max_examples=20)
+@hypothesis_settings(max_examples=20)
 @given(SKETCHES, SKETCHES, SKETCHES)
 def test_merging_is_a_union(one: bytes, two: bytes, three: bytes) -> None:
     assert merge([merge([one, two]), three]) == merge([one, merge([two, three])]) == merge([one, two, three])
@@ -53,7 +53,7 @@ def test_estimates_stay_within_four_standard_errors(count: int) -> None:
         assert abs(estimate(of_hashes(random_hashes(count, seed))) - count) <= 4 * RELATIVE_ERROR * count
 
 
-@hypothesis_settings(deadline=None, max_examples=60, derandomize=True)
+@hypothesis_settings(max_examples=60, derandomize=True)
 @given(count=st.integers(0, 200_000), seed=st.integers(0, 2**32))
 def test_estimates_of_any_size_stay_within_four_standard_errors(count: int, seed: int) -> None:
     assert abs(estimate(of_hashes(random_hashes(count, seed))) - count) <= 4 * RELATIVE_ERROR * count
