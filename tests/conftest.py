@@ -26,7 +26,7 @@ import pytest
 from demo.databases import Databases
 from demo.processes import Processes
 from demo.servers import Chain, Postgres, Redis
-from tests.old_postgres import running_old_databases
+from tests.old_postgres import running_old_databases, without_autovacuum
 from tests.run_folder import SERVERS, sweep
 from tests.timeouts import pytest_timeout_set_timer
 
@@ -44,6 +44,7 @@ hypothesis.settings.load_profile("tests")
 def pytest_configure(config: pytest.Config) -> None:
     """Start the servers, in the controlling process only; point each worker's Airflow at a place of its own."""
     if hasattr(config, "workerinput"):
+        _use_own_temporary_folder(config.workerinput["workerid"])
         _configure_airflow(config.workerinput["workerid"])
         return
     if config.option.collectonly or SERVERS in os.environ:
@@ -51,17 +52,26 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith(("AIRFLOW_CONN_", "OPERATIONS__"))]:
         del os.environ[name]
     signal.signal(signal.SIGTERM, _end_once)
-    folder = Path(tempfile.mkdtemp(prefix="gold-escrow-tests-"))
+    folder = Path(tempfile.mkdtemp(prefix="escrow-tests-"))
     folder.chmod(0o755)
     processes = Processes(folder / "processes.json")
     config.stash[_PROCESSES] = processes
     postgres = Postgres(processes, folder / "postgres").start()
     Databases(postgres, folder).create_roles()
+    without_autovacuum(postgres)
     redis, chain = Redis(processes, folder / "redis").start(), Chain(processes, folder / "chain").start()
     os.environ[SERVERS] = json.dumps(
         {"folder": str(folder), "postgres": postgres.port, "redis": redis.port, "chain": chain.port}
     )
     _configure_airflow("main")
+
+
+def _use_own_temporary_folder(worker: str) -> None:
+    """What the product leaves or looks for among temporary files is this worker's own."""
+    folder = Path(json.loads(os.environ[SERVERS])["folder"]) / worker
+    folder.mkdir()
+    folder.chmod(0o1777)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
 
 
 def _end_once(*_: Any) -> None:
@@ -89,7 +99,8 @@ def _folders_of_tests_can_be_reached(tmp_path_factory: pytest.TempPathFactory) -
     """As root the servers of tests run as another user, whom pytest's own folders keep out."""
     if os.geteuid() != 0:
         return
-    temporary, folder = Path(tempfile.gettempdir()), tmp_path_factory.getbasetemp()
+    temporary = Path(json.loads(os.environ[SERVERS])["folder"]).parent
+    folder = tmp_path_factory.getbasetemp()
     for place in (folder, *folder.parents):
         if temporary in place.parents:
             place.chmod(0o711)

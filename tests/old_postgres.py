@@ -54,6 +54,13 @@ def flush_statistics(connection: psycopg.Connection) -> None:
         connection.execute("SELECT 1")
 
 
+def without_autovacuum(postgres: Postgres) -> None:
+    """Tests count dead rows and ages: nobody else may vacuum meanwhile."""
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as superuser:
+        superuser.execute("ALTER SYSTEM SET autovacuum = off")
+        superuser.execute("SELECT pg_reload_conf()")
+
+
 @contextmanager
 def running_old_databases() -> Iterator[Databases]:
     """Start a cluster of PostgreSQL 15 in a temporary folder, and remove it at the end; see ``skip_where_absent``.
@@ -66,6 +73,7 @@ def running_old_databases() -> Iterator[Databases]:
     try:
         databases = Databases(OldPostgres(processes, folder / "postgres").start(), folder)
         databases.create_roles()
+        without_autovacuum(databases.postgres)
         with psycopg.connect(databases.postgres.url("postgres"), autocommit=True) as connection:
             if connection.info.server_version < 170_000:
                 connection.execute("GRANT escrow_owner TO operations_maintainer")

@@ -7,7 +7,9 @@ two are gone, and no proof could tell. A configured logrotate rotates and compre
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -88,7 +90,8 @@ class _Work:
             return
         told = "notices the new name by itself"
         # A writer that an attempt which was killed did not tell any more is told now: telling it twice does no harm.
-        if hook and (renamed or any(_held(file) for file in rotated)):
+        held = [file for file in rotated if _held(file)] if hook else []
+        if hook and (renamed or held):
             try:
                 told = hook.tell()
             except (ConfigurationError, MaintenanceFailed) as error:
@@ -98,6 +101,7 @@ class _Work:
                     actions.fail(each.action, str(error))
         for each in renamed if told else []:
             self.attempt(lambda each=each: self._prove(each, told, patient=hook is not None))  # type: ignore[misc]
+        _wait_until_released(held if told else [])
 
     def _rename(self, log: LiveLog, renamed: list[_Renamed]) -> actions.Action | None:
         action = _planned(log, self.run_id, self.dry_run, self.today)
@@ -126,6 +130,15 @@ class _Work:
         more = f" ({failed - 1} more of {failed + len(self.done)} acts failed too)" if failed > 1 else ""
         only_people = all(isinstance(error, ConfigurationError) for error in self.errors)
         raise (ConfigurationError if only_people else MaintenanceFailed)(f"{self.errors[0]}{more}")
+
+
+def _wait_until_released(files: list[RotatedLog]) -> None:
+    """Give a writer that was told of earlier rotations as long as of today's; compression tells what came of it."""
+    deadline = time.monotonic() + settings().maintenance.logs.reopen_wait_seconds
+    for file in files:
+        with suppress(OSError):
+            seconds = max(0.0, deadline - time.monotonic())
+            log_writers.evidence(file.path.with_name(file.log), file.path, seconds)
 
 
 def _held(file: RotatedLog) -> bool:

@@ -35,13 +35,15 @@ def test_a_day_and_its_dry_run(
     }
     assert platform.execute("SELECT count(*) FROM public.audit_logs").fetchone() == (200,)
     assert main(["daily", "--run-id", "r1"]) == 0
-    found = _states(warehouse)
-    assert {kind for kind, state in found.items() if state == "proven"} == {
+    proven = {kind for kind, state in _states(warehouse).items() if state == "proven"}
+    assert len(proven & {"vacuum public.audit_logs", "analyze public.audit_logs"}) == 1, (
+        "as the server's statistics are"
+    )
+    assert proven - {"vacuum public.audit_logs", "analyze public.audit_logs"} == {
         "prune public.audit_logs",
         "vacuum all tables",
-        "vacuum public.audit_logs",
         "rotate_logs access.log",
-        next(kind for kind in found if kind.startswith("rotate_logs access.log-")),  # compressed at once
+        next(kind for kind in proven if kind.startswith("rotate_logs access.log-")),  # compressed at once
         "cache_statistics platform_redis",
     }
     assert platform.execute("SELECT count(*) FROM public.audit_logs").fetchone() == (89,), "90 days ago has passed"

@@ -24,11 +24,18 @@ LIMIT = 0.6  # seconds
 
 
 @pytest.fixture(autouse=True)
-def _short_limits(environment: pytest.MonkeyPatch) -> Iterator[None]:
-    environment.setenv("OPERATIONS__WATCH__PROBE_TIMEOUT_SECONDS", str(LIMIT))
-    environment.setenv("OPERATIONS__ALERTS__RESPONSE_SECONDS", "0.3")
+def _limits(environment: pytest.MonkeyPatch) -> Iterator[None]:
+    """Far above what a probe takes, also on a busy machine."""
+    environment.setenv("OPERATIONS__WATCH__PROBE_TIMEOUT_SECONDS", "10")
+    environment.setenv("OPERATIONS__ALERTS__RESPONSE_SECONDS", "5")
     settings.cache_clear()
     yield
+    settings.cache_clear()
+
+
+@pytest.fixture
+def short_timeout(environment: pytest.MonkeyPatch, _limits: None) -> None:
+    environment.setenv("OPERATIONS__WATCH__PROBE_TIMEOUT_SECONDS", str(LIMIT))
     settings.cache_clear()
 
 
@@ -53,7 +60,7 @@ def test_frontend_and_api_that_answer(web: Behaviour, environment: pytest.Monkey
         found = probe()
         assert found.outcome is Outcome.OK
         assert found.seconds is not None
-        assert 0 < found.seconds < 0.3
+        assert 0 < found.seconds < 5
     assert [request[:2] for request in web.requests] == [("GET", "/"), ("GET", "/health")]
     assert all(request[2]["User-Agent"] == "gold-escrow-operations" for request in web.requests)
     environment.setenv(WEB, f"{web.url}/?api_path=/api/status")
@@ -83,7 +90,9 @@ def test_a_redirect_is_followed(web: Behaviour) -> None:
     assert [path for _, path, _ in web.requests] == ["/", "/login"]
 
 
-def test_a_slow_answer_is_a_warning(web: Behaviour) -> None:
+def test_a_slow_answer_is_a_warning(web: Behaviour, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("OPERATIONS__ALERTS__RESPONSE_SECONDS", "0.3")
+    settings.cache_clear()
     web.delay = 0.4
     found = probes.frontend()
     assert found.outcome is Outcome.WARNING
@@ -92,16 +101,18 @@ def test_a_slow_answer_is_a_warning(web: Behaviour) -> None:
     assert found.seconds >= 0.4
 
 
-@pytest.mark.parametrize(("delay", "between"), [(2.0, 0.0), (0.0, 0.2)])
+@pytest.mark.usefixtures("short_timeout")
+@pytest.mark.parametrize(("delay", "between"), [(8.0, 0.0), (0.0, 0.2)])
 def test_no_whole_answer_in_time_is_critical(web: Behaviour, delay: float, between: float) -> None:
     web.delay, web.delay_between_bytes, web.body = delay, between, b"x" * 50
     begun = time.monotonic()
     found = probes.frontend()
-    assert time.monotonic() - begun < LIMIT + 0.5
+    assert time.monotonic() - begun < LIMIT + 5
     assert (found.outcome, found.seconds) == (Outcome.CRITICAL, None)
     assert found.evidence["reason"] == "platform_web gave no answer within 0.6 seconds"
 
 
+@pytest.mark.usefixtures("short_timeout")
 def test_a_web_server_that_is_gone_or_talks_nonsense_is_critical(
     environment: pytest.MonkeyPatch, servers: dict[str, int | str]
 ) -> None:
@@ -148,12 +159,13 @@ def test_a_database_that_is_stopped_is_critical(tmp_path: Path, environment: pyt
     assert server.superuser_password not in json.dumps(found.evidence)
 
 
+@pytest.mark.usefixtures("short_timeout")
 def test_a_database_that_never_answers_is_critical_in_bounded_time(environment: pytest.MonkeyPatch) -> None:
     with silent_port() as port:
         environment.setenv(DATABASE, f"postgresql://someone:secret-word@127.0.0.1:{port}/escrow")
         begun = time.monotonic()
         found = probes.database()
-        assert time.monotonic() - begun < 4  # libpq waits for two seconds at least
+        assert time.monotonic() - begun < 8  # libpq waits for two seconds at least
     assert found.outcome is Outcome.CRITICAL
     assert "secret-word" not in json.dumps(found.evidence)
 
@@ -187,12 +199,13 @@ def test_a_cache_that_answers_and_then_is_stopped(tmp_path: Path, environment: p
     assert probes.cache().outcome is Outcome.CRITICAL
 
 
+@pytest.mark.usefixtures("short_timeout")
 def test_a_cache_that_never_answers_is_critical_in_bounded_time(environment: pytest.MonkeyPatch) -> None:
     with silent_port() as port:
         environment.setenv(CACHE, f"redis://127.0.0.1:{port}/0")
         begun = time.monotonic()
         assert probes.cache().outcome is Outcome.CRITICAL
-        assert time.monotonic() - begun < 4 * LIMIT
+        assert time.monotonic() - begun < LIMIT + 5
 
 
 # --------------------------------------------------------------------------------------------------- chain

@@ -369,9 +369,11 @@ def test_slices_are_short_and_follow_the_time_they_take(server: redis.Redis) -> 
 
     asking = threading.Thread(target=ask)
     asking.start()
-    found = cache_keys.look_at_all(cache_server.client(), limits, memory=True)
-    stop.set()
-    asking.join()
+    try:
+        found = cache_keys.look_at_all(cache_server.client(), limits, memory=True)
+    finally:
+        stop.set()
+        asking.join()
     assert found.visited == 60_000
     assert found.calls > 60, "60,000 keys take far more than 60 ms"
     assert sorted(waits)[len(waits) // 2] < 0.05, "others are answered in between"

@@ -178,11 +178,13 @@ def test_not_a_line_is_lost_by_a_writer_that_notices_by_itself(logs: Path, wareh
 
     thread = threading.Thread(target=write)
     thread.start()
-    for day in range(6):
-        time.sleep(0.05)
-        log_rotation.rotate(f"r{day}", False, NOW + timedelta(days=day, hours=24))
-    stop.set()
-    thread.join()
+    try:
+        for day in range(6):
+            time.sleep(0.05)
+            log_rotation.rotate(f"r{day}", False, NOW + timedelta(days=day, hours=24))
+    finally:
+        stop.set()
+        thread.join()
     assert len(list(logs.glob("access.log-*.zst"))) >= 4
     assert all_lines_are_there(logs, written[0])
 

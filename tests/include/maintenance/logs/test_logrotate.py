@@ -192,15 +192,15 @@ def test_not_a_line_is_lost_with_a_live_writer(logs: Path, warehouse: psycopg.Co
     process = subprocess.Popen([sys.executable, program, logs / "access.log", count, "signal"], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
-    for turn in range(3):
-        configure(
-            logs,
-            RULES.replace("dateext", "dateext\ndateformat -%Y%m%d-%s\nstart 1")
-            + f"compress\ndelaycompress\npostrotate\nkill -USR1 {process.pid}\nendscript\n",
-        )
-        log_rotation.rotate(f"r{turn}", False, NOW)
-        time.sleep(1.05)  # its names differ by the second
-    process.terminate()
+    rules = RULES.replace("dateext", "dateext\ndateformat -%Y%m%d-%s\nstart 1")
+    try:
+        for turn in range(3):
+            told = f"compress\ndelaycompress\npostrotate\nkill -USR1 {process.pid}\nendscript\n"
+            configure(logs, rules + told)
+            log_rotation.rotate(f"r{turn}", False, NOW)
+            time.sleep(1.05)  # its names differ by the second
+    finally:
+        process.terminate()
     assert process.wait(10) == 0
     process.stdout.close()
     written = int(count.read_text())

@@ -57,7 +57,8 @@ def test_a_vacuum_is_proven_once(dirty: psycopg.Connection, warehouse: psycopg.C
     ).fetchone()
     assert row is not None
     after = proof["after"]
-    assert (after["size_bytes"], after["multixact_age"]) == (row[0], row[2])
+    assert after["size_bytes"] == row[0]
+    assert after["multixact_age"] <= row[2], "other tests use multixacts too"
     assert 0 < after["transaction_age"] <= row[1]
     vacuum.maintain(item, "r1", dry_run=False)
     row = dirty.execute("SELECT vacuum_count FROM pg_stat_user_tables WHERE relname = 'audit_logs'").fetchone()
@@ -132,10 +133,20 @@ def test_a_held_horizon_is_named(
     assert vacuum.maintain(item, "r1", dry_run=False)["state"] == "proven"
 
 
+def _wait_for_older_transactions(connection: psycopg.Connection) -> None:
+    """Wait until none in the cluster is older than now: a snapshot would keep the rows that died since it began."""
+    now = connection.execute("SELECT pg_current_xact_id()").fetchone()
+    deadline = time.monotonic() + 60
+    while connection.execute("SELECT pg_snapshot_xmin(pg_current_snapshot()) <= %s", now).fetchone() == (True,):
+        assert time.monotonic() < deadline, "a transaction has been open for a minute"
+        time.sleep(0.05)
+
+
 def test_rows_that_died_meanwhile_are_no_failure(
     dirty: psycopg.Connection, warehouse: psycopg.Connection, any_databases: Databases
 ) -> None:
     item = _item()
+    _wait_for_older_transactions(dirty)
     with psycopg.connect(any_databases.url(dirty.info.dbname, "escrow_app")) as old:
         old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         old.execute("SELECT 1")
@@ -150,7 +161,7 @@ def test_rows_that_died_meanwhile_are_no_failure(
 def test_a_vacuum_in_work_is_stopped_at_the_end_of_the_window(
     dirty: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
-    item = _item(ends_at=(datetime.now(UTC) + timedelta(seconds=1)).isoformat())
+    item = _item(ends_at=(datetime.now(UTC) + timedelta(seconds=2)).isoformat())
     with database.maintenance_session() as slow:
         slow.execute("SET vacuum_cost_delay = 100; SET vacuum_cost_limit = 1")
         assert vacuum.maintain(item, "r1", dry_run=False, connection=slow)["state"] == "postponed"

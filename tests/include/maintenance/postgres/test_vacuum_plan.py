@@ -148,7 +148,7 @@ def test_near_wraparound_comes_before_all_else(
     ).fetchall()
     assert "FREEZE" in statement
     assert before > 100_000
-    assert after < 100
+    assert after < 50_000, "other tests use transactions too"
     assert list(planned("r2")) == ["public.dirty"]
 
 
@@ -240,7 +240,11 @@ def test_a_vacuum_on_the_table_is_left_alone(
         other.execute("SET vacuum_cost_delay = 100; SET vacuum_cost_limit = 1")
         work = threading.Thread(target=lambda: _cancelled(other, "VACUUM public.audit_logs"))
         work.start()
-        wait_for(lambda: any_platform.execute("SELECT 1 FROM pg_stat_progress_vacuum").fetchone())
+        wait_for(
+            lambda: any_platform.execute(
+                "SELECT 1 FROM pg_stat_progress_vacuum WHERE datname = current_database()"
+            ).fetchone()
+        )
         assert planned() == {}
         assert vacuum.maintain(item, "r2", dry_run=False)["state"] == "nothing_to_do", "it has begun since the plan"
         # A role that may not see what others do sees their locks still.

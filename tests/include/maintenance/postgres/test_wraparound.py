@@ -97,7 +97,7 @@ def test_the_first_run_knows_the_ages_but_no_forecast(any_platform: psycopg.Conn
     assert "unknown until there are two snapshots" in own.summary
     [(age,)] = any_platform.execute("SELECT age(datfrozenxid) FROM pg_database WHERE datname = current_database()")
     assert own.evidence["transaction"]["age"] <= age
-    assert own.evidence["transaction"]["age"] > age - 1000
+    assert own.evidence["transaction"]["age"] > age - 1_000_000, "other tests use transactions too"
     assert "table public.audit_logs" in found
     assert "database template0" in found
 
