@@ -45,7 +45,8 @@ def composed(
     from psycopg import sql
 
     time, time_type = sql.Identifier(source.time_column), sql.SQL(source.time_type)  # as the server itself writes it
-    older = sql.SQL("{time} < %(cut_off)s::{time_type} AND {time} > '-infinity'").format(time=time, time_type=time_type)
+    not_newer = sql.SQL("{} < %(cut_off)s::{}").format(time, time_type) if source.cut_off else sql.SQL("true")
+    older = sql.SQL("{} AND {} > '-infinity'").format(not_newer, time) if source.cut_off else sql.SQL("true")
     is_held = holds.condition(held, source.time_column, source.time_type, source.key_column, source.key_type)
     nullable = [sql.Identifier(column.name) for column in source.columns if not column.not_null]
     nulls = [sql.SQL("count(*) - count({})").format(name) for name in nullable]
@@ -55,7 +56,8 @@ def composed(
         time_type=time_type,
         key=sql.Identifier(source.key_column),
         key_type=sql.SQL(source.key_type),
-        older=older if source.cut_off is not None else sql.SQL("true"),
+        older=older,
+        not_newer=not_newer,
         held=is_held,
         not_held=sql.SQL("NOT {}").format(is_held) if held else sql.SQL("true"),
         settled=sql.SQL("age(source.xmin) > (SELECT age(%(settled_before)s::xid))" if settled else "true"),

@@ -34,10 +34,11 @@ FROM (
 ) AS source;
 
 -- statement: next_rows
+-- A comparison with -infinity would make the planner look for the lowest time in the index, past all deleted rows.
 SELECT count(*), string_agg({line}, E'\x1e'), {nulls}
 FROM (
     SELECT * FROM {table} AS source
-    WHERE {older} AND {not_held} AND {settled}
+    WHERE {not_newer} AND {not_held} AND {settled}
       AND {time} >= %(time)s::{time_type} AND ({time}, {key}) > (%(time)s::{time_type}, %(key)s::{key_type})
     ORDER BY {time}, {key} LIMIT %(rows)s
 ) AS source;

@@ -1,9 +1,11 @@
 """What pruning says of its work is proven: by this attempt or the next, of a counted table or one too large for it."""
 
+from datetime import timedelta
+
 import psycopg
 import pytest
 
-from include.maintenance.pruning import manifests, moving, prune, rows, sources
+from include.maintenance.pruning import manifests, moving, prune, row_statements, rows, sources
 from include.maintenance.pruning.restore import restore
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.warehouse import actions, legal_holds
@@ -124,3 +126,28 @@ def test_what_was_deleted_is_on_the_disk_also_when_the_last_batch_deleted_nothin
         assert moving._delete(work, chunk) == 23 - 6
         flushed = filled.execute("SELECT pg_current_wal_flush_lsn() > %s", (before,)).fetchone()
         assert flushed == (True,), "commits that wait for no disk do not move it by themselves"
+
+
+def test_planning_a_batch_does_not_walk_past_all_rows_deleted_before_it(
+    platform: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    platform.execute(
+        "INSERT INTO public.audit_logs (created_at, action) SELECT %s::timestamptz - n * interval '1 second', 'x'"
+        " FROM generate_series(1, 30000) AS n",
+        (CUT_OFF,),
+    )
+    platform.execute("ANALYZE public.audit_logs")
+    edge = CUT_OFF - timedelta(seconds=5000)
+    platform.execute("DELETE FROM public.audit_logs WHERE created_at < %s", (edge,))
+    with prune._attempt(rule(), CUT_OFF) as work:
+        values = {"cut_off": CUT_OFF.isoformat(), "rows": 10, "time": edge.isoformat(), "key": "25000"}
+
+        def index_pages(statement: str) -> int:
+            query = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) " + row_statements.composed(statement, work.source)
+            for _ in range(3):  # the first may fill the caches of the session
+                row = work.platform.execute(query, values, prepare=False).fetchone()
+            assert row is not None
+            return int(row[0][0]["Planning"]["Shared Hit Blocks"])
+
+        assert index_pages("next_rows") < 30
+        assert index_pages("first_rows") > 60, "25,000 entries of 20 bytes are 68 pages: the control sees them"
