@@ -197,7 +197,8 @@ def _ours(folder: Path, what: str) -> _Measured:
 
 def _prune_here() -> _Measured:
     import duckdb
-    import numpy  # noqa: F401 - both are loaded before the clock starts
+    import numpy  # noqa: F401 - loaded before the clock starts, as the two others: a worker has them
+    import psycopg  # noqa: F401
 
     duckdb.execute("SELECT 1")
     from include.maintenance.pruning import prune
