@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -257,9 +256,8 @@ def main() -> int:
         demo.stop()
         if oneshot and SUMMARY.exists():
             print(f"  Everything is stopped after {time.monotonic() - demo.started:.0f} s.")
-            print(
-                f"  What happened: {Path(SUMMARY).relative_to(ROOT)}; reports: .local/demo/reports/; logs: .local/demo/"
-            )
+            folder = os.path.relpath(FOLDER, ROOT)
+            print(f"  What happened: {folder}/{SUMMARY.name}; reports: {folder}/reports/; logs: {folder}/")
 
 
 def _on_interrupt(handler: Any) -> None:
@@ -276,6 +274,8 @@ def _stay(demo: Demo) -> None:
         for name, child in demo.airflow.children.items():
             if not child.running:
                 raise StartError(f"Airflow's {name} ended by itself; see its log {child.log}")
+        if not demo.servers.own_platform:
+            demo.servers.take_backup(datetime.now(UTC).date())  # one a night, soon after midnight
         time.sleep(2)
 
 

@@ -17,6 +17,8 @@ from demo.servers import ROOT, Chain, Postgres, Redis
 DAYS = 35
 """Finished days of history."""
 
+WAREHOUSE_CONNECTIONS = ("warehouse", "warehouse_reader", "warehouse_owner")
+
 
 def given(connection_id: str) -> bool:
     """Whether the environment names a connection; the embedded part it leads to is then not started."""
@@ -49,13 +51,15 @@ class Servers:
     def start(self) -> list[str]:
         """Start the servers. Returns their names."""
         self.processes.sweep()
-        self.postgres = Postgres(self.processes, self.folder / "postgres").start()
-        self.databases = Databases(self.postgres, self.folder)
-        self.databases.create_roles()
-        for name, owner in (("airflow", "airflow"), ("warehouse", "warehouse_owner"), ("escrow", "escrow_owner")):
-            self.databases.create(name, owner)
-        self._connect(self._to_databases(self.databases.connections(warehouse="warehouse", escrow="escrow")))
-        started = ["PostgreSQL"]
+        started = []
+        if databases := self.databases_to_create():
+            self.postgres = Postgres(self.processes, self.folder / "postgres").start()
+            self.databases = Databases(self.postgres, self.folder)
+            self.databases.create_roles()
+            for name, owner in databases.items():
+                self.databases.create(name, owner)
+            self._connect(self._to_databases(self.databases.connections(warehouse="warehouse", escrow="escrow")))
+            started.append("PostgreSQL")
         if not given("platform_redis"):
             redis = Redis(self.processes, self.folder / "redis").start()
             self._connect({"AIRFLOW_CONN_PLATFORM_REDIS": f"redis://127.0.0.1:{redis.port}/0"})
@@ -69,9 +73,27 @@ class Servers:
                             ("reports", "reports")):  # fmt: skip
             path = self.folder / place
             path.mkdir(parents=True, exist_ok=True)
-            extra = {"path": str(path)} | ({"pid_file": str(self.pid_file)} if name == "platform_logs" else {})
+            reopened = name == "platform_logs" and not given("platform_web")  # by the application that runs here
+            extra = {"path": str(path)} | ({"pid_file": str(self.pid_file)} if reopened else {})
             self._connect({f"AIRFLOW_CONN_{name.upper()}": json.dumps({"conn_type": "fs", "extra": extra})})
         return started
+
+    def databases_to_create(self) -> dict[str, str]:
+        """The databases that no connection replaces, with their owners; without any PostgreSQL is not started.
+
+        Raises StartError when some connections to a warehouse are set and others are not.
+        """
+        missing = [name for name in WAREHOUSE_CONNECTIONS if not given(name)]
+        if missing and len(missing) < len(WAREHOUSE_CONNECTIONS):
+            variables = " and ".join(f"AIRFLOW_CONN_{name.upper()}" for name in missing)
+            raise StartError(f"a warehouse of your own needs {variables} too; set it, or none of the three")
+        replaced = {
+            "airflow": bool(os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN")),
+            "warehouse": not missing,
+            "escrow": self.own_platform,
+        }
+        owners = {"airflow": "airflow", "warehouse": "warehouse_owner", "escrow": "escrow_owner"}
+        return {name: owner for name, owner in owners.items() if not replaced[name]}
 
     def _to_databases(self, ours: dict[str, str]) -> dict[str, str]:
         """Of the connections to our databases those that lead to what is operated.
@@ -104,18 +126,19 @@ class Servers:
         return self.folder / "history.json"
 
     def make_history(self) -> tuple[date, date, bool]:
-        """Create the platform's database and its history, once. Returns first and last day and whether it was new."""
+        """Create the platform's database and its history, once. Returns first and last day and whether it was new.
+
+        A later start has more finished days: the platform lived on, or stood still, until yesterday.
+        """
         from demo.platform import database, history
 
         assert self.databases is not None
-        note = self.history_file()
+        note, yesterday = self.history_file(), datetime.now(UTC).date() - timedelta(days=1)
         if note.exists():
-            known = json.loads(note.read_text())
-            return date.fromisoformat(known["first_day"]), date.fromisoformat(known["last_day"]), False
+            return date.fromisoformat(json.loads(note.read_text())["first_day"]), yesterday, False
         owner = self.databases.url("escrow", "escrow_owner")
         database.install(owner)
-        last = datetime.now(UTC).date() - timedelta(days=1)
-        first = last - timedelta(days=DAYS - 1)
+        first = yesterday - timedelta(days=DAYS - 1)
         scale = _scale()
         counts = history.generate(
             owner,
@@ -126,11 +149,20 @@ class Servers:
             scale=scale,
             chain_url=self.chain.url if self.chain and scale == 1 else None,
         )
-        note.write_text(json.dumps({"first_day": f"{first}", "last_day": f"{last}", "rows": counts}))
-        return first, last, True
+        note.write_text(json.dumps({"first_day": f"{first}", "last_day": f"{yesterday}", "rows": counts}))
+        return first, yesterday, True
 
     def start_platform(self) -> str:
-        """Start the web application and its light traffic and take last night's backup. Returns its address."""
+        """Start the web application with its light traffic and take the day's backup. Returns its address.
+
+        An application that the connection ``platform_web`` leads to already takes its place.
+        """
+        if not given("platform_web"):
+            self._start_web()
+        self.take_backup(datetime.now(UTC).date())
+        return os.environ["AIRFLOW_CONN_PLATFORM_WEB"]
+
+    def _start_web(self) -> None:
         assert self.databases is not None
         port = free_port()
         url = f"http://127.0.0.1:{port}"
@@ -155,10 +187,8 @@ class Servers:
             "light live traffic", [sys.executable, "-m", "demo.platform.traffic", "--web", url],
             log=log, environment=environment, folder=ROOT,
         )  # fmt: skip
-        self._back_up(datetime.now(UTC).date())
-        return url
 
-    def _back_up(self, day: date) -> None:
+    def take_backup(self, day: date) -> None:
         """Take the backup of a day, unless it is there. Raises MaintenanceFailed or SourceUnavailable."""
         from demo.platform import backups
 

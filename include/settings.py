@@ -57,10 +57,11 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file."""
-        return (init_settings, env_settings, InitSettingsSource(settings_cls, _read(_file())))
+        return (init_settings, env_settings, InitSettingsSource(settings_cls, _read(configuration_file())))
 
 
-def _file() -> Path:
+def configuration_file() -> Path:
+    """Return the path of the configuration, which may be elsewhere (OPERATIONS_CONFIG)."""
     return Path(os.environ.get("OPERATIONS_CONFIG", DEFAULT_FILE))
 
 
@@ -76,7 +77,7 @@ def load(**overrides: Any) -> Settings:
     ``overrides`` replace whole sections, for tests. Raises ConfigurationError with one sentence that names the
     first wrong key and the remedy.
     """
-    path = _file()
+    path = configuration_file()
     if not path.is_file():
         raise ConfigurationError(f"the configuration file {path} does not exist; set OPERATIONS_CONFIG to its place")
     try:

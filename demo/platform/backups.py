@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from datetime import date
 from pathlib import Path
 
 from include.platform import backups, estate_backup
-from include.settings import DEFAULT_FILE
+from include.settings import configuration_file
 
 
 def take(database_url: str, folder: Path, day: date) -> Path:
@@ -18,6 +17,5 @@ def take(database_url: str, folder: Path, day: date) -> Path:
     the first.
     Raises MaintenanceFailed with what pg_dump said, or SourceUnavailable.
     """
-    configuration = Path(os.environ.get("OPERATIONS_CONFIG", DEFAULT_FILE))
-    estate_backup.take(database_url, folder, f"{day:%Y%m%d}", configuration)
+    estate_backup.take(database_url, folder, f"{day:%Y%m%d}", configuration_file())
     return backups.take(database_url, folder, f"escrow-{day:%Y%m%d}.dump")

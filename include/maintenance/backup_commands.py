@@ -1,4 +1,4 @@
-"""Backups on the command line: ``python -m include.maintenance backup | backup-facts | verify-backup``."""
+"""Backups on the command line: ``python -m include.maintenance`` backup, backup-facts, backup-estate, verify-backup."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 from include import connections
 from include.maintenance.backups import backup_verification
 from include.outcome import ConfigurationError
-from include.platform import backups
+from include.platform import backups, estate_backup
 from include.sections import BackupSource
+from include.settings import configuration_file
 
-COMMANDS = ("backup", "backup-facts", "verify-backup")
+COMMANDS = ("backup", "backup-facts", "backup-estate", "verify-backup")
 
 
 def add(commands: Any) -> None:
@@ -30,6 +31,8 @@ def add(commands: Any) -> None:
     facts.add_argument("name", help="name of the backup, as the tool lists it")
     facts.add_argument("connection", help="the database, as a role that may read all of it")
     facts.add_argument("--before", metavar="NAME", help="the name that was used before, if the backup had none yet")
+    estate = commands.add_parser("backup-estate", help="back up the server's roles and the configuration of operations")
+    estate.add_argument("connection", help="a database of the server, as any role that may log in")
     verify = commands.add_parser("verify-backup", help="restore the newest backup of a source and examine it")
     verify.add_argument("source")
     verify.add_argument("--run-id", help="continue the drill of this run instead of beginning a new one")
@@ -41,21 +44,28 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     if given.command == "verify-backup":
         return backup_verification.verify(given.source, given.run_id or f"command__{now:%Y-%m-%dT%H:%M:%S.%fZ}")
     url = connections.postgres_url(given.connection)
+    if (name := getattr(given, "name", None)) and (name.startswith(".") or "/" in name):
+        raise ConfigurationError(f"{name} is no name of a backup: it begins with a dot or has a slash in it")
     if given.command == "backup-facts":
         backups.record_facts(url, given.name, given.before)
         return {"facts": given.name}
+    if given.command == "backup-estate":
+        taken_files = estate_backup.take(url, _folder(), f"{now:%Y%m%d-%H%M%S}", configuration_file())
+        return {"files": [path.name for path in taken_files]}
     rule = backups.source_of(given.source)
     if rule.format == "command":
         raise ConfigurationError(f"the backups of {rule.name} are taken by its own tool; use backup-facts around it")
+    taken = backups.take(url, _folder(), name or default_name(rule, now), rule.format, jobs=given.jobs, tar=given.tar)
+    return {"backup": taken.name, "source": rule.name}
+
+
+def _folder() -> Path:
     files, root = connections.folder(backups.FOLDER)
     if not backups.is_local(files):
         raise ConfigurationError(
             f"the connection {backups.FOLDER} is object storage; take the backup to a folder first"
         )
-    taken = backups.take(
-        url, Path(root), given.name or default_name(rule, now), rule.format, jobs=given.jobs, tar=given.tar
-    )
-    return {"backup": taken.name, "source": rule.name}
+    return Path(root)
 
 
 def default_name(rule: BackupSource, now: datetime) -> str:

@@ -38,6 +38,8 @@ SELECT source, kind, endpoint, errors, count(*) OVER () AS kinds FROM ops.daily_
 ORDER BY errors DESC, source COLLATE "C", kind COLLATE "C", endpoint COLLATE "C" LIMIT %s
 """
 
+_BROKEN = "SELECT detail FROM ops.daily_subject WHERE day = %s AND subject = 'traffic'"
+
 Row = Mapping[str, Any]
 
 
@@ -68,6 +70,8 @@ class Inputs:
     support: Sequence[Row]
     errors: Sequence[Row]
     """The most frequent errors; ``kinds`` of each row is the number of kinds there are."""
+    broken_lines: tuple[str, ...] = ()
+    """Some of the access log's broken lines, without secrets, and how many lines of the other logs are broken."""
 
 
 def read(connection: psycopg.Connection[Any], window: Window, settings: Settings) -> Inputs:
@@ -91,6 +95,21 @@ def read(connection: psycopg.Connection[Any], window: Window, settings: Settings
         revenue=_rows(connection, _REVENUE, (day,)),
         support=_rows(connection, _SUPPORT, (day,)),
         errors=_rows(connection, _ERRORS, (day, MOST_ERRORS)),
+        broken_lines=_broken_lines(connection, day),
+    )
+
+
+def _broken_lines(connection: psycopg.Connection[Any], day: date) -> tuple[str, ...]:
+    row = connection.execute(_BROKEN, (day,)).fetchone()
+    detail = row[0] if row else {}
+    others = ((kind, detail.get("lines", {}).get(f"{kind}_broken", 0)) for kind in ("application", "error"))
+    return (
+        *(clean(sample) for sample in detail.get("broken_samples", ())),
+        *(
+            f"and {count} broken {'line' if count == 1 else 'lines'} of the {kind} log"
+            for kind, count in others
+            if count
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -45,7 +46,6 @@ _TRANSACTIONS = {
 _ISSUES = {
     "tickets_breached": "Tickets Past Target",
     "unknown_seconds": "Unknown Uptime",
-    "lines_broken": "Broken Log Lines",
 }
 _TRAFFIC = {
     "requests": "Requests",
@@ -107,7 +107,14 @@ def _issues(inputs: Inputs, figures: Figures) -> tuple[Line, ...]:
     if minor.value is not None:
         tickets = "support ticket" if minor.value == 1 else "support tickets"
         minor_line = Line("Minor", f"{minor.text} {tickets}", minor_line.note)
-    return (minor_line, _critical(inputs, figures), *figures.lines(_ISSUES), _logged_errors(inputs, figures))
+    broken = figure_line(figures.add("lines_broken", "Broken Log Lines"))
+    return (
+        minor_line,
+        _critical(inputs, figures),
+        *figures.lines(_ISSUES),
+        replace(broken, items=inputs.broken_lines),
+        _logged_errors(inputs, figures),
+    )
 
 
 def _critical(inputs: Inputs, figures: Figures) -> Line:

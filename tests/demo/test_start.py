@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from demo import __main__ as demo
 from demo.databases import Databases
 from demo.platform_run import Servers
+from demo.processes import StartError
 from include.outcome import MaintenanceFailed
 
 DAY = date(2026, 10, 3)
@@ -36,13 +37,43 @@ def test_a_backup_that_was_interrupted_is_taken_up_again(
     folder.mkdir()
     for name in ("globals-20261003.sql", "operations-20261003.yaml", "escrow-20261003.dump"):
         (folder / name).write_text("what was written before the interruption\n")
-    demo_servers._back_up(DAY)
+    demo_servers.take_backup(DAY)
     whole = folder / "escrow-20261003.dump"
     assert whole.read_bytes()[:5] == b"PGDMP"
     assert (folder / "escrow-20261003.dump.facts.json").exists()
     taken = whole.stat().st_mtime_ns
-    demo_servers._back_up(DAY)
+    demo_servers.take_backup(DAY)
     assert whole.stat().st_mtime_ns == taken, "one that is whole is kept"
+
+
+def test_a_start_on_a_later_day_goes_on_to_yesterday(tmp_path: Path) -> None:
+    servers = Servers(tmp_path)
+    servers.databases = _OneDatabase.__new__(_OneDatabase)  # what is there already is not asked for anything
+    servers.history_file().write_text('{"first_day": "2026-08-30", "last_day": "2026-10-03", "rows": {}}')
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    assert servers.make_history() == (date(2026, 8, 30), yesterday, False)
+
+
+def test_what_a_connection_replaces_is_not_made(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
+    for name in ("PLATFORM_DB", "WAREHOUSE", "WAREHOUSE_READER", "WAREHOUSE_OWNER"):
+        environment.delenv(f"AIRFLOW_CONN_{name}", raising=False)
+    environment.delenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", raising=False)
+    ours = {"airflow": "airflow", "warehouse": "warehouse_owner", "escrow": "escrow_owner"}
+    assert Servers(tmp_path).databases_to_create() == ours
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB", "postgresql://reader@platform.example.org/app")
+    assert Servers(tmp_path).databases_to_create() == {"airflow": "airflow", "warehouse": "warehouse_owner"}
+    environment.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://writer@platform.example.org/warehouse")
+    environment.setenv("AIRFLOW_CONN_WAREHOUSE_OWNER", "postgresql://owner@platform.example.org/warehouse")
+    with pytest.raises(StartError, match="a warehouse of your own needs AIRFLOW_CONN_WAREHOUSE_READER too"):
+        Servers(tmp_path).databases_to_create()
+    environment.setenv("AIRFLOW_CONN_WAREHOUSE_READER", "postgresql://reader@platform.example.org/warehouse")
+    assert Servers(tmp_path).databases_to_create() == {"airflow": "airflow"}
+    environment.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql://airflow@platform.example.org/airflow")
+    environment.setenv("AIRFLOW_CONN_PLATFORM_REDIS", "redis://platform.example.org")
+    environment.setenv("AIRFLOW_CONN_PLATFORM_CHAIN", "http://platform.example.org:8545")
+    servers = Servers(tmp_path)
+    assert servers.start() == []
+    assert servers.processes.sweep() == 0, "nothing was started"
 
 
 def test_a_missing_connection_to_a_platform_of_ones_own_is_not_replaced(

@@ -244,7 +244,8 @@ def _slow_findings(slow: list[Work], week: Period, plans: dict[int, query_plans.
             f"{work.calls} executions took {work.mean_milliseconds:.1f} ms on average, {share:.0%} of all time.{named}"
         )
         evidence = _figures(work) | {"share_of_total": round(share, 4), "plan": plan.facts()}
-        found.append(Finding(_name(work), Outcome.WARNING, summary, evidence))
+        gain = {"seconds_per_period_at_most": round(work.seconds, 3)}
+        found.append(Finding(_name(work), Outcome.WARNING, summary, evidence, _to_see_why(work), gain))
     if not found:
         summary = f"None of {len(week.work)} queries is slow."
         found = [Finding(ALL_QUERIES, Outcome.OK, summary, {"queries": len(week.work), "seconds": round(total, 3)})]
@@ -276,11 +277,18 @@ def _regressions(week: Period, before: Period | None) -> list[Finding]:
         )
         evidence = _figures(work) | {"before": _figures(old)}
         gain = {"seconds_per_period": round(rise * work.calls / 1000, 3)}
-        found.append(Finding(_name(work), Outcome.WARNING, summary, evidence, "", gain))
+        found.append(Finding(_name(work), Outcome.WARNING, summary, evidence, _to_see_why(work), gain))
     if not found:
         summary = f"None of {compared} queries with enough executions in both weeks became slower."
         found = [Finding(ALL_QUERIES, Outcome.OK, summary, {"compared": compared})]
     return found
+
+
+def _to_see_why(work: Work) -> str:
+    """The SQL that shows where a query's time goes; what would help it is the index advice, if anything."""
+    if work.text == query_statistics.LOST:
+        return ""
+    return f"EXPLAIN (ANALYZE, BUFFERS) {work.text.rstrip('; ')};  -- with values in place of $1, $2 and so on"
 
 
 def _name(work: Work) -> str:

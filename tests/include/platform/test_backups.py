@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatch
 from pathlib import Path
 
 import psycopg
@@ -330,6 +332,14 @@ def test_the_commands_take_and_verify(
         assert capsys.readouterr().out == '{"backup": "escrow-1.dump", "source": "nightly"}\n'
         assert command.main(["verify-backup", "nightly"]) == 0
         assert '"outcome": "passed"' in capsys.readouterr().out
+        assert command.main(["backup", "nightly", "platform_owner", "../escrow-1.dump"]) == 1
+        assert "../escrow-1.dump is no name of a backup" in capsys.readouterr().err
+        assert command.main(["backup-estate", "platform_owner"]) == 0
+        roles, configuration = (tmp_path / "backups" / name for name in json.loads(capsys.readouterr().out)["files"])
+        assert "CREATE ROLE" in roles.read_text()
+        assert configuration.read_bytes() == Path(os.environ["OPERATIONS_CONFIG"]).read_bytes()
+        assert fnmatch(roles.name, "globals-*.sql"), "what restoration.globals looks for"
+        assert fnmatch(configuration.name, "operations-*.yaml")
         assert command.main(["backup", "hourly", "platform_owner"]) == 1
         assert "failed: there is no backup source hourly" in capsys.readouterr().err
         (tmp_path / "backups" / "escrow-1.dump").write_bytes(b"")

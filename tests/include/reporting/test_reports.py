@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import date, timedelta
 from decimal import Decimal
@@ -11,7 +12,7 @@ import psycopg
 import pytest
 
 from include.outcome import ConfigurationError, SourceUnavailable
-from include.reporting import reports
+from include.reporting import report_inputs, reports, system_health
 from include.reporting.figures import DEFINITIONS
 from include.settings import settings
 from include.warehouse import reports as stored
@@ -256,6 +257,36 @@ def test_a_missing_subject_is_not_available_and_never_zero(warehouse: psycopg.Co
     )
     assert activity.completeness == Decimal("0.66666")
     assert all(each["value"] is None for each in health.figures if each["name"] in health.missing)
+
+
+def test_broken_lines_are_shown_without_what_would_be_markup(warehouse: psycopg.Connection) -> None:
+    insert_day(warehouse, DAY, traffic={"lines_broken": 3})
+    detail = {
+        "broken_samples": ["GET /a?token=*** <b>", "x\u202ey"],
+        "lines": {"application_broken": 2, "error_broken": 1},
+    }
+    warehouse.execute("UPDATE ops.daily_subject SET detail = %s WHERE subject = 'traffic'", (json.dumps(detail),))
+    reports.render_day(WINDOW, "run")
+    health = one(warehouse, HEALTH)
+    assert (
+        "- Broken Log Lines: 3 (no comparison yet)\n"
+        "  - GET /a?token=\\*\\*\\* &lt;b&gt;\n"
+        "  - x\ufffdy\n"
+        "  - and 2 broken lines of the application log\n"
+        "  - and 1 broken line of the error log\n"
+    ) in health.markdown
+    assert "GET /a?token=*** &lt;b&gt;" in health.html
+
+
+def test_the_health_reports_charts_tell_of_four_weeks(warehouse: psycopg.Connection) -> None:
+    insert_day(warehouse, DAY)
+    insert_day(warehouse, DAY - timedelta(days=27), traffic={"errors": 2000})
+    insert_day(warehouse, DAY - timedelta(days=28), traffic={"errors": 4000})
+    charts = system_health.charts(report_inputs.read(warehouse, WINDOW, settings()))
+    assert [chart.title for chart in charts] == ["Response time", "Error rate", "Transactions", "Active users"]
+    [error_rate] = charts[1].series
+    assert charts[1].days[0] == date(2026, 9, 6), "28 days with the report's own, 3 October"
+    assert error_rate.values == (Decimal("0.1"), *[None] * 26, Decimal("0.003"))
 
 
 def test_a_day_without_any_metrics_is_unknown(warehouse: psycopg.Connection) -> None:

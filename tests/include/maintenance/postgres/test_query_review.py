@@ -133,9 +133,12 @@ def test_a_week_is_compared_with_the_week_before(queried: psycopg.Connection) ->
     slow = _of_text("slow_queries", "SELECT pg_sleep($1) FROM orders")
     assert slow is not None
     assert slow.evidence["calls"] == 6, "this week's only"
+    assert slow.estimated_gain == {"seconds_per_period_at_most": slow.evidence["seconds"]}
+    look = f"EXPLAIN (ANALYZE, BUFFERS) {slow.evidence['text']};  -- with values in place of $1, $2 and so on"
     [found] = _findings("query_regressions")
     assert found.outcome is Outcome.WARNING
     assert found.evidence["text"].startswith("SELECT pg_sleep($1) FROM orders")
+    assert found.remedy == slow.remedy == look
     assert found.evidence["before"]["calls"] == 6
     assert found.evidence["mean_milliseconds"] >= 20
     assert found.evidence["before"]["mean_milliseconds"] < 15
@@ -250,6 +253,7 @@ def test_a_text_that_the_server_lost(queried: psycopg.Connection, environment: p
     slow = [one for one in _findings("slow_queries") if one.evidence["calls"] == 6]
     assert [one.evidence["text"] for one in slow] == ["(text lost)"]
     assert slow[0].evidence["plan"] == {"unknown": "it is a utility statement, or its text is gone"}
+    assert slow[0].remedy == "", "nothing to explain"
     query_review.review("r2")
     again = {one.resource: one.evidence["text"] for one in _findings("slow_queries", "r2")}
     assert again[slow[0].resource] == "SELECT pg_sleep($1), $2 FROM orders WHERE id = $3", "known again"
