@@ -191,12 +191,12 @@ class Demo:
 
     def show(self, summary: dict[str, Any]) -> None:
         """Print the table of runs, the newest reports and where to look."""
-        print(f"\n  {'DAG':<20} {'runs':>5} {'state':<22} {'seconds':>8}")
+        print(f"\n  {'DAG':<26} {'runs':>5} {'state':<22} {'seconds':>8}")
         for name in sorted(dag_names()):
             runs = [run for run in summary["dag_runs"] if run["dag_id"] == name]
             states = {state: sum(run["state"] == state for run in runs) for state in {run["state"] for run in runs}}
             text = ", ".join(f"{state} {number}" for state, number in sorted(states.items())) or "not run"
-            print(f"  {name:<20} {len(runs):>5} {text:<22} {sum(run['duration_seconds'] or 0 for run in runs):>8.1f}")
+            print(f"  {name:<26} {len(runs):>5} {text:<22} {sum(run['duration_seconds'] or 0 for run in runs):>8.1f}")
         print()
         self._print_reports()
         for incident in summary["incidents"]:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,13 +68,13 @@ def _still_running(folder: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def oneshot() -> Iterator[Oneshot]:
+def oneshot() -> Oneshot:
     folder = server_folder("demo")
     done = subprocess.run(
         _command(folder, "--oneshot"), cwd=folder, env=_environment(folder), stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
-    yield Oneshot(folder, done.returncode, done.stdout)
+    return Oneshot(folder, done.returncode, done.stdout)
 
 
 def test_one_operating_day_succeeds_and_leaves_nothing_running(oneshot: Oneshot) -> None:
