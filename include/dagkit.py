@@ -156,13 +156,15 @@ def operations_dag(
 def every(name: str) -> CronTriggerTimetable:
     """Return the schedule that config/operations.yaml gives under ``schedules.<name>``, in the platform's time zone.
 
-    A deployment that is first started waits for the next tick. Airflow 3.3.2 makes up for the latest one when that is
-    no longer ago than a tenth of the interval (three days for a monthly DAG), also where it is told False.
+    A deployment that is first started waits for the next tick, but for one of the last minutes: until its first run
+    a DAG's next tick is reckoned anew whenever the file is read, which must not take away the one that is just due.
+    Airflow 3.3.2 makes up for the latest tick when that is no longer ago than a tenth of the interval (three days for a
+    monthly DAG) by default, and also where it is told False.
     """
     return CronTriggerTimetable(
         getattr(settings().schedules, name),
         timezone=settings().platform.timezone,
-        run_immediately=timedelta(seconds=1),
+        run_immediately=timedelta(minutes=5),
     )
 
 

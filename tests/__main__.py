@@ -32,9 +32,12 @@ def _check(name: str, command: list[str]) -> bool:
 def _show(tests: subprocess.Popen[bytes], log: IO[bytes]) -> None:
     """Show and keep what the tests print, until they have ended: what one left running may keep the output open."""
     assert tests.stdout is not None
-    while True:
+    last: float | None = None  # when what is still in the pipe has been shown
+    while last is None or time.monotonic() < last:
+        if last is None and tests.poll() is not None:
+            last = time.monotonic() + 5
         if not select.select([tests.stdout], [], [], 1)[0]:
-            if tests.poll() is not None:
+            if last is not None:
                 return
         elif chunk := os.read(tests.stdout.fileno(), 65536):
             sys.stdout.buffer.write(chunk)
@@ -64,6 +67,7 @@ def main() -> int:
             [python, "-m", "pytest", *workers, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         signal.signal(signal.SIGTERM, lambda *_: tests.terminate())  # it stops its servers then
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the tests by itself: wait until they have stopped
         _show(tests, log)
     failed_tests = tests.wait() != 0
     if not passed:

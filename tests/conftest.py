@@ -28,9 +28,9 @@ from demo.processes import Processes
 from demo.servers import Chain, Postgres, Redis
 from tests.old_postgres import running_old_databases, without_autovacuum
 from tests.run_folder import SERVERS, sweep
-from tests.timeouts import pytest_timeout_set_timer
+from tests.timeouts import pytest_runtest_teardown, pytest_timeout_set_timer
 
-__all__ = ["pytest_timeout_set_timer"]
+__all__ = ["pytest_runtest_teardown", "pytest_timeout_set_timer"]
 
 if TYPE_CHECKING:
     from tests.object_storage import ObjectStorage
@@ -76,7 +76,8 @@ def _use_own_temporary_folder(worker: str) -> None:
 
 def _end_once(*_: Any) -> None:
     """Who ends a run early leaves nothing running either, however many processes pass the request on."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -86,8 +87,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         sys.modules["airflow.settings"].dispose_orm()
     if (processes := config.stash.get(_PROCESSES, None)) is not None:
         processes.stop_all()
-        folder = Path(json.loads(os.environ.pop(SERVERS))["folder"])
-        sweep(folder)
+        os.environ.pop(SERVERS, None)  # it is not there yet when one of the servers did not start
+        folder = processes.register.parent
+        sweep(folder, config._tmp_path_factory.getbasetemp())  # type: ignore[attr-defined]
         shutil.rmtree(folder, ignore_errors=True)
 
 

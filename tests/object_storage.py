@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +16,8 @@ from typing import Any
 import fsspec
 import pytest
 
-from demo.processes import free_port
+from demo.processes import Processes, free_port, listens
+from tests.run_folder import server_folder
 
 BUCKET = "operations"
 
@@ -28,26 +27,22 @@ class ObjectStorage:
 
     def __init__(self, port: int) -> None:
         self.port, self.key, self.secret = port, "testing-key", "testing-secret"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.processes: Processes | None = None
 
     def start(self) -> None:
         """Start it, with no bucket, and wait until it answers."""
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
         environment = os.environ | {"AWS_ACCESS_KEY_ID": self.key, "AWS_SECRET_ACCESS_KEY": self.secret}
-        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(600):
-            with suppress(OSError):
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
-            time.sleep(0.05)
-        raise TimeoutError("the object storage did not start")
+        folder = server_folder("object-storage")
+        self.processes = Processes(folder / "processes.json")
+        server = self.processes.start("object storage", command, log=folder / "log", environment=environment)
+        self.processes.wait_until(server, lambda: listens(self.port), seconds=30)
 
     def stop(self) -> None:
         """Stop it; what it kept is gone."""
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(20)
-            self.process = None
+        if self.processes is not None:
+            self.processes.stop_all()
+            self.processes = None
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}/{path}"

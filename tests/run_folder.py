@@ -19,6 +19,6 @@ def server_folder(name: str) -> Path:
     return folder
 
 
-def sweep(folder: Path) -> int:
+def sweep(*folders: Path) -> int:
     """End the servers that a test could not end, since its process was; returns how many there were."""
-    return sum(Processes(register).sweep() for register in folder.glob("*/processes.json"))
+    return sum(Processes(register).sweep() for folder in folders for register in folder.rglob("processes.json"))

@@ -67,13 +67,16 @@ def test_the_tier_decides_the_class() -> None:
 
 
 @pytest.mark.airflow
-def test_a_new_deployment_waits_for_the_next_tick(environment: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("minutes", "is_due"), [(10, False), (2, True)])
+def test_a_new_deployment_waits_for_the_next_tick_unless_one_is_just_due(
+    environment: pytest.MonkeyPatch, minutes: int, is_due: bool
+) -> None:
     """As the scheduler reads the schedule, which comes to it as JSON."""
     from airflow.serialization.decoders import decode_timetable
     from airflow.serialization.encoders import encode_timetable
     from airflow.timetables.base import TimeRestriction
 
-    latest = datetime.now(UTC) - timedelta(minutes=2)
+    latest = datetime.now(UTC) - timedelta(minutes=minutes)
     environment.setenv("OPERATIONS__SCHEDULES__MONTHLY_MAINTENANCE", f"{latest:%M %H %d} * *")
     settings.cache_clear()
     schedule = decode_timetable(json.loads(json.dumps(encode_timetable(dagkit.every("monthly_maintenance")))))
@@ -81,7 +84,8 @@ def test_a_new_deployment_waits_for_the_next_tick(environment: pytest.MonkeyPatc
         last_automated_data_interval=None, restriction=TimeRestriction(None, None, catchup=False)
     )
     assert first is not None
-    assert first.run_after > datetime.now(UTC) + timedelta(days=20)
+    assert (first.run_after < datetime.now(UTC)) == is_due
+    assert is_due or first.run_after > datetime.now(UTC) + timedelta(days=20)
 
 
 def signals(warehouse: psycopg.Connection) -> list[tuple[Any, ...]]:

@@ -180,9 +180,13 @@ def test_hit_rate_evictions_and_memory(server: redis.Redis, warehouse: psycopg.C
     server.config_set("maxmemory", 3_000_000)
     for n in range(100):
         server.set(f"blob:{n}", "x" * 50_000)
+    evicted = server.info()["evicted_keys"]
+    assert evicted > 0
     cache.statistics("r4")
     [found] = [one.finding for one in findings.latest("cache_evictions")]
-    assert (found.outcome.value, found.evidence["evicted_keys"]) == ("warning", server.info()["evicted_keys"])
+    assert found.outcome.value == "warning"
+    # Memory is at its limit, so that looking at it may cost a key as well.
+    assert evicted <= found.evidence["evicted_keys"] <= server.info()["evicted_keys"]
     assert found.remedy == "redis-cli CONFIG SET maxmemory 3750000"
 
 
@@ -321,9 +325,11 @@ def test_a_replica_expires_nothing(
 ) -> None:
     primary, client = own_server
     client.set("a", "1", ex=600)
-    processes = Processes(tmp_path / "replica.json")
+    folder = tmp_path / "replica"
+    folder.mkdir()
+    processes = Processes(folder / "processes.json")
     try:
-        replica = Redis(processes, tmp_path / "replica").start()
+        replica = Redis(processes, folder / "redis").start()
         environment.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://127.0.0.1:{replica.port}/0")
         follower = connections.redis()
         as_it_is(follower)("REPLICAOF", "127.0.0.1", primary.port)
