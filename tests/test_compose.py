@@ -142,7 +142,8 @@ def test_the_image_brings_the_programs_that_drills_and_log_rotation_run() -> Non
     major = re.search(r"^ARG POSTGRES_MAJOR=(\d+)$", as_root, re.M)
     assert major
     said = (ROOT / "docs" / "deploy.md").read_text()
-    assert f"programs of one major version, {major[1]} unless `docker compose build --build-arg POSTGRES_MAJOR=" in said
+    assert f"programs of one major version, {major[1]} unless the variable `POSTGRES_MAJOR` says another" in said
+    assert f"POSTGRES_MAJOR:-{major[1]}}}" in TEXT
 
 
 def test_what_the_image_copies_exists() -> None:

@@ -1,4 +1,4 @@
--- The source contract: the only things of a platform's database that the collection reads.
+-- The source contract: what the collection's figures are made of; maintenance works on the tables themselves.
 --
 -- To connect a platform, create these views in a schema named "operations" over your own tables and grant
 -- SELECT on them to the role of the connection platform_db; then run: make check-platform
