@@ -47,7 +47,7 @@ def _by_function(restored: Restored, databases: Sequence[str]) -> Result:
             for oid, name in connection.execute(_STATEMENTS["btree_indexes"]).fetchall():
                 try:
                     connection.execute("SELECT bt_index_check(%s::oid::regclass, true)", (oid,))
-                except psycopg.errors.DataException as error:
+                except (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted) as error:
                     return failed(f"amcheck of {name}: {error.diag.message_primary}")
                 number += 1
     return passed(databases=list(databases), indexes=number, note="PostgreSQL 13 checks indexes only")
