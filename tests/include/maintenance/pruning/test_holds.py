@@ -20,14 +20,14 @@ from tests.include.maintenance.pruning.audit_log_rows import ALL, CUT_OFF, NOW, 
 
 
 @pytest.fixture
-def filled(platform: psycopg.Connection) -> psycopg.Connection:
+def filled(any_platform: psycopg.Connection) -> psycopg.Connection:
     """20 rows past their retention, one an hour, by turns of ann and bob; 5 that are not."""
-    platform.execute(
+    any_platform.execute(
         "INSERT INTO public.audit_logs (created_at, actor, action) SELECT %s::timestamptz - n * interval '1 hour',"
         " CASE n %% 2 WHEN 1 THEN 'ann' ELSE 'bob' END, '100%%' FROM generate_series(-4, 20) AS n",
         (CUT_OFF,),
     )
-    return platform
+    return any_platform
 
 
 def _proof(warehouse: psycopg.Connection) -> dict:
@@ -94,12 +94,12 @@ def test_a_hold_placed_while_rows_are_archived_keeps_them_and_takes_them_out_of_
 def test_a_hold_released_while_rows_are_archived_loses_nothing(
     filled: psycopg.Connection,
     warehouse: psycopg.Connection,
-    databases: Databases,
+    any_databases: Databases,
     environment: pytest.MonkeyPatch,
     settled: bool,
 ) -> None:
     """Also where a transaction older than the rows is open, so that each row is compared by its content."""
-    older = psycopg.connect(databases.postgres.url(filled.info.dbname))
+    older = psycopg.connect(any_databases.postgres.url(filled.info.dbname))
     if not settled:
         older.execute("SELECT pg_current_xact_id()")
         filled.execute("UPDATE public.audit_logs SET action = action")
