@@ -21,6 +21,7 @@ from demo.airflow import Airflow, dag_names
 from demo.databases import Databases
 from demo.processes import Processes
 from demo.servers import ROOT
+from include.settings import settings
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 
@@ -315,3 +316,32 @@ def test_a_failure_becomes_one_incident(world: World) -> None:
     signals = "SELECT kind, detail FROM ops.signal WHERE fingerprint = 'airflow:daily_metrics'"
     until(lambda: {kind for kind, _ in world.rows(signals)} == {"task_failed", "dag_failed"}, 90)
     assert any("operations.feedback" in str(detail) for _, detail in world.rows(signals))
+
+
+def test_a_database_that_is_away_is_tried_again_then_fails_and_is_made_up_for(
+    world: World, databases: Databases
+) -> None:
+    world.at_rest()
+    before = world.fingerprint(DAYS)
+    signals = "SELECT count(*) FROM ops.signal WHERE fingerprint = 'airflow:daily_metrics'"
+    [(earlier,)] = world.rows(signals)
+    with psycopg.connect(databases.postgres.url("postgres"), autocommit=True) as superuser:
+        superuser.execute("ALTER DATABASE e2e_escrow ALLOW_CONNECTIONS false")
+        try:
+            run = world.airflow.trigger("daily_metrics", conf={"day": f"{DAYS[7]}"})
+            assert world.finished(run) == "failed"
+        finally:
+            superuser.execute("ALTER DATABASE e2e_escrow ALLOW_CONNECTIONS true")
+    tasks = {task["task_id"]: task for task in world.airflow.tasks("daily_metrics", run["dag_run_id"])}
+    tries = settings().runs.retries + 1
+    for subject in ("users", "transactions", "support"):
+        assert (tasks[subject]["state"], tasks[subject]["try_number"]) == ("failed", tries), subject
+    assert tasks["traffic"]["state"] == "success", "the logs are there"
+    assert world.fingerprint(DAYS) == before, "nothing is half-written or poorer than it was"
+    until(lambda: world.rows(signals)[0][0] >= earlier + 4, 90)  # three tasks and their run
+    open_incidents = "SELECT count(*), min(occurrences) FROM ops.incident WHERE fingerprint = 'airflow:daily_metrics'"
+    until(lambda: world.rows(open_incidents)[0][1] >= earlier + 4, 150)
+    assert world.rows(open_incidents)[0][0] == 1, "one that is open takes what follows"
+    again = world.airflow.trigger("daily_metrics", conf={"day": f"{DAYS[7]}"})
+    assert world.finished(again) == "success"
+    assert world.fingerprint(DAYS) == before
