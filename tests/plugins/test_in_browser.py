@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +22,8 @@ from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
 from demo.airflow import ROOT, USER, Airflow
 from demo.databases import Databases
 from demo.processes import Processes
+from include.reporting import reports
+from tests.include.reporting import report_rows
 from tests.plugins import rows
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -311,6 +314,54 @@ def test_a_report_can_neither_run_nor_load_anything(server: Server, chromium: Br
         except (BlockingIOError, TimeoutError):
             asked = b""
         assert asked == b""
+
+
+@pytest.fixture(scope="module")
+def rendered(server: Server, databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Both reports of a day with its four weeks, as the DAG renders them; their kinds."""
+    writer = databases.url(server.warehouse, "warehouse_writer")
+    folder = {"conn_type": "fs", "extra": {"path": str(tmp_path_factory.mktemp("reports"))}}
+    with pytest.MonkeyPatch.context() as patch, psycopg.connect(writer, autocommit=True) as warehouse:
+        patch.setenv("AIRFLOW_CONN_WAREHOUSE", writer)
+        patch.setenv("AIRFLOW_CONN_REPORTS", json.dumps(folder))
+        for days in range(3, 28, 3):
+            report_rows.insert_day(warehouse, report_rows.DAY - timedelta(days=days))
+        outage = {"errors": 900, "lines_broken": 2}
+        report_rows.insert_day(warehouse, report_rows.DAY, down={"overall": 9000}, traffic=outage)
+        detail = {"broken_samples": ["GET /" + "long" * 49, "not a line"], "lines": {"error_broken": 2}}
+        update = "UPDATE ops.daily_subject SET detail = %s WHERE subject = 'traffic'"
+        warehouse.execute(update, (json.dumps(detail),))
+        return reports.render_day(report_rows.WINDOW, "run")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_report_as_it_is_rendered_can_be_read_with_its_charts(
+    server: Server, chromium: Browser, rendered: list[str], tmp_path: Path, scheme: str
+) -> None:
+    assert len(rendered) == 2
+    with tab(chromium, color_scheme=scheme) as shown:
+        log_in(shown.page, server)
+        shown.complaints.clear()
+        for kind in rendered:
+            address = f"{server.board}reports/{kind}/{report_rows.DAY}"
+            shown.page.goto(address)
+            assert shown.page.frame_locator("iframe").first.locator("svg").count() == 4
+            shown.page.goto(f"{address}/document")
+            picture(shown.page, f"{kind}-{scheme}", tmp_path, full_page=True)
+            measured = shown.page.evaluate(CONTRAST)
+            assert len(measured) > 40
+            assert [text for text in measured if text["ratio"] < 4.5] == []
+            for chart in shown.page.locator("svg").all():
+                box = chart.bounding_box()
+                assert box is not None
+                assert box["width"] > 200
+                assert box["height"] > 50
+            shown.page.set_viewport_size({"width": 360, "height": 780})
+            wide = shown.page.evaluate("document.documentElement.scrollWidth")
+            picture(shown.page, f"{kind}-{scheme}-phone", tmp_path, full_page=True)
+            assert wide <= 360
+            shown.page.set_viewport_size({"width": 1280, "height": 900})
+        assert shown.complaints == []
 
 
 def test_a_browser_without_a_login_sees_nothing(server: Server, chromium: Browser) -> None:
