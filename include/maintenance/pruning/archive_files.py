@@ -1,12 +1,12 @@
 """Parquet files of rows that leave a table: written, compared with the source rows, read back; and their manifests.
 
-A row travels as one line of text, exactly as the server wrote it: each column as the text that PostgreSQL gives for it
-(``::text``), joined by the control character 1F; null is 1D; a 10, 1D, 1E or 1F within a text becomes 10 and a digit.
-No two different rows give the same line. Lines are joined by 1E.
+A row's line stands for its content: each column as the text that PostgreSQL gives for it (``::text``), joined by the
+control character 1F; null is 1D; a 10, 1D, 1E or 1F within a text becomes 10 and a digit. No two different rows give
+the same line. Rows come from the server column by column (columns.py), the texts of a column joined by 1E.
 
 In the file a column has a native Parquet type when each of its values gives the very same text again, and is text
-otherwise; the source types stand in the file. After writing, the file is read again and every row's line is put
-together from it anew and compared with the server's.
+otherwise; the source types stand in the file. After writing, the file is read again and every value is compared with
+the server's.
 
 The content hash does not depend on the order of the rows: the MD5 sums of all lines are added up, as two little-endian
 numbers of 64 bits each, modulo 2^64. It finds damage and mistakes; the SHA-256 of the file and of its manifest, each of
@@ -24,6 +24,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from include.maintenance.pruning.columns import number_type
+from include.maintenance.pruning.columns import values as number_values
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import folders
 from include.platform.database import Column
@@ -82,30 +84,34 @@ class Content:
 
 # ----------------------------------------------------------------------------------------------------- writing
 def write(
-    path: Path, columns: Sequence[Column], blobs: Sequence[str], *, escaped: bool, about: dict[str, Any]
+    path: Path,
+    columns: Sequence[Column],
+    batches: Sequence[tuple[str | bytes, ...]],
+    *,
+    escaped: bool,
+    about: dict[str, Any],
 ) -> Written:
     """Write rows to a local Parquet file compressed with zstd, and compare it with them, read again.
 
-    ``blobs`` are the rows' lines, as many in each as there are; ``escaped`` tells whether a text in them contains one
-    of the characters that stand for something. ``about`` is kept in the file beside the columns and their types.
-    Raises ArchiveDamaged when the file is not equal to the rows.
+    ``batches`` hold the rows' values by column, all in the same form (columns.py); ``escaped`` tells whether a text in
+    them contains one of the characters that stand for something. ``about`` is kept in the file beside the columns and
+    their types. Raises ArchiveDamaged when the file is not equal to the rows.
     """
     stored = [_native_type(column) for column in columns]
-    with _source(blobs) as connection:
+    with _source(columns, batches, escaped) as (connection, source, values):
         different, row_count, content_hash = -1, 0, ""
         for _ in range(2):
             described = [asdict(column) | {"stored": kind} for column, kind in zip(columns, stored, strict=True)]
             metadata = about | {"format": FORMAT, "escaped": escaped, "columns": described}
-            values = ", ".join(
-                f"{_try(_parsed(n + 1, escaped), kind)} AS {_quoted(column.name)}"
-                for n, (column, kind) in enumerate(zip(columns, stored, strict=True))
+            selected = ", ".join(
+                f"{value.typed(kind)} AS {_quoted(column.name)}"
+                for column, kind, value in zip(columns, stored, values, strict=True)
             )
-            select = f"SELECT {values} FROM (SELECT string_split(line, chr(31)) AS f FROM source)"  # noqa: S608
-            _write(connection, select, path, metadata)
-            different, row_count, content_hash = _compare(connection, path, described, escaped)
+            _write(connection, f"SELECT {selected} FROM {source}", path, metadata)  # noqa: S608 - quoted names
+            different, row_count, content_hash = _compare(connection, path, described, source, values, escaped)
             if not different:
                 return Written(row_count, content_hash, folders.file_sha256(path), described)
-            stored = _exact_types(connection, stored, escaped)
+            stored = _exact_types(connection, stored, source, values)
     raise ArchiveDamaged(f"{different} rows of {path.name} differ from the source rows after they were written")
 
 
@@ -150,30 +156,39 @@ def _why(error: Exception) -> str:
 
 
 def _compare(
-    connection: duckdb.DuckDBPyConnection, path: Path, described: list[dict[str, Any]], escaped: bool
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    described: list[dict[str, Any]],
+    source: str,
+    values: list[_Value],
+    escaped: bool,
 ) -> tuple[int, int, str]:
     """Read a file again; return how many rows differ from the source's, the number of rows, and their hash."""
+    again = ", ".join(f"{_quoted(column['name'])} AS f{n}" for n, column in enumerate(described))
+    same = " AND ".join(
+        f"{value.sql} IS NOT DISTINCT FROM {f'f{n}' if value.is_number else _text(f'f{n}', column['stored'])}"
+        for n, (column, value) in enumerate(zip(described, values, strict=True))
+    )
     row = connection.execute(
-        f"SELECT count(*) FILTER (line IS DISTINCT FROM again), {_HASH_SUMS} FROM "  # noqa: S608 - quoted names
-        "(SELECT line, again, md5_number(again)::UHUGEINT AS m FROM source POSITIONAL JOIN "
-        f"(SELECT {_line(described, escaped)} AS again FROM read_parquet({_literal(str(path))})) AS file)"
+        f"SELECT count(*) FILTER (NOT same), {_HASH_SUMS} FROM (SELECT {same} AS same, md5_number(line)::UHUGEINT AS m "  # noqa: S608 - quoted names
+        f"FROM {source} POSITIONAL JOIN "
+        f"(SELECT {again}, {_line(described, escaped)} AS line FROM read_parquet({_literal(str(path))})) AS file)"
     ).fetchone()
     assert row is not None
     return row[0], row[1], _hash_text(row[2], row[3])
 
 
-def _exact_types(connection: duckdb.DuckDBPyConnection, stored: list[str], escaped: bool) -> list[str]:
+def _exact_types(
+    connection: duckdb.DuckDBPyConnection, stored: list[str], source: str, values: list[_Value]
+) -> list[str]:
     """Text for those columns that have a value whose native type gives another text."""
     checks = ", ".join(
         "true"
-        if kind == "VARCHAR"
-        else f"coalesce(bool_and(CAST({_try(_parsed(n + 1, escaped), kind)} AS VARCHAR)"
-        f" IS NOT DISTINCT FROM {_parsed(n + 1, escaped)}), true)"
-        for n, kind in enumerate(stored)
+        if value.is_number or kind == "VARCHAR"
+        else f"coalesce(bool_and({_text(value.typed(kind), kind)} IS NOT DISTINCT FROM {value.sql}), true)"
+        for kind, value in zip(stored, values, strict=True)
     )
-    row = connection.execute(
-        f"SELECT {checks} FROM (SELECT string_split(line, chr(31)) AS f FROM source)"  # noqa: S608
-    ).fetchone()
+    row = connection.execute(f"SELECT {checks} FROM {source}").fetchone()  # noqa: S608 - made of numbers
     assert row is not None
     return [kind if exact else "VARCHAR" for kind, exact in zip(stored, row, strict=True)]
 
@@ -266,24 +281,51 @@ def _hash_text(low: int, high: int) -> str:
     return f"{low % _HALF:016x}{high % _HALF:016x}"
 
 
+@dataclass(frozen=True)
+class _Value:
+    """What DuckDB makes a column's values from: numbers, or texts that may be read as another type."""
+
+    sql: str
+    is_number: bool
+
+    def typed(self, kind: str) -> str:
+        """The value in a Parquet type; NULL for a text that is none of it."""
+        return self.sql if self.is_number or kind == "VARCHAR" else f"TRY_CAST({self.sql} AS {kind})"
+
+
 @contextmanager
-def _source(blobs: Sequence[str]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The rows' lines as the table ``source``, in their order."""
+def _source(
+    columns: Sequence[Column], batches: Sequence[tuple[str | bytes, ...]], escaped: bool
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, str, list[_Value]]]:
+    """The rows in their order: a session, what stands after FROM in it, and the value of each column."""
     import numpy
 
+    numbers: dict[str, Any] = {}
+    texts: dict[str, Any] = {}
+    values = []
+    for n, (column, sent) in enumerate(zip(columns, zip(*batches, strict=True), strict=True)):
+        if isinstance(sent[0], bytes) and (kind := number_type(column)):
+            numbers[f"c{n}"] = number_values(kind, sent)
+            values.append(_Value(kind.value.format(f"c{n}"), is_number=True))
+        else:
+            texts[f"c{n}"] = numpy.array(sent, dtype=object)  # a text of many rows for each batch
+            values.append(_Value(_parsed(f"c{n}", escaped), is_number=False))
     with _duckdb() as connection:
-        connection.register("blobs", {"blob": numpy.array(blobs, dtype=object)})  # an array per column
-        connection.execute(
-            "CREATE TEMPORARY TABLE source AS SELECT unnest(string_split(blob, chr(30))) AS line FROM blobs"
-        )
-        yield connection
+        if numbers:
+            connection.register("numbers", numbers)
+        if texts:
+            connection.register("batches", texts)
+            split = ", ".join(f"unnest(string_split({name}, chr(30))) AS {name}" for name in texts)
+            connection.execute(f"CREATE TEMPORARY TABLE texts AS SELECT {split} FROM batches")  # noqa: S608
+        source = " POSITIONAL JOIN ".join([*(["numbers"] if numbers else []), *(["texts"] if texts else [])])
+        yield connection, source, values
 
 
 def _line(described: list[dict[str, Any]], escaped: bool) -> str:
     """The line of a row of a file."""
     fields = []
     for column in described:
-        text = f"CAST({_quoted(column['name'])} AS VARCHAR)"
+        text = _text(_quoted(column["name"]), column["stored"])
         if escaped and column["stored"] == "VARCHAR":
             for plain, instead in ESCAPED:
                 text = f"replace({text}, {_characters(plain)}, {_characters(instead)})"
@@ -291,17 +333,22 @@ def _line(described: list[dict[str, Any]], escaped: bool) -> str:
     return f"concat_ws(chr(31), {', '.join(fields)})"
 
 
-def _parsed(number: int, escaped: bool) -> str:
-    """The text of a field of a line, or NULL."""
-    text = f"nullif(f[{number}], chr(29))"
+def _text(name: str, stored: str) -> str:
+    """The text of a value of a file, as PostgreSQL writes it."""
+    text = f"CAST({name} AS VARCHAR)"
+    if stored != "TIMESTAMPTZ":
+        return text
+    # The session is in UTC, but DuckDB would ask a calendar for each time with a zone, and take three times as long.
+    return f"CASE WHEN isfinite({name}) THEN CAST(make_timestamp(epoch_us({name})) AS VARCHAR) || '+00' ELSE {text} END"
+
+
+def _parsed(name: str, escaped: bool) -> str:
+    """A text as it stood in the table, or NULL."""
+    text = f"nullif({name}, chr(29))"
     if escaped:
         for plain, instead in reversed(ESCAPED):
             text = f"replace({text}, {_characters(instead)}, {_characters(plain)})"
     return text
-
-
-def _try(text: str, kind: str) -> str:
-    return text if kind == "VARCHAR" else f"TRY_CAST({text} AS {kind})"
 
 
 def _native_type(column: Column) -> str:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from include.sections import Prune
     from include.warehouse.legal_holds import LegalHold
 
-_LARGEST_CHUNK_CHARACTERS = 128 * 1024 * 1024
+_LARGEST_CHUNK = 128 * 1024 * 1024  # bytes or characters
 _STRETCHES_PER_BATCH = 10
 
 
@@ -96,17 +96,19 @@ class Chunk:
 
     source: Source
     settled_before: str | None
-    blobs: list[str] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
     stretches: list[Stretch] = field(default_factory=list)
     rows: int = 0
-    escaped: bool = False
+
+    def takes(self, batch: Batch) -> bool:
+        """Whether the batch's values travelled in the same form as those before it."""
+        return not self.batches or self.batches[0].numbers == batch.numbers
 
     def add(self, batch: Batch, most_rows_of_a_stretch: int) -> None:
         """Take one more batch."""
-        self.blobs.append(batch.lines)
+        self.batches.append(batch)
         self.stretches += rows.stretches(self.source, batch, most_rows_of_a_stretch)
         self.rows += batch.rows
-        self.escaped = self.escaped or batch.escaped
 
     @property
     def last(self) -> Place:
@@ -147,10 +149,10 @@ def read_chunk(work: Work, source: Source, after: Place | None, settled_only: bo
     import psycopg
 
     # A partition on its way out is archived whole; its holds are asked about before it is dropped.
-    held, characters = work.holds() if source.cut_off is not None else (), 0
+    held, size = work.holds() if source.cut_off is not None else (), 0
     with database.errors_named(f"pruning of {source.name}"):
         chunk = Chunk(source, rows.snapshot(work.reader) if settled_only else None)
-        while chunk.rows < work.rule.archive_rows and characters < _LARGEST_CHUNK_CHARACTERS:
+        while chunk.rows < work.rule.archive_rows and size < _LARGEST_CHUNK:
             limit = min(work.reading.size, work.rule.archive_rows - chunk.rows)
             try:
                 batch = None
@@ -168,10 +170,10 @@ def read_chunk(work: Work, source: Source, after: Place | None, settled_only: bo
                     f"{source.name} cannot be read as text ({error.diag.message_primary}); correct the legal hold or "
                     "the row that it speaks of"
                 ) from None
-            if batch is None:
+            if batch is None or not chunk.takes(batch):
                 break
             chunk.add(batch, max(1, work.rule.batch_rows // _STRETCHES_PER_BATCH))
-            characters += len(batch.lines)
+            size += batch.size
             after = chunk.last
     return chunk if chunk.rows else None
 
@@ -183,10 +185,10 @@ def archive(work: Work, chunk: Chunk) -> Archive:
     path = work.folder / f"{secrets.token_hex(4)}.parquet"
     first, last = chunk.stretches[0].first, chunk.stretches[-1].last
     keys = Keys(source.key_column, first.key, last.key)
-    written = archive_files.write(
-        path, source.columns, chunk.blobs, escaped=chunk.escaped, about=_about(source, chunk.rows)
-    )
-    chunk.blobs.clear()
+    escaped = any(batch.escaped for batch in chunk.batches)
+    values = [batch.values for batch in chunk.batches]
+    written = archive_files.write(path, source.columns, values, escaped=escaped, about=_about(source, chunk.rows))
+    chunk.batches.clear()
     if written.row_count != chunk.rows:
         raise ArchiveDamaged(f"{path.name} has {written.row_count} rows instead of {chunk.rows}")
     times = _times(work, first.time, last.time)

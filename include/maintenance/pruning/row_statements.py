@@ -1,4 +1,4 @@
-"""Puts the statements of rows.sql together for a source table: names, conditions, and a row's line.
+"""Puts the statements of rows.sql together for a source table: names, conditions, columns, and a row's line.
 
 psycopg quotes names; values stay parameters. A prune repeats few statements thousands of times, so they are kept.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from include.maintenance.pruning import holds
 from include.maintenance.pruning.archive_files import ESCAPED
+from include.maintenance.pruning.columns import number_type
 from include.maintenance.pruning.sources import TIME_TYPES
 from include.warehouse.statements import statements
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _STATEMENTS = statements(str(Path(__file__).with_name("rows.py")))
 _PLAIN = {"smallint", "integer", "bigint", "uuid", "date", *TIME_TYPES}  # their texts need no escaping
-_TEXTS = _PLAIN | {"text", "jsonb", "json"}  # concat_ws writes them as ::text does
 _MOST_ARGUMENTS = 90  # a function takes 100
 
 
@@ -36,11 +36,13 @@ def composed(
     held: tuple[LegalHold, ...] = (),
     settled: bool = False,
     escape: bool = False,
+    numbers: bool = True,
 ) -> bytes:
     """Return a statement of rows.sql for a source.
 
     ``held`` are the legal holds that it asks about, ``settled`` leaves out rows that a transaction has just written,
-    ``escape`` writes lines in which characters that stand for something are replaced within texts.
+    ``escape`` replaces characters that stand for something within texts, ``numbers`` asks for the numbers of columns
+    that have them (columns.py) instead of their texts.
     """
     from psycopg import sql
 
@@ -64,7 +66,7 @@ def composed(
         same_time=sql.SQL("true")
         if source.key_is_unique
         else sql.SQL("source.{} = archived.time").format(sql.Identifier(source.time_column)),
-        line=_line(source.columns, escape=escape),
+        values=sql.SQL(", ").join(_values(column, escape=escape, numbers=numbers) for column in source.columns),
         nulls=sql.SQL(" + ").join(nulls) if nulls else sql.SQL("0"),
         sum=sum_of(source.columns),
     )
@@ -75,14 +77,24 @@ def sum_of(columns: Sequence[Column]) -> sql.Composed:
     """Return the expression of the MD5 sum of a row's line; the row's alias is ``source``."""
     from psycopg import sql
 
-    return sql.SQL("md5(convert_to({}, 'UTF8'))").format(_line(columns, escape=True))
+    return sql.SQL("md5(convert_to({}, 'UTF8'))").format(_line(columns))
 
 
-def _line(columns: Sequence[Column], *, escape: bool) -> sql.Composed:
+def _values(column: Column, *, escape: bool, numbers: bool) -> sql.Composed:
+    """The values of a column of several rows as one value, as columns.py describes it."""
+    from psycopg import sql
+
+    if numbers and (kind := number_type(column)):
+        name = sql.Identifier("source", column.name)
+        return sql.SQL("string_agg({}({}), '')").format(sql.SQL(kind.sending), name)
+    return sql.SQL("string_agg({}, E'\\x1e')").format(_field(column, escape=escape))
+
+
+def _line(columns: Sequence[Column]) -> sql.Composed:
     """A row's line, as archive_files describes it."""
     from psycopg import sql
 
-    fields = [_field(column, escape) for column in columns]
+    fields = [_field(column, escape=True) for column in columns]
     groups = [
         sql.SQL("concat_ws(E'\\x1f', {})").format(sql.SQL(", ").join(fields[n : n + _MOST_ARGUMENTS]))
         for n in range(0, len(fields), _MOST_ARGUMENTS)
@@ -90,13 +102,10 @@ def _line(columns: Sequence[Column], *, escape: bool) -> sql.Composed:
     return sql.SQL(" || E'\\x1f' || ").join(groups)
 
 
-def _field(column: Column, escape: bool) -> sql.Composable:
+def _field(column: Column, *, escape: bool) -> sql.Composable:
     from psycopg import sql
 
-    name = sql.Identifier("source", column.name)
-    text: sql.Composable = sql.SQL("{}::text").format(name)
-    if column.not_null and column.type_name in _TEXTS and not escape:
-        return name
+    text: sql.Composable = sql.SQL("{}::text").format(sql.Identifier("source", column.name))
     if escape and column.type_name not in _PLAIN:
         for plain, instead in ESCAPED:
             text = sql.SQL("replace({}, {}, {})").format(text, _characters(plain), _characters(instead))

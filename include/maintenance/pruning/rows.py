@@ -10,14 +10,16 @@ statement that deletes it:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from include.maintenance.pruning import archive_files, row_statements
+from include.maintenance.pruning import archive_files, columns, row_statements
 from include.maintenance.pruning.archive_files import ESCAPE, ESCAPED, FIELD, NULL, ROW
 from include.maintenance.pruning.row_statements import composed
 from include.maintenance.pruning.sources import Source
+from include.outcome import ConfigurationError
 from include.platform import database
 from include.platform.database import Column, Table
 from include.warehouse.statements import statements
@@ -52,17 +54,35 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows as one text of lines. ``escaped``: whether a text contains a character that stands for something."""
+    """Rows, column by column as they came from the server (columns.py).
+
+    ``numbers``: whether columns that have numbers came as these. ``escaped``: whether a text contains a character that
+    stands for something.
+    """
 
     rows: int
-    lines: str
+    values: tuple[str | bytes, ...]
+    numbers: bool
     escaped: bool
 
-    def place(self, source: Source, start: int, end: int | None = None) -> Place:
-        """The place of the row whose line stands there."""
-        fields = self.lines[start:end].split(FIELD)
-        time, key = (_plain(fields[position]) for position in source.positions)
-        return Place(time, key)
+    @property
+    def size(self) -> int:
+        """Bytes or characters of all values."""
+        return sum(len(value) for value in self.values)
+
+    def places(self, source: Source, positions: Sequence[int]) -> list[Place]:
+        """The places of the rows at some positions, from 0."""
+        times, keys = (self._texts(source, column, positions) for column in source.positions)
+        return [Place(time, key) for time, key in zip(times, keys, strict=True)]
+
+    def _texts(self, source: Source, column: int, positions: Sequence[int]) -> list[str]:
+        value = self.values[column]
+        if isinstance(value, bytes):
+            kind = columns.number_type(source.columns[column])
+            assert kind is not None
+            return [columns.text(kind, value, position) for position in positions]
+        texts = value.split(ROW)
+        return [_plain(texts[position]) for position in positions]
 
 
 # ---------------------------------------------------------------------------------------------------- counting
@@ -125,50 +145,60 @@ def read(
     values = _values(source) | {"rows": limit, "settled_before": settled_before}
     if after:
         values |= {"time": after.time, "key": after.key}
-    statement = "next_rows" if after else "first_rows"
-    for escape in (False, True):
-        query = composed(statement, source, held=held, settled=settled_before is not None, escape=escape)
-        row = connection.execute(query, values, prepare=False).fetchone()
+    statement, settled = "next_rows" if after else "first_rows", settled_before is not None
+    numbers, escape = True, False
+    while True:
+        query = composed(statement, source, held=held, settled=settled, escape=escape, numbers=numbers)
+        row = connection.execute(query, values, prepare=False, binary=True).fetchone()
         assert row is not None
-        rows, lines, nulls = row
-        if not rows:
+        count, nulls, *sent = row
+        if not count:
             return None
-        if escape or _has_no_marks(lines, rows, nulls, len(source.columns)):
-            return Batch(rows, lines, ESCAPE in lines)
-    raise AssertionError("unreachable")
+        texts = [one for one in sent if isinstance(one, str)]
+        if numbers and not _have_plain_texts(source, sent, count):
+            numbers = False
+        elif escape or _has_no_marks(texts, count, nulls):
+            _check_whole(source, texts, count)
+            return Batch(count, tuple(sent), numbers, any(ESCAPE in one for one in texts))
+        else:
+            escape = True
 
 
-def _has_no_marks(lines: str, rows: int, nulls: int, columns: int) -> bool:
+def _have_plain_texts(source: Source, sent: list[str | bytes], rows: int) -> bool:
+    return all(
+        columns.count(kind, one) == rows and columns.have_plain_texts(kind, one)
+        for column, one in zip(source.columns, sent, strict=True)
+        if isinstance(one, bytes) and (kind := columns.number_type(column))
+    )
+
+
+def _check_whole(source: Source, texts: list[str], rows: int) -> None:
+    """Raise unless each column has a text for each row: a null where none may be has none."""
+    if not all(one.count(ROW) == rows - 1 for one in texts):
+        raise ConfigurationError(
+            f"{source.name} has nulls in a column that is declared NOT NULL; correct those rows and validate it"
+        )
+
+
+def _has_no_marks(texts: list[str], rows: int, nulls: int) -> bool:
     """Whether the characters that stand for something do so everywhere, and stand in no text."""
     return (
-        lines.count(FIELD) == rows * (columns - 1)
-        and lines.count(ROW) == rows - 1
-        and lines.count(NULL) == nulls
-        and ESCAPE not in lines
+        all(one.count(ROW) == rows - 1 for one in texts)
+        and sum(one.count(NULL) for one in texts) == nulls
+        and not any(ESCAPE in one or FIELD in one for one in texts)
     )
 
 
 def stretches(source: Source, batch: Batch, largest: int) -> list[Stretch]:
-    """Cut a batch into stretches of about ``largest`` rows."""
-    found: list[Stretch] = []
+    """Cut a batch into stretches of at most ``largest`` rows, each as long as the others."""
     parts = -(-batch.rows // largest)
-    start, length = 0, len(batch.lines)
-    while start <= length:
-        wanted = length * (len(found) + 1) // parts
-        end = length if len(found) + 1 >= parts else batch.lines.find(ROW, max(start, wanted))
-        end = length if end < 0 else end
-        rows = batch.lines.count(ROW, start, end) + 1
-        last = max(batch.lines.rfind(ROW, start, end) + 1, start)
-        found.append(
-            Stretch(rows, batch.place(source, start, _end(batch.lines, start)), batch.place(source, last, end))
-        )
-        start = end + 1
-    return found
-
-
-def _end(lines: str, start: int) -> int:
-    end = lines.find(ROW, start)
-    return len(lines) if end < 0 else end
+    ends = [batch.rows * part // parts for part in range(parts + 1)]
+    firsts = batch.places(source, ends[:-1])
+    lasts = batch.places(source, [end - 1 for end in ends[1:]])
+    return [
+        Stretch(end - start, first, last)
+        for start, end, first, last in zip(ends, ends[1:], firsts, lasts, strict=False)
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------- deleting

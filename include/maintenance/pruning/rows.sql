@@ -25,8 +25,8 @@ SELECT {time} FROM {table} AS source WHERE {older} ORDER BY {time} DESC LIMIT 1;
 EXPLAIN (FORMAT json) SELECT FROM {table} AS source WHERE {older};
 
 -- statement: first_rows
--- The next rows by time and key, as one text; how many of their fields are null.
-SELECT count(*), string_agg({line}, E'\x1e'), {nulls}
+-- The next rows by time and key, each column as one value; how many of their fields are null.
+SELECT count(*), {nulls}, {values}
 FROM (
     SELECT * FROM {table} AS source
     WHERE {older} AND {not_held} AND {settled}
@@ -35,7 +35,7 @@ FROM (
 
 -- statement: next_rows
 -- A comparison with -infinity would make the planner look for the lowest time in the index, past all deleted rows.
-SELECT count(*), string_agg({line}, E'\x1e'), {nulls}
+SELECT count(*), {nulls}, {values}
 FROM (
     SELECT * FROM {table} AS source
     WHERE {not_newer} AND {not_held} AND {settled}
