@@ -32,6 +32,7 @@ MODULES = (
     "psycopg.types.json",
     "jinja2",
     "duckdb",
+    "fsspec.implementations.local",
 )
 """Packages of others."""
 

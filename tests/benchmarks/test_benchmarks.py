@@ -83,7 +83,7 @@ def test_command_that_takes_too_long_is_stopped_and_not_called_finished() -> Non
 
 def test_missing_peer_is_not_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    figure = access_logs._speed("x", "goal", 1000, Cost(1.0, 1), tmp_path / "log", tmp_path / "report")
+    figure = access_logs._speed("x", "goal", 1000, 1, Cost(1.0, 1), tmp_path / "log", tmp_path / "report")
     assert figure.verdict == "not measured: goaccess is not installed (apt-get install goaccess)"
 
 

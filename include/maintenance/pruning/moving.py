@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,22 +118,37 @@ class Chunk:
 
 
 # ----------------------------------------------------------------------------------------------------- the line
-def move(work: Work, source: Source, *, settled_only: bool) -> int:
-    """Archive and delete the rows of a source that are past their retention; return how many were deleted.
+def move(work: Work, source: Source) -> None:
+    """Archive and delete the rows of a source that are past their retention.
 
-    With ``settled_only`` rows that a transaction has just written are left alone, and the others are deleted without
-    comparing their content again; otherwise all are taken and each is compared.
+    First go those that no transaction has just written: they are deleted without comparing their content again. What is
+    left arrived meanwhile with an old time stamp, or changed, or its age in transactions is unclear.
     """
-    before, waiting = work.counts.deleted, None
+    times = _move(work, source, settled_only=True)
+    # Piece by piece: until the next vacuum, looking for a row walks past every deleted one before it.
+    for since, until in pairwise([None, *times, None]):
+        move_compared(work, source.between(since, until))
+
+
+def move_compared(work: Work, source: Source) -> None:
+    """Archive and delete the rows of a source past their retention, whoever wrote them, comparing each again."""
+    _move(work, source, settled_only=False)
+
+
+def _move(work: Work, source: Source, *, settled_only: bool) -> list[str]:
+    """Archive and delete rows; return the last time of each archive, in order."""
+    times: list[str] = []
+    waiting = None
     with ThreadPoolExecutor(1, "archive") as archiver:
         for chunk in chunks(work, source, settled_only):
             archived = archiver.submit(archive, work, chunk)
+            times.append(chunk.last.time)
             if waiting:
                 _finish(work, *waiting)
             waiting = (chunk, archived)
         if waiting:
             _finish(work, *waiting)
-    return work.counts.deleted - before
+    return times
 
 
 def chunks(work: Work, source: Source, settled_only: bool, after: Place | None = None) -> Iterator[Chunk]:

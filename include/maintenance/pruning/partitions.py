@@ -334,6 +334,6 @@ def _keep(work: Work, record: Partition, table: Table, attached: bool) -> int:
         moving.withdraw(work, archive)
     archives.change_partition(work.warehouse, record.source_table, record.partition, "kept")
     before = archives.of_relation(work.warehouse, table.name, "deleted")
-    moving.move(work, work.source.on(table, work.source.cut_off), settled_only=False)
+    moving.move_compared(work, work.source.on(table, work.source.cut_off))
     after = archives.of_relation(work.warehouse, table.name, "deleted")
     return sum(one.row_count for one in after) - sum(one.row_count for one in before)

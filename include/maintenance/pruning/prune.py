@@ -164,9 +164,7 @@ def _apply(work: Work, action: actions.Action, route: Route) -> actions.Action:
         began = rows.snapshot(work.platform)
     moved = partitions.move_all(work, route)
     for source in route.by_rows:
-        moving.move(work, source, settled_only=True)
-        # What is left arrived meanwhile with an old time stamp, or changed, or its age in transactions is unclear.
-        moving.move(work, source, settled_only=False)
+        moving.move(work, source)
     held = work.holds()
     after = _older(work, route, held)
     with database.errors_named(f"pruning of {action.resource}"):  # also where there are too many to be counted

@@ -47,8 +47,18 @@ def composed(
     from psycopg import sql
 
     time, time_type = sql.Identifier(source.time_column), sql.SQL(source.time_type)  # as the server itself writes it
-    not_newer = sql.SQL("{} < %(cut_off)s::{}").format(time, time_type) if source.cut_off else sql.SQL("true")
-    older = sql.SQL("{} AND {} > '-infinity'").format(not_newer, time) if source.cut_off else sql.SQL("true")
+    limits = [
+        sql.SQL(limit).format(time, time_type)
+        for limit, given in (
+            ("{} < %(cut_off)s::{}", source.cut_off),
+            ("{} >= %(since)s::{}", source.since),
+            ("{} < %(until)s::{}", source.until),
+        )
+        if given is not None
+    ]
+    not_newer = sql.SQL(" AND ").join(limits) if limits else sql.SQL("true")
+    has_beginning = source.cut_off is None or source.since is not None
+    older = not_newer if has_beginning else sql.SQL("{} AND {} > '-infinity'").format(not_newer, time)
     is_held = holds.condition(held, source.time_column, source.time_type, source.key_column, source.key_type)
     nullable = [sql.Identifier(column.name) for column in source.columns if not column.not_null]
     nulls = [sql.SQL("count(*) - count({})").format(name) for name in nullable]

@@ -274,9 +274,8 @@ def put_back(
 
 
 def _values(source: Source) -> dict[str, Any]:
-    if source.cut_off is None:
-        return {}
-    return {"cut_off": source.cut_off.astimezone(UTC).isoformat()}
+    cut_off = source.cut_off.astimezone(UTC).isoformat() if source.cut_off else None
+    return {"cut_off": cut_off, "since": source.since, "until": source.until}
 
 
 def _plain(text: str) -> str:

@@ -27,7 +27,8 @@ class Source:
     """A table that rows are taken from; ``time_column`` says how old a row is, ``key_column`` which row it is.
 
     ``table`` is what statements work on: the table ``name`` itself or one of its partitions. ``cut_off`` is an aware
-    datetime, or None for rows of any age. ``key_is_unique`` is False where only key and time together are.
+    datetime, or None for rows of any age. ``key_is_unique`` is False where only key and time together are. Texts of
+    the time column, ``since`` and ``until`` (not included), leave out rows of other times.
     """
 
     name: str
@@ -39,6 +40,12 @@ class Source:
     key_type: str
     key_is_unique: bool
     cut_off: datetime | None = None
+    since: str | None = None
+    until: str | None = None
+
+    def between(self, since: str | None, until: str | None) -> Source:
+        """The same for rows of some times only."""
+        return replace(self, since=since, until=until)
 
     def on(self, table: Table, cut_off: datetime | None) -> Source:
         """The same for another table (a partition) or age."""

@@ -5,11 +5,19 @@ from datetime import timedelta
 import psycopg
 import pytest
 
+from demo.databases import Databases
 from include.maintenance.pruning import manifests, moving, prune, row_statements, rows, sources
 from include.maintenance.pruning.restore import restore
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.warehouse import actions, legal_holds
-from tests.include.maintenance.pruning.audit_log_rows import CUT_OFF, NOW, rule, wait_until_settled
+from tests.include.maintenance.pruning.audit_log_rows import (
+    CUT_OFF,
+    NOW,
+    archived,
+    in_table,
+    rule,
+    wait_until_settled,
+)
 
 _CONDITIONS = ("time_from", "time_until", "key_from", "key_to", "column_name", "column_value")
 
@@ -39,6 +47,53 @@ def test_an_attempt_that_ended_before_its_proof_is_proven_by_the_next(
     assert filled.execute("SELECT count(*) FROM public.audit_logs").fetchone() == (7,)
     done = prune.prune(rule(), "r1", dry_run=False, now=NOW)
     assert (done["state"], done["rows"], done["archives"]) == ("proven", 23, 3)
+
+
+def test_rows_just_written_anywhere_among_the_old_ones_are_moved_as_well(
+    filled: psycopg.Connection, warehouse: psycopg.Connection, any_databases: Databases
+) -> None:
+    """A transaction that is open elsewhere keeps them unsettled: each is compared, in the stretch of time it is in."""
+    with psycopg.connect(any_databases.url(filled.info.dbname, "escrow_owner")) as other:
+        other.execute("SELECT pg_current_xact_id()")
+        changed = "UPDATE public.audit_logs SET actor = 'bob' WHERE extract(hour FROM created_at)::int %% 4 = 0"
+        filled.execute(changed + " AND created_at < %s", (CUT_OFF,))
+        filled.execute(
+            "INSERT INTO public.audit_logs (created_at, action) VALUES (%s, 'oldest'), (%s, 'newest')",
+            (CUT_OFF - timedelta(days=900), CUT_OFF - timedelta(microseconds=1)),
+        )
+        before = in_table(filled)
+        done = prune.prune(rule(), "r1", dry_run=False, now=NOW)
+    assert (done["state"], done["rows"]) == ("proven", 25)
+    assert sum(in_table(filled).values()) == 7
+    assert in_table(filled) + archived(filled, warehouse) == before
+
+
+def test_looking_for_what_is_left_walks_past_the_deleted_rows_of_one_archive_only(
+    platform: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    platform.execute(
+        "INSERT INTO public.audit_logs (created_at, action) SELECT %s::timestamptz - n * interval '1 second', 'x'"
+        " FROM generate_series(1, 12000) AS n",
+        (CUT_OFF,),
+    )
+    platform.execute("ANALYZE public.audit_logs")
+    wait_until_settled(platform)
+    with prune._attempt(rule(batch_rows=1000, archive_rows=2000), CUT_OFF) as work:
+        times = moving._move(work, work.source, settled_only=True)
+        assert len(times) == 6
+        assert work.counts.deleted == 12000
+        work.reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+
+        def pages(source: sources.Source) -> int:
+            query = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) " + row_statements.composed("first_rows", source)
+            values = rows._values(source) | {"rows": 1000}
+            row = work.reader.execute(query, values, prepare=False).fetchone()
+            assert row is not None
+            return int(row[0][0]["Plan"]["Shared Hit Blocks"])
+
+        one = pages(work.source.between(times[2], times[3]))
+        assert 0 < one < pages(work.source) / 2, "looked at first: the second look skips what the first found dead"
+        work.reader.execute("ROLLBACK")
 
 
 def test_what_was_not_moved_is_noticed_also_where_there_are_too_many_to_be_counted(
