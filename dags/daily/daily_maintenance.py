@@ -8,8 +8,8 @@ rotate logs, look after the cache and Airflow itself. Every act is planned, appl
 `archive`.
 Deletes rows only after their archive was read back and found equal, and log files only once their days are in the
 warehouse.
-**Parameters**: `dry_run` stops every act after its plan. `window_minutes` (1 to 720) from the run's start no vacuum is
-begun or left in work any more: what is left is first in the next run. A table near wraparound does not wait.
+**Parameters**: `dry_run` stops every act after its plan. `window_minutes` (1 to 720) after pruning no vacuum is begun
+or left in work any more: what is left is first in the next run. A table near wraparound does not wait.
 **On failure**: incident P2; the failed action's row says why and what was left untouched. Clear the task to try again.
 **Safe to re-run**: yes; a repeated task continues its own actions.
 """
@@ -36,8 +36,8 @@ with operations_dag(
             type="integer",
             minimum=1,
             maximum=720,
-            description="Tables that would not be vacuumed this long after the run's start wait for the next run. A "
-            "run beyond four hours, or an hour beyond the configured window, is an incident: its deadline is missed.",
+            description="Tables that would not be vacuumed this long after pruning wait for the next run. A run beyond "
+            "four hours, or an hour beyond the configured window, is an incident: its deadline is missed.",
         ),
     },
     task_timeout=timedelta(hours=1),
@@ -51,7 +51,7 @@ with operations_dag(
         """Rate the tables, and list those that need VACUUM or ANALYZE, the worst first."""
         from include.maintenance.postgres import vacuum_plan
 
-        ends_at = vacuum_plan.window_end(context["dag_run"].start_date, context["params"]["window_minutes"])
+        ends_at = vacuum_plan.window_end(context["params"]["window_minutes"])
         return vacuum_plan.plan_tables(context["run_id"], context["params"]["dry_run"], ends_at)
 
     @task(
@@ -62,14 +62,15 @@ with operations_dag(
     )
     def maintain_table(table: dict[str, Any], **context: Any) -> dict[str, Any]:
         """VACUUM or ANALYZE one table and prove it."""
-        from include.maintenance.postgres import vacuum
+        from include.maintenance.postgres import vacuum, vacuum_plan
 
         get_current_context()["table_name"] = table["table"]  # type: ignore[typeddict-unknown-key]
+        table = vacuum_plan.in_window_of(table, context["dag_run"].start_date, context["params"]["window_minutes"])
         return vacuum.maintain(table, context["run_id"], context["params"]["dry_run"])
 
     @task(pool=PLATFORM_DB_POOL)
     def finish_tables(**context: Any) -> dict[str, Any]:
-        """Bring the database's own age up to date once, and record what became of the whole plan."""
+        """Bring the database's own age up to date once, record what became of the plan, report what never gets done."""
         from include.maintenance.postgres import vacuum
 
         return vacuum.finish(context["run_id"], context["params"]["dry_run"])

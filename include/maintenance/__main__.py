@@ -78,7 +78,7 @@ def _daily(run_id: str, dry_run: bool) -> list[Callable[[], Any]]:
 def _tables(run_id: str, dry_run: bool) -> list[dict[str, Any]]:
     """Vacuum and analyze the tables that need it, one after the other; one that fails does not keep the others."""
     done, failed = [], []
-    ends_at = vacuum_plan.window_end(None, settings().maintenance.vacuum.window_minutes)
+    ends_at = vacuum_plan.window_end(settings().maintenance.vacuum.window_minutes)
     for table in vacuum_plan.plan_tables(run_id, dry_run, ends_at):
         try:
             done.append(vacuum.maintain(table, run_id, dry_run))

@@ -4,6 +4,7 @@ import itertools
 import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -143,6 +144,36 @@ def test_maintenance_fails_when_only_the_end_of_its_plan_does(
     failed = {one.task_id for one in ended.get_task_instances() if one.state == "failed"}
     assert failed == {"finish_tables", "fail_run"}
     settings.cache_clear()
+
+
+def test_a_table_that_is_cleared_when_the_window_is_over_has_one_again(
+    platform: Platform, environment: pytest.MonkeyPatch
+) -> None:
+    from airflow.models.taskinstance import clear_task_instances
+    from airflow.sdk.execution_time.context import set_current_context
+    from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
+
+    from include.maintenance.postgres import vacuum
+
+    ended = run("daily_maintenance", dry_run=True)
+    with create_session() as session:
+        clear_task_instances([one for one in ended.get_task_instances() if one.task_id == "maintain_table"], session)
+        again: Any = session.get(type(ended), ended.id)
+        assert (again.state, again.start_date) == ("queued", None)
+        again.set_state(DagRunState.RUNNING)  # as the scheduler does
+        begun = again.start_date
+    given: list[dict[str, Any]] = []
+    environment.setattr(vacuum, "maintain", lambda item, run_id, dry_run: given.append(item))
+    context: Any = {
+        "dag_run": SimpleNamespace(start_date=begun),
+        "run_id": ended.run_id,
+        "params": {"dry_run": True, "window_minutes": 90},
+    }
+    task = dags()["daily_maintenance"].get_task("maintain_table").python_callable
+    with set_current_context(context):
+        task({"table": "public.users", "ends_at": (begun - timedelta(hours=8)).isoformat()}, **context)
+    assert given == [{"table": "public.users", "ends_at": (begun + timedelta(minutes=90)).isoformat()}]
 
 
 def test_backups_are_verified(warehouse_of: Any, platform: Platform, databases: Databases, tmp_path: Path) -> None:

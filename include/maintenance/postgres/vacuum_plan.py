@@ -303,17 +303,25 @@ def _record(
         actions.nothing_to_do(whole, f"{facts['looked_at']} tables were looked at and none needs work now{left}")
 
 
-def window_end(begins_at: datetime | None, minutes: int) -> datetime:
-    """Return the end of the maintenance window (aware UTC) of a run that began then, or now when it is not given.
+def window_end(minutes: int, begins_at: datetime | None = None) -> datetime:
+    """Return the end of a maintenance window (aware UTC) that begins then, or now when that is not given.
 
-    A run that began longer ago than a window may last is being repeated: it begins a new one. Raises
-    ConfigurationError for a length out of bounds.
+    Raises ConfigurationError for a length out of bounds.
     """
     if not 1 <= minutes <= LONGEST_WINDOW_MINUTES:
         raise ConfigurationError(
             f"a maintenance window of {minutes} minutes is not between 1 and {LONGEST_WINDOW_MINUTES}; correct it"
         )
-    now = datetime.now(UTC)
-    if begins_at is None or now - begins_at > timedelta(minutes=LONGEST_WINDOW_MINUTES):
-        begins_at = now
-    return begins_at.astimezone(UTC) + timedelta(minutes=minutes)
+    return (begins_at or datetime.now(UTC)).astimezone(UTC) + timedelta(minutes=minutes)
+
+
+def in_window_of(item: dict[str, Any], run_began_at: datetime | None, minutes: int) -> dict[str, Any]:
+    """Return a table's work with the end of the window that it is in.
+
+    That is the end which its plan gave it, but for a run that began after the plan was made: Airflow begins a finished
+    run anew, without planning anew, when somebody clears one of its tables, and that has a window of its own.
+    """
+    if not item.get("ends_at") or run_began_at is None:
+        return item
+    ends_at = max(datetime.fromisoformat(item["ends_at"]), window_end(minutes, run_began_at))
+    return item | {"ends_at": ends_at.isoformat()}

@@ -422,12 +422,17 @@ def test_a_list_that_cannot_be_read_is_a_failure(
 @pytest.mark.parametrize("minutes", [0, 721])
 def test_a_window_has_bounds(minutes: int) -> None:
     with pytest.raises(ConfigurationError, match=f"of {minutes} minutes is not between 1 and 720"):
-        vacuum_plan.window_end(None, minutes)
+        vacuum_plan.window_end(minutes)
 
 
-def test_a_window_begins_with_the_run() -> None:
+def test_a_window_begins_with_its_plan_and_anew_with_a_run_that_is_begun_anew() -> None:
     now = datetime.now(UTC)
-    begun = now - timedelta(hours=2)
-    assert vacuum_plan.window_end(begun, 90) == begun + timedelta(minutes=90), "it is over already"
-    again = vacuum_plan.window_end(now - timedelta(hours=13), 90) - now
-    assert timedelta(minutes=90) <= again < timedelta(minutes=91), "a run that is repeated has a window of its own"
+    ends_at = vacuum_plan.window_end(90)
+    assert timedelta(minutes=90) <= ends_at - now < timedelta(minutes=91)
+    item = {"table": "public.users", "ends_at": ends_at.isoformat()}
+    assert vacuum_plan.in_window_of(item, now - timedelta(hours=2), 90) == item, (
+        "pruning took two hours before the plan"
+    )
+    cleared = vacuum_plan.in_window_of(item, now + timedelta(hours=8), 90)
+    assert cleared == item | {"ends_at": (now + timedelta(hours=8, minutes=90)).isoformat()}
+    assert vacuum_plan.in_window_of({"table": "public.users", "ends_at": None}, now, 90)["ends_at"] is None
