@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from include import connections
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
@@ -45,8 +45,9 @@ class Table:
 class Horizon:
     """The oldest rows that somebody may still see, and who.
 
-    ``age`` counts transactions, ``transaction`` is the same as a 64-bit transaction id (it grows for ever), ``since``
-    is when the holder began, or None where the server does not tell.
+    ``age`` counts transactions, ``transaction`` is the same as a 64-bit transaction id (it grows for ever): what a
+    transaction with that id or a later one has deleted must stay. ``since`` is when the holder began, or None where the
+    server does not tell.
     """
 
     holder: str
@@ -63,6 +64,10 @@ class Column:
     type_name: str
     not_null: bool
     generated: bool
+
+
+RowsOf = Literal["tables", "catalogs", "cluster"]
+"""Whose old rows: of this database's tables, of its system catalogs, or of those that all databases share."""
 
 
 def server_version(connection: psycopg.Connection[Any]) -> int:
@@ -162,9 +167,13 @@ def tables_changed_by_deletion(connection: psycopg.Connection[Any], table: Table
     return [name for (name,) in connection.execute(_STATEMENTS["changed_by_deletion"], {"oid": table.oid})]
 
 
-def horizon(connection: psycopg.Connection[Any]) -> Horizon | None:
-    """Return what keeps dead rows of this database's tables from being removed most, or None when nothing does."""
-    row = connection.execute(_STATEMENTS["horizon"]).fetchone()
+def horizon(connection: psycopg.Connection[Any], of: RowsOf = "tables") -> Horizon | None:
+    """Return what keeps dead rows from being removed, or old ones from being frozen, most; None when nothing does.
+
+    The age of a whole database is that of its oldest table or catalog, and so a matter of the "cluster".
+    """
+    reach = {"catalogs": of != "tables", "everywhere": of == "cluster"}
+    row = connection.execute(_STATEMENTS["horizon"], reach).fetchone()
     return Horizon(*row) if row else None
 
 
@@ -172,3 +181,9 @@ def horizon_holder(connection: psycopg.Connection[Any]) -> str | None:
     """Say who keeps dead rows from being removed: the oldest transaction, prepared transaction, slot or standby."""
     found = horizon(connection)
     return found.holder if found else None
+
+
+def blind_role(connection: psycopg.Connection[Any]) -> str | None:
+    """Return the session's role when it may not see what others do and since when (pg_read_all_stats), else None."""
+    row = connection.execute(_STATEMENTS["blind_role"]).fetchone()
+    return row[0] if row else None

@@ -42,28 +42,36 @@ FROM pg_constraint
 WHERE contype = 'f' AND confrelid = %(oid)s AND confdeltype IN ('c', 'n', 'd')
 ORDER BY 1;
 
+-- statement: blind_role
+SELECT quote_ident(current_user) WHERE NOT pg_has_role('pg_read_all_stats', 'USAGE');
+
 -- statement: horizon
--- Who holds the oldest snapshot. A vacuum and an index build without locks do not hold one back from other tables, and
--- neither does what happens in another database. A slot's catalog_xmin keeps rows of the system catalogs only.
-SELECT holder, age, pg_snapshot_xmax(pg_current_snapshot())::text::bigint - age AS transaction, since
+-- Who holds the oldest snapshot. A vacuum does not hold one back from other tables, and neither does what happens in
+-- another database, but for the catalogs that all databases share. A slot's catalog_xmin keeps rows of catalogs only.
+-- Process ids and snapshots are shown to every role, what a process is and does is not. Of equal age is whoever came
+-- first: a snapshot is as old as the oldest transaction that was open when it was taken.
+SELECT holder, age, newest - (age - age((newest %% 4294967296)::text::xid)) AS transaction, since
 FROM (
-    SELECT format('process %s (%s as %s, %s) with a transaction open since %s', pid,
-                  coalesce(nullif(application_name, ''), backend_type), coalesce(usename, '?'), coalesce(state, '?'),
-                  to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"')) AS holder,
+    SELECT format('process %%s (%%s as %%s, %%s) with a transaction open since %%s', pid,
+                  coalesce(nullif(application_name, ''), backend_type, '?'), coalesce(usename, '?'), coalesce(state, '?'),
+                  coalesce(to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), '?'))
+               || CASE WHEN datname <> current_database() THEN format(' in the database %%s', datname) ELSE '' END AS holder,
            greatest(age(backend_xmin), age(backend_xid)) AS age, xact_start AS since
     FROM pg_stat_activity
     WHERE coalesce(backend_xmin, backend_xid) IS NOT NULL AND pid <> pg_backend_pid()
-      AND pid NOT IN (SELECT pid FROM pg_stat_progress_vacuum) AND backend_type <> 'walsender'
-      AND (datname = current_database() OR datname IS NULL)
+      AND pid NOT IN (SELECT pid FROM pg_stat_progress_vacuum) AND pid NOT IN (SELECT pid FROM pg_stat_replication)
+      AND (%(everywhere)s OR datname = current_database() OR datname IS NULL)
     UNION ALL
-    SELECT format('the prepared transaction %s of %s', gid, owner), age(transaction), prepared
-    FROM pg_prepared_xacts WHERE database = current_database()
+    SELECT format('the prepared transaction %%s of %%s in the database %%s', gid, owner, database), age(transaction), prepared
+    FROM pg_prepared_xacts WHERE %(everywhere)s OR database = current_database()
     UNION ALL
-    SELECT format('the replication slot %s', slot_name), age(xmin), NULL
-    FROM pg_replication_slots WHERE xmin IS NOT NULL
+    SELECT format('the replication slot %%s', slot_name),
+           greatest(age(xmin), CASE WHEN %(catalogs)s THEN age(catalog_xmin) END), NULL
+    FROM pg_replication_slots
     UNION ALL
-    SELECT format('the standby %s', application_name), age(backend_xmin), NULL
-    FROM pg_stat_replication WHERE backend_xmin IS NOT NULL
-) AS held
-ORDER BY age DESC NULLS LAST
+    SELECT format('the standby %%s', application_name), age(backend_xmin), NULL
+    FROM pg_stat_replication
+) AS held, (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS newest) AS now
+WHERE age IS NOT NULL
+ORDER BY age DESC, since
 LIMIT 1;

@@ -15,6 +15,7 @@ from typing import Any
 
 from include.outcome import Outcome, worst
 from include.platform import database
+from include.platform.database import Horizon
 from include.settings import settings
 from include.warehouse import findings, snapshots
 from include.warehouse.findings import Finding
@@ -27,6 +28,8 @@ _MULTIXACTS = 2**32
 _HISTORY_DAYS = 400
 _SHORTEST_INTERVAL = timedelta(hours=20)  # below that a rate says more about the hour than about the month
 _WORST_TABLES = 10
+_WORST_OTHERS = 3  # of the catalogs, and of temporary tables
+_HOLDS = 0.5  # share of an age below which a vacuum cannot bring it, for who holds it there to be in the way
 _BEHIND = 1.25  # share of the freeze age from which vacuum evidently does not keep up
 _DEFAULT_FAILSAFE = 1_600_000_000  # before PostgreSQL 14 there is none; its default serves as the limit
 _STATEMENTS = statements(__file__)
@@ -132,6 +135,8 @@ def check(run_id: str) -> dict[str, Any]:
 
     Raises ConfigurationError when the run has no snapshot, or SourceUnavailable.
     """
+    from psycopg.rows import dict_row
+
     with findings.unknown_recorded(run_id, CHECK, "the check"):
         snapshot = snapshots.required(run_id)
         history = snapshots.up_to(snapshot, _HISTORY_DAYS)
@@ -144,15 +149,16 @@ def check(run_id: str) -> dict[str, Any]:
                 "transaction": limits(version, row[0], row[2], multixact=False),
                 "multixact": limits(version, row[1], row[3], multixact=True),
             }
-            number = {"number": _WORST_TABLES, "transactions": row[0], "multixacts": row[1]}
+            number = {"number": _WORST_TABLES, "others": _WORST_OTHERS, "transactions": row[0], "multixacts": row[1]}
             databases = connection.execute(_STATEMENTS["databases"]).fetchall()
-            tables = connection.execute(_STATEMENTS["tables"], number).fetchall()
-            holder = database.horizon_holder(connection)
+            with connection.cursor(row_factory=dict_row) as cursor:
+                tables = cursor.execute(_STATEMENTS["tables"], number).fetchall()
+            holders = {rows: database.horizon(connection, rows) for rows in ("tables", "catalogs", "cluster")}
         found = [
-            _database(name, (xids, multis), of, rates, holder, tables if own else [])
+            _database(name, (xids, multis), of, rates, holders["cluster"], tables if own else [])
             for name, xids, multis, own in databases
         ]
-        found += [_table(table, of, rates, holder) for table in tables]
+        found += [_table(table, of, rates, holders[table["rows_of"]]) for table in tables]
         return findings.replace(run_id, CHECK, found)
 
 
@@ -161,31 +167,52 @@ def _database(
     ages: tuple[int, int],
     of: dict[str, Limits],
     rates: dict[str, Rate | None],
-    holder: str | None,
-    tables: list[tuple[Any, ...]],
+    holder: Horizon | None,
+    tables: list[dict[str, Any]],
 ) -> Finding:
     outcome, evidence, sentences = _counters(ages, of, rates)
     remedy = ""
     if outcome in (Outcome.WARNING, Outcome.CRITICAL):
-        lines = [f"VACUUM (FREEZE) {table[0]};" for table in tables[:3]]
-        remedy = "\n".join(lines or [f"-- in the database {name}: vacuumdb --freeze --dbname={name}"])
-        remedy = (f"-- first end {holder}: it keeps rows from being frozen\n" if holder else "") + remedy
+        lines = [_freeze(table) for table in tables[:3]] or [
+            f"-- in the database {name}: vacuumdb --freeze --dbname={name}"
+        ]
+        remedy = "\n".join(_first_end(holder, ages[0]) + lines)
     return Finding(f"database {name}", outcome, f"database {name}: {'; '.join(sentences)}", evidence, remedy)
 
 
-def _table(row: tuple[Any, ...], of: dict[str, Limits], rates: dict[str, Rate | None], holder: str | None) -> Finding:
-    name, xids, multis, own_xids, own_multis, size = row
+def _first_end(holder: Horizon | None, age: int) -> list[str]:
+    """The line of a remedy that names who keeps an age from being lowered to half of what it is; none for nobody."""
+    if holder is None or holder.age < _HOLDS * age:
+        return []
+    return [f"-- first end {holder.holder}: it keeps rows of the last {holder.age:,} transactions from being frozen"]
+
+
+def _freeze(table: dict[str, Any]) -> str:
+    """SQL that lowers a table's age. Only its own session can vacuum a temporary table."""
+    name, session = table["name"], table["session"]
+    if not table["temporary"]:
+        return f"VACUUM (FREEZE) {name};"
+    if session is not None:
+        return f"SELECT pg_terminate_backend({session});  -- only this session can vacuum its temporary table {name}"
+    return f"DROP TABLE {name};  -- as a superuser, when the session of this temporary table has ended; else end that"
+
+
+def _table(
+    row: dict[str, Any], of: dict[str, Limits], rates: dict[str, Rate | None], holder: Horizon | None
+) -> Finding:
+    name, ages = row["name"], (row["transactions"], row["multixacts"])
     # A table's own limit counts only when it is the lower one (autovacuum.c, relation_needs_vacanalyze).
-    freezes = {"transaction": own_xids, "multixact": own_multis}
+    freezes = {"transaction": row["own_transactions"], "multixact": row["own_multixacts"]}
     own = {
         counter: Limits(min(limit.freeze, freezes[counter] or limit.freeze), limit.failsafe, limit.warns, limit.refuses)
         for counter, limit in of.items()
     }
-    outcome, evidence, sentences = _counters((xids, multis), own, rates)
-    remedy = f"VACUUM (FREEZE) {name};" if outcome in (Outcome.WARNING, Outcome.CRITICAL) else ""
-    if remedy and holder:
-        remedy = f"-- first end {holder}: it keeps rows from being frozen\n{remedy}"
-    return Finding(f"table {name}", outcome, f"{name}: {'; '.join(sentences)}", evidence | {"bytes": size}, remedy)
+    outcome, evidence, sentences = _counters(ages, own, rates)
+    remedy = ""
+    if outcome in (Outcome.WARNING, Outcome.CRITICAL):
+        remedy = "\n".join([*_first_end(holder, ages[0]), _freeze(row)])
+    evidence["bytes"] = row["bytes"]
+    return Finding(f"table {name}", outcome, f"{name}: {'; '.join(sentences)}", evidence, remedy)
 
 
 def _counters(

@@ -13,19 +13,33 @@ SELECT datname::text, age(datfrozenxid)::bigint, mxid_age(datminmxid)::bigint, d
 FROM pg_database ORDER BY age(datfrozenxid) DESC, datname;
 
 -- statement: tables
--- The oldest tables, each with the older of itself and its TOAST table, and with its own limits where it has some.
-SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname),
-       greatest(age(c.relfrozenxid), age(nullif(t.relfrozenxid, '0')))::bigint AS transactions,
-       greatest(mxid_age(c.relminmxid), mxid_age(nullif(t.relminmxid, '0')))::bigint AS multixacts,
-       (SELECT option_value::bigint FROM pg_options_to_table(c.reloptions)
-        WHERE option_name = 'autovacuum_freeze_max_age'),
-       (SELECT option_value::bigint FROM pg_options_to_table(c.reloptions)
-        WHERE option_name = 'autovacuum_multixact_freeze_max_age'),
-       pg_table_size(c.oid)
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN pg_class t ON t.oid = nullif(c.reltoastrelid, 0)
-WHERE c.relkind IN ('r', 'm') AND c.relfrozenxid <> '0' AND c.relpersistence <> 't'
-  AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-ORDER BY greatest(age(c.relfrozenxid)::numeric / %(transactions)s, age(nullif(t.relfrozenxid, '0'))::numeric / %(transactions)s,
-                  mxid_age(c.relminmxid)::numeric / %(multixacts)s) DESC, 1
-LIMIT %(number)s;
+-- The oldest tables, each with the older of itself and its TOAST table, and with its own limits where it has some. The
+-- oldest catalogs and temporary tables are among them: they hold the age of the database like any other. Since PostgreSQL
+-- 16 the number in a temporary schema's name leads to its session; there is none when it was left behind.
+SELECT name, transactions, multixacts, own_transactions, own_multixacts, bytes, rows_of, temporary,
+       CASE WHEN temporary AND current_setting('server_version_num')::integer >= 160000
+            THEN pg_stat_get_backend_pid(substring(schema FROM '^pg_temp_(\d+)$')::integer) END AS session
+FROM (
+    SELECT *, row_number() OVER (PARTITION BY temporary, catalog ORDER BY share DESC, name) AS place
+    FROM (
+        SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, n.nspname AS schema,
+               greatest(age(c.relfrozenxid), age(nullif(t.relfrozenxid, '0')))::bigint AS transactions,
+               greatest(mxid_age(c.relminmxid), mxid_age(nullif(t.relminmxid, '0')))::bigint AS multixacts,
+               (SELECT option_value::bigint FROM pg_options_to_table(c.reloptions)
+                WHERE option_name = 'autovacuum_freeze_max_age') AS own_transactions,
+               (SELECT option_value::bigint FROM pg_options_to_table(c.reloptions)
+                WHERE option_name = 'autovacuum_multixact_freeze_max_age') AS own_multixacts,
+               coalesce(pg_table_size(c.oid), 0) AS bytes,
+               CASE WHEN c.relisshared THEN 'cluster'
+                    WHEN n.nspname = 'pg_catalog' THEN 'catalogs' ELSE 'tables' END AS rows_of,
+               c.relpersistence = 't' AS temporary, n.nspname IN ('pg_catalog', 'information_schema') AS catalog,
+               greatest(age(c.relfrozenxid)::numeric / %(transactions)s,
+                        age(nullif(t.relfrozenxid, '0'))::numeric / %(transactions)s,
+                        mxid_age(c.relminmxid)::numeric / %(multixacts)s) AS share
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN pg_class t ON t.oid = nullif(c.reltoastrelid, 0)
+        WHERE c.relkind IN ('r', 'm') AND c.relfrozenxid <> '0'
+    ) AS aged
+) AS placed
+WHERE place <= CASE WHEN temporary OR catalog THEN %(others)s ELSE %(number)s END
+ORDER BY share DESC, name;

@@ -1,48 +1,18 @@
 """Idle replication slots and forgotten prepared transactions, on a cluster of the test's own that has both."""
 
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from demo.databases import Databases
-from demo.processes import Processes
-from demo.servers import Postgres
 from include.maintenance.postgres import slots
 from include.outcome import Outcome, SourceUnavailable
 from include.settings import settings
 from include.warehouse import findings
 from include.warehouse.findings import Finding
-from tests.old_postgres import OldPostgres, skip_where_absent
-
-
-@pytest.fixture(scope="module", params=[Postgres, OldPostgres], ids=["postgresql18", "postgresql15"])
-def own_cluster(request: pytest.FixtureRequest) -> Iterator[Databases]:
-    if request.param is OldPostgres:
-        skip_where_absent()
-    folder = Path(tempfile.mkdtemp(prefix="gold-escrow-slots-"))
-    folder.chmod(0o755)
-    processes = Processes(folder / "processes.json")
-    try:
-        postgres = request.param(processes, folder / "postgres").start()
-        with psycopg.connect(postgres.url("postgres"), autocommit=True) as superuser:
-            superuser.execute("ALTER SYSTEM SET max_prepared_transactions = 5")
-            superuser.execute("ALTER SYSTEM SET wal_level = 'logical'")
-            superuser.execute("ALTER SYSTEM SET min_wal_size = '32MB'")
-            superuser.execute("ALTER SYSTEM SET max_wal_size = '32MB'")
-        postgres.stop()
-        databases = Databases(postgres.start(), folder)
-        databases.create_roles()
-        databases.create("escrow", "escrow_owner")
-        yield databases
-    finally:
-        processes.stop_all()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -1,16 +1,22 @@
 """The forecast of transaction ids: worked out by hand, then on real servers."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
+from demo.databases import Databases
 from include.maintenance.postgres import drift, wraparound
 from include.maintenance.postgres.wraparound import Forecast, Limits, Rate
 from include.outcome import ConfigurationError, Outcome
+from include.platform import database
 from include.warehouse import findings
+from include.warehouse.findings import Finding
 from include.warehouse.snapshots import Snapshot
+from tests.include.maintenance.conftest import AUDIT_LOGS
+from tests.include.maintenance.postgres.vacuum_steps import burn_transactions
 
 NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
 
@@ -155,3 +161,99 @@ def test_without_a_snapshot_the_task_says_so(platform: psycopg.Connection) -> No
         wraparound.check("nothing")
     [found] = findings.latest("wraparound")
     assert (found.run_id, found.finding.outcome) == ("nothing", Outcome.UNKNOWN)
+
+
+# ------------------------------------------------------------------------------------------ who holds ages back
+@pytest.fixture
+def superuser(
+    own_cluster: Databases, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> Iterator[psycopg.Connection]:
+    """A cluster of the module's own, in which every age is a reason to speak up."""
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", own_cluster.url("escrow", "operations_maintainer"))
+    environment.setattr(wraparound, "_BEHIND", 1e-9)
+    with psycopg.connect(own_cluster.postgres.url("postgres"), autocommit=True) as other:
+        other.execute("VACUUM (FREEZE)")
+    with psycopg.connect(own_cluster.postgres.url("escrow"), autocommit=True) as connection:
+        connection.execute("VACUUM (FREEZE)")
+        connection.execute("DROP TABLE IF EXISTS public.audit_logs")
+        connection.execute(AUDIT_LOGS)
+        yield connection
+        connection.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+
+
+def _checked(run_id: str) -> dict[str, Finding]:
+    drift.take(run_id, NOON)
+    wraparound.check(run_id)
+    return {one.finding.resource: one.finding for one in findings.latest("wraparound")}
+
+
+def _age(connection: psycopg.Connection, table: str) -> int:
+    row = connection.execute("SELECT age(relfrozenxid) FROM pg_class WHERE oid = %s::regclass", (table,)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_a_stale_logical_slot_keeps_the_catalogs_old_and_is_named(superuser: psycopg.Connection) -> None:
+    superuser.execute("SELECT pg_create_logical_replication_slot('reports', 'pgoutput')")
+    burn_transactions(superuser, 2000)
+    superuser.execute("VACUUM (FREEZE)")
+    assert _age(superuser, "public.audit_logs") < 1000, "a slot of that kind keeps no rows of ordinary tables"
+    assert _age(superuser, "pg_catalog.pg_depend") >= 2000
+    assert _age(superuser, "pg_catalog.pg_database") >= 2000
+    burn_transactions(superuser, 5)
+    found = _checked("run 1")
+    first = "-- first end the replication slot reports: it keeps rows of the last 2,"
+    for name in ("database escrow", "database postgres"):
+        assert found[name].remedy.startswith(first), "its age is that of its oldest catalog"
+    assert "VACUUM (FREEZE) pg_catalog." in found["database escrow"].remedy
+    catalogs = [one for name, one in found.items() if name.startswith("table pg_catalog.")]
+    assert [one.remedy.startswith(first) for one in catalogs] == [True] * 3
+    assert found["table public.audit_logs"].remedy == "VACUUM (FREEZE) public.audit_logs;"
+
+
+def test_a_prepared_transaction_elsewhere_keeps_the_shared_catalogs_old(
+    superuser: psycopg.Connection, own_cluster: Databases
+) -> None:
+    with psycopg.connect(own_cluster.postgres.url("postgres"), autocommit=True) as elsewhere:
+        elsewhere.execute("BEGIN; CREATE TABLE p (id integer); PREPARE TRANSACTION 'forgotten'")
+        try:
+            burn_transactions(superuser, 2000)
+            superuser.execute("VACUUM (FREEZE)")
+            assert _age(superuser, "pg_catalog.pg_depend") < 1000
+            assert _age(superuser, "pg_catalog.pg_database") >= 2000
+            with database.maintenance_session() as connection:
+                assert database.horizon(connection) is None
+                assert database.horizon(connection, "catalogs") is None
+                holder = database.horizon(connection, "cluster")
+            assert holder is not None
+            assert holder.holder == "the prepared transaction forgotten of postgres in the database postgres"
+            assert holder.age >= 2000
+            newest = superuser.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").fetchone()
+            assert newest == (holder.transaction + holder.age,)
+            assert holder.holder in _checked("run 1")["database escrow"].remedy
+        finally:
+            elsewhere.execute("ROLLBACK PREPARED 'forgotten'")
+
+
+def test_a_temporary_table_is_found_with_its_session(superuser: psycopg.Connection, own_cluster: Databases) -> None:
+    with psycopg.connect(own_cluster.url("escrow", "escrow_owner"), autocommit=True) as forgotten:
+        forgotten.execute("CREATE TEMPORARY TABLE basket (x integer)")
+        burn_transactions(superuser, 2000)
+        [(name, finding)] = [(key, one) for key, one in _checked("run 1").items() if key.startswith("table pg_temp_")]
+        assert name.endswith(".basket")
+        assert finding.evidence["transaction"]["age"] >= 2000
+        if superuser.info.server_version >= 160000:
+            assert finding.remedy.startswith(f"SELECT pg_terminate_backend({forgotten.info.backend_pid});")
+        else:
+            assert finding.remedy.startswith("DROP TABLE pg_temp_")
+
+
+def test_who_holds_little_is_not_to_be_ended(superuser: psycopg.Connection, own_cluster: Databases) -> None:
+    burn_transactions(superuser, 2000)
+    with psycopg.connect(own_cluster.url("escrow", "escrow_app")) as young:
+        young.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        young.execute("SELECT 1")
+        burn_transactions(superuser, 2)
+        found = _checked("run 1")
+    assert found["table public.audit_logs"].remedy == "VACUUM (FREEZE) public.audit_logs;"
+    assert "first end" not in found["database escrow"].remedy

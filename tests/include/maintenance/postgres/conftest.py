@@ -1,0 +1,39 @@
+"""A cluster of a test module's own, with all that a server may hold old rows by."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from demo.databases import Databases
+from demo.processes import Processes
+from demo.servers import Postgres
+from tests.old_postgres import OldPostgres, skip_where_absent
+
+
+@pytest.fixture(scope="module", params=[Postgres, OldPostgres], ids=["postgresql18", "postgresql15"])
+def own_cluster(request: pytest.FixtureRequest) -> Iterator[Databases]:
+    """It allows logical slots and prepared transactions; the platform's database is ``escrow``."""
+    if request.param is OldPostgres:
+        skip_where_absent()
+    folder = Path(tempfile.mkdtemp(prefix="gold-escrow-slots-"))
+    folder.chmod(0o755)
+    processes = Processes(folder / "processes.json")
+    try:
+        postgres = request.param(processes, folder / "postgres").start()
+        with psycopg.connect(postgres.url("postgres"), autocommit=True) as superuser:
+            superuser.execute("ALTER SYSTEM SET max_prepared_transactions = 5")
+            superuser.execute("ALTER SYSTEM SET wal_level = 'logical'")
+            superuser.execute("ALTER SYSTEM SET min_wal_size = '32MB'")
+            superuser.execute("ALTER SYSTEM SET max_wal_size = '32MB'")
+        postgres.stop()
+        databases = Databases(postgres.start(), folder)
+        databases.create_roles()
+        databases.create("escrow", "escrow_owner")
+        yield databases
+    finally:
+        processes.stop_all()
+        shutil.rmtree(folder, ignore_errors=True)
