@@ -16,6 +16,9 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0)]
+_IDENTIFIER = r'([a-z_][a-z0-9_$]*|"([^"]|"")+")'
+TableName = Annotated[str, Field(pattern=rf"^{_IDENTIFIER}\.{_IDENTIFIER}$")]
+"""Schema and table, each in double quotes where SQL needs them."""
 
 
 class Section(BaseModel):
@@ -171,7 +174,10 @@ class BusinessHours(Section):
 
 
 class Vacuum(Section):
-    """When tables are vacuumed and analyzed, and what that may cost. Shares are of autovacuum's own thresholds."""
+    """When tables are vacuumed and analyzed, and what that may cost. Shares are of autovacuum's own thresholds.
+
+    Tables named in ``exclude``, as PostgreSQL writes them, are left to autovacuum unless in danger of wraparound.
+    """
 
     due_share: Annotated[float, Field(gt=0, le=10)]
     freeze_share: Annotated[float, Field(gt=0, le=1)]
@@ -180,6 +186,7 @@ class Vacuum(Section):
     parallel_workers: Annotated[int, Field(ge=0, le=32)]
     buffer_megabytes: Annotated[int, Field(ge=1, le=16384)]
     business_hours: BusinessHours
+    exclude: list[TableName] = []
 
 
 class IndexReview(Section):

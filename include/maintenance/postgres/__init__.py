@@ -2,7 +2,7 @@
 
 Daily
     vacuum_plan
-    vacuum
+    vacuum: vacuum_findings
 Weekly and monthly
     drift
 Weekly

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from include.maintenance.postgres import vacuum_plan
+from include.maintenance.postgres import vacuum_findings, vacuum_plan
 from include.maintenance.postgres.vacuum_plan import ALL_TABLES, KINDS, composed, kind_of
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import database
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 _STATEMENTS = statements(__file__)
 _STATISTICS_PATIENCE_SECONDS = 5.0  # before PostgreSQL 15 statistics travel through a collector, twice a second
 _FAILSAFE_AGE = 1_600_000_000  # PostgreSQL's vacuum_failsafe_age
+_NO_MEASUREMENTS = (
+    *("partitioned", "may_maintain", "owner", "owned_by_superuser", "rows_of", "busy_with", "busy_analyzes"),
+    "next_transaction",
+)
 
 
 def maintain(
@@ -70,10 +74,11 @@ def _acted(
     if not before["may_maintain"]:
         raise ConfigurationError(
             f"the {action.kind} of {action.resource} would be skipped: the role of {database.MAINTENANCE} may not do "
-            f"it; {_remedy(database.server_version(connection), action.resource)}"
+            "it; " + vacuum_plan.remedy_of_privilege(database.server_version(connection), action.resource, before)
         )
-    if before["busy_with"]:
-        return actions.nothing_to_do(action, f"{before['busy_with']} vacuums this table already")
+    if others := vacuum_plan.left_to(item, before):
+        leave = actions.postpone if vacuum_plan.waits(item, before) else actions.nothing_to_do
+        return leave(action, others)
     if shown := _shown_already(action, item, before):
         earlier = {"attempt": "an earlier one"}
         return actions.prove(actions.applying(action), shown, earlier, "it was done before the task was cut off")
@@ -104,19 +109,16 @@ def _measure(connection: psycopg.Connection[Any], name: str) -> tuple[Table, dic
     import psycopg
     from psycopg.rows import dict_row
 
-    parts = {
-        "may_maintain": vacuum_plan.may_maintain(connection),
-        "vacuum_on_it": vacuum_plan.STATEMENTS["vacuum_on_it"],
-    }
     row = None
     with connection.cursor(row_factory=dict_row) as cursor, suppress(psycopg.errors.InvalidName):
-        row = cursor.execute(composed(_STATEMENTS["measure"], parts), {"name": name}).fetchone()
+        measure = composed(_STATEMENTS["measure"], vacuum_plan.parts_of(connection))
+        row = cursor.execute(measure, {"name": name}).fetchone()
     return (Table(row.pop("oid"), row.pop("schema"), row.pop("relation"), name), row) if row else None
 
 
 def _measured(facts: dict[str, Any]) -> dict[str, Any]:
     """The measurements among the facts, for the record."""
-    return {key: value for key, value in facts.items() if key not in ("partitioned", "may_maintain", "busy_with")}
+    return {key: value for key, value in facts.items() if key not in _NO_MEASUREMENTS}
 
 
 def _seconds_left(item: dict[str, Any]) -> float | None:
@@ -309,12 +311,6 @@ def _hopeless(name: str, facts: dict[str, Any], holder: str) -> str:
     )
 
 
-def _remedy(version: int, name: str) -> str:
-    if version >= 170000:
-        return f"GRANT MAINTAIN ON {name} (or pg_maintain) to it"
-    return "make it a member of the role that owns the table (before PostgreSQL 17 only the owner may)"
-
-
 # ------------------------------------------------------------------------------------------------------- the end
 def finish(run_id: str, dry_run: bool = False) -> dict[str, Any]:
     """Bring the database's own age up to date once for all tables, and record what became of the whole plan.
@@ -327,9 +323,12 @@ def finish(run_id: str, dry_run: bool = False) -> dict[str, Any]:
         whole = next((action for action in acts if action.resource == ALL_TABLES), None)
         if whole is None:
             raise MaintenanceFailed(f"the run {run_id} has no plan of its tables; plan them first")
-        if dry_run or whole.state in ("proven", "nothing_to_do") or "due" not in whole.plan:
-            return whole.summary()  # without a list of what is due the plan itself has failed
+        if dry_run:
+            return whole.summary()
         tables = [action for action in acts if action.resource != ALL_TABLES]
+        too_long = vacuum_findings.report(whole, tables)
+        if whole.state in ("proven", "nothing_to_do") or "due" not in whole.plan:
+            return whole.summary()  # without a list of what is due the plan itself has failed
         states: dict[str, list[str]] = {}
         for action in tables:
             states.setdefault(action.state, []).append(action.resource)
@@ -352,15 +351,19 @@ def finish(run_id: str, dry_run: bool = False) -> dict[str, Any]:
             "dead_rows_removed": sum(proof.get("dead_rows_removed", 0) for proof in proofs),
             "bytes_returned": sum(proof.get("bytes_returned", 0) for proof in proofs),
         }
-        return _closed(whole, states, proof).summary()
+        return _closed(whole, states, proof, too_long).summary()
 
 
-def _closed(whole: actions.Action, states: dict[str, list[str]], proof: dict[str, Any]) -> actions.Action:
+def _closed(
+    whole: actions.Action, states: dict[str, list[str]], proof: dict[str, Any], too_long: list[str]
+) -> actions.Action:
     unfinished = [name for state in ("failed", "applying", "planned", "never begun") for name in states.get(state, [])]
     if unfinished:
         return actions.fail(whole, f"not maintained: {', '.join(unfinished)}; each has its own reason", proof)
     later = states.get("postponed", [])
     reason = f"postponed to the next run: {', '.join(later)}" if later else ""
+    if too_long:
+        reason += f"; too long for any run, see the finding {vacuum_findings.CHECK}: {', '.join(too_long)}"
     return actions.prove(whole, proof, {"tables": len(states.get("proven", []))}, reason)
 
 

@@ -1,8 +1,13 @@
 -- Statements of vacuum.py, each under its name.
 
 -- statement: measure
--- One table, or a partitioned one with the sums of its partitions. Who may maintain it differs by version.
-SELECT c.oid, n.nspname AS schema, c.relname AS relation, c.relkind = 'p' AS partitioned, ({may_maintain}) AS may_maintain, busy.holder AS busy_with,
+-- One table, or a partitioned one with the sums of its partitions. Who may maintain it differs by version. What died
+-- counts on for ever; transactions before the oldest unfinished one are those that were over when this was measured.
+SELECT c.oid, n.nspname AS schema, c.relname AS relation, c.relkind = 'p' AS partitioned,
+       ({may_maintain}) AS may_maintain, {owner}, {rows_of} AS rows_of, busy.holder AS busy_with, busy.analyzes AS busy_analyzes,
+       pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_transaction,
+       pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid)
+           + coalesce(pg_stat_get_tuples_updated(t.oid) + pg_stat_get_tuples_deleted(t.oid), 0) AS died_rows,
        pg_stat_get_dead_tuples(c.oid) AS dead_rows, coalesce(pg_stat_get_dead_tuples(t.oid), 0) AS toast_dead_rows,
        pg_stat_get_live_tuples(c.oid) AS live_rows, pg_stat_get_mod_since_analyze(c.oid) AS changed_rows,
        pg_stat_get_ins_since_vacuum(c.oid) AS inserted_rows,

@@ -46,12 +46,13 @@ def plan_tables(run_id: str, dry_run: bool = False, ends_at: datetime | None = N
     A table is due from ``due_share`` of its own autovacuum thresholds on (dead rows, inserted rows, changed rows), when
     the planner knows nothing about some column, or when it is to be frozen (``freeze_share`` of its freeze_max_age).
     First come those in danger of transaction id wraparound, then those that an earlier run began or postponed.
-    What is due but left alone (a vacuum is on it, its horizon is held) is recorded with its reason, and so is "nothing
-    to do". ``ends_at`` (aware) is the end of the maintenance window, absent without one.
-    Raises ConfigurationError or SourceUnavailable, and records that too: a list that could not be read is a failure.
+    What is due but left alone (a vacuum or analyze is on it, its horizon is held, the role may not maintain it) is
+    recorded with its reason, and so is "nothing to do". ``ends_at`` (aware) is the end of the maintenance window,
+    absent without one. Raises ConfigurationError (also for a role that may maintain none of the tables) or
+    SourceUnavailable, and records that too: a list that could not be read is a failure.
     """
     wanted = settings().maintenance.vacuum
-    limits = {"due_share": wanted.due_share, "freeze_share": wanted.freeze_share}
+    limits = {"due_share": wanted.due_share, "freeze_share": wanted.freeze_share, "exclude": wanted.exclude}
     with session.kept_open():
         whole = actions.plan("vacuum", ALL_TABLES, run_id, dry_run=dry_run, plan=limits)
         with (
@@ -60,16 +61,17 @@ def plan_tables(run_id: str, dry_run: bool = False, ends_at: datetime | None = N
             database.maintenance_session() as connection,
         ):
             looked_at, found = _due(connection, limits)
-            holder = database.horizon(connection) if found else None
+            holders = {of: database.horizon(connection, of) for of in {one["rows_of"] for one in found}}
+            version, blind_role = database.server_version(connection), database.blind_role(connection)
         parents = [one for one in found if one["partitioned"]]
         earlier = actions.recent(KINDS, [one["name"] for one in found]) if found else []
         found = [one for one in found if not one["partitioned"] or _parent_is_due(one, earlier, wanted.due_share)]
         looked_at += len(parents)
-        items = [_item(one, earlier, holder) for one in found]
+        items = [_item(one, earlier, holders[one["rows_of"]], version) for one in found]
         reasons = {item["table"]: _reason_to_leave(item) for item in items}
         for item in items:
             if reason := reasons[item["table"]]:
-                _leave(item, run_id, dry_run, reason)
+                _leave(item, run_id, dry_run, reason, postponed=waits(item, item))
         due = [item for item in items if not reasons[item["table"]]]
         due += _interrupted(run_id, {item["table"]: item for item in items})
         due = [item for item in due if _has_work(item)]
@@ -78,8 +80,15 @@ def plan_tables(run_id: str, dry_run: bool = False, ends_at: datetime | None = N
             _leave(item, run_id, dry_run, f"{MOST_TABLES} worse tables fill this run", postponed=True)
         del due[MOST_TABLES:]
         _schedule(due, wanted.tables_at_once, ends_at)
-        left = sorted(name for name, reason in reasons.items() if reason)
-        _record(whole, run_id, dry_run, limits | {"looked_at": looked_at, "left_alone": left}, due, ends_at)
+        facts = {
+            "looked_at": looked_at,
+            "left_alone": sorted(name for name, reason in reasons.items() if reason),
+            "not_allowed": {
+                item["table"]: item["not_allowed"] for item in items if item["not_allowed"] and _has_work(item)
+            },
+            "blind_role": blind_role,
+        }
+        _record(whole, run_id, dry_run, limits | facts, due, ends_at)
         return due
 
 
@@ -90,19 +99,24 @@ def _due(connection: psycopg.Connection[Any], limits: dict[str, Any]) -> tuple[i
     parts = {
         # Since PostgreSQL 18 autovacuum scales inserts by the share of the table that is not frozen yet.
         "frozen_pages": "c.relallfrozen" if database.server_version(connection) >= 180000 else "NULL::integer",
-        "vacuum_on_it": STATEMENTS["vacuum_on_it"],
-        "may_maintain": may_maintain(connection),
+        **parts_of(connection),
     }
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(composed(STATEMENTS["due"], parts), limits).fetchall()
-        parents = cursor.execute(STATEMENTS["parents"]).fetchall()
+        parents = cursor.execute(composed(STATEMENTS["parents"], parts), limits).fetchall()
+    if rows[0]["looked_at"] and not rows[0]["may_maintain_at_all"]:
+        new = database.server_version(connection) >= 170000
+        remedy = "grant it pg_maintain" if new else "make it a member of the role that owns them"
+        raise ConfigurationError(f"the role of {database.MAINTENANCE} may maintain none of the tables; {remedy}")
     tables = [row | {"partitioned": False} for row in rows if row["name"] is not None]
-    return int(rows[0]["looked_at"]), tables + [row | {"partitioned": True} for row in parents]
+    whole = {"partitioned": True, "catalog": False, "excluded": False}
+    return int(rows[0]["looked_at"]), tables + [row | whole for row in parents]
 
 
-def may_maintain(connection: psycopg.Connection[Any]) -> str:
-    """SQL that tells whether this role may vacuum the relation ``c``: a privilege of its own since PostgreSQL 17."""
-    return STATEMENTS["may_maintain" if database.server_version(connection) >= 170000 else "may_maintain_before_17"]
+def parts_of(connection: psycopg.Connection[Any]) -> dict[str, str]:
+    """SQL about the relation ``c`` that several statements share. To vacuum is a privilege since PostgreSQL 17."""
+    may = "may_maintain" if database.server_version(connection) >= 170000 else "may_maintain_before_17"
+    return {"may_maintain": STATEMENTS[may]} | {name: STATEMENTS[name] for name in ("owner", "rows_of", "vacuum_on_it")}
 
 
 def composed(statement: str, parts: dict[str, str]) -> Any:
@@ -125,14 +139,16 @@ def _parent_is_due(parent: dict[str, Any], earlier: Sequence[actions.Action], du
     return bool(parent["changed_share"] >= due_share)
 
 
-def _item(found: dict[str, Any], earlier: Sequence[actions.Action], holder: Horizon | None) -> dict[str, Any]:
+def _item(
+    found: dict[str, Any], earlier: Sequence[actions.Action], holder: Horizon | None, version: int
+) -> dict[str, Any]:
     """What is to be done with a table that may be due, as JSON-able facts."""
     wanted = settings().maintenance.vacuum
     own = [action for action in earlier if action.resource == found["name"]]
     facts = {name: found.get(name) for name in (*_ROWS, "unknown_columns", "size_bytes")}
     facts |= {name: _rounded(found.get(name)) for name in (*_SHARES, *_AGES, *_LIMITS)}
     age = max((found.get(name) or 0.0) for name in _AGES)
-    ours = not found["partitioned"] and not found["catalog"]
+    ours = not (found["partitioned"] or found["catalog"] or found["excluded"])
     dirty = ours and max(found["dead_share"], found["inserted_share"] or 0.0) >= wanted.due_share
     unknown = ours and (found["never_analyzed"] or (found["unknown"] and not _in_vain(own, found["unknown_columns"])))
     item: dict[str, Any] = {
@@ -145,7 +161,9 @@ def _item(found: dict[str, Any], earlier: Sequence[actions.Action], holder: Hori
         "facts": facts,
         "postponed_before": bool(own) and own[0].state == "postponed",
         "busy_with": found.get("busy_with"),
+        "busy_analyzes": found.get("busy_analyzes"),
         "held_by": None,
+        "not_allowed": None if found["may_maintain"] else remedy_of_privilege(version, found["name"], found),
     }
     if holder is not None and dirty and _is_held(found, own, holder):
         # What the next vacuum could remove, the last one has removed.
@@ -214,10 +232,36 @@ def _has_work(item: dict[str, Any]) -> bool:
     return bool(item["vacuum"] or item["freeze"] or item["analyze"] or (item["held_by"] and item["danger"]))
 
 
+def left_to(item: dict[str, Any], now: dict[str, Any]) -> str:
+    """Whose work on a table, by its facts now, is not to be disturbed; empty when it is nobody's.
+
+    Another's analyze keeps a vacuum out for as long as it lasts, which only a table in danger is worth waiting for.
+    """
+    if not now["busy_with"] or (waits(item, now) and item["danger"]):
+        return ""
+    return f"{now['busy_with']} this table already"
+
+
+def waits(item: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether another's work on a table keeps it from a vacuum which that work does not make up for."""
+    return bool(now["busy_with"] and now["busy_analyzes"] and (item["vacuum"] or item["freeze"]))
+
+
+def remedy_of_privilege(version: int, name: str, owner: dict[str, Any]) -> str:
+    """What lets the maintenance role vacuum a table; before PostgreSQL 17 only its owner may."""
+    if version >= 170000:
+        return f"GRANT MAINTAIN ON {name} (or pg_maintain) to it"
+    if owner["owned_by_superuser"]:
+        return f"its owner {owner['owner']} is a superuser and has to do it; no other role should be made a member"
+    return f"make it a member of {owner['owner']}, which owns the table"
+
+
 def _reason_to_leave(item: dict[str, Any]) -> str:
     """Why a table that is due is left alone; empty when it is not due or not left alone."""
-    if item["busy_with"]:
-        return f"{item['busy_with']} vacuums this table already"
+    if reason := left_to(item, item):
+        return reason
+    if item["not_allowed"] and _has_work(item) and not item["danger"]:
+        return f"the role of {database.MAINTENANCE} may not maintain it: {item['not_allowed']}"
     if item["held_by"] and not _has_work(item):
         return f"a vacuum could remove nothing while {item['held_by']} needs the dead rows"
     return ""
@@ -251,7 +295,7 @@ def _interrupted(run_id: str, known: dict[str, dict[str, Any]]) -> list[dict[str
             continue
         if (item := known.get(action.resource)) is None:
             wanted = {name: value for name, value in action.plan.items() if name != "before"}
-            more.append({"busy_with": None, "held_by": None} | wanted | {"table": action.resource})
+            more.append({"busy_with": None, "held_by": None, "not_allowed": None} | wanted | {"table": action.resource})
         elif not item["held_by"]:
             for work in ("vacuum", "freeze", "analyze"):
                 item[work] = bool(item[work] or action.plan.get(work))
@@ -290,6 +334,7 @@ def _record(
         "due": [{"table": item["table"], "score": item["score"]} for item in due],
         "expected_not_to_fit": [item["table"] for item in due if not item["fits"]],
         "expected_seconds": round(sum(item["expected_seconds"] for item in due), 2),
+        "window_seconds": round((ends_at - datetime.now(UTC)).total_seconds(), 1) if ends_at else None,
         "window_ends_at": ends_at.isoformat() if ends_at else None,
     }
     whole = actions.plan("vacuum", ALL_TABLES, run_id, dry_run=dry_run, plan=plan)

@@ -3,10 +3,13 @@
 -- statement: due
 -- Every table rated by PostgreSQL's own rules for autovacuum (relation_needs_vacanalyze in its autovacuum.c): the table's
 -- storage parameters go before the server's settings, a TOAST table without any of its own takes its table's. A share
--- of 1 is where autovacuum would act. System catalogs count by their age only.
+-- of 1 is where autovacuum would act. System catalogs count by their age only, and so do tables that the configuration
+-- excludes: once autovacuum would freeze them whatever their settings say.
 WITH relations AS (
     SELECT c.oid, c.oid AS table_oid, false AS toast, c.reloptions, c.reltuples, c.relpages, c.relfrozenxid, c.relminmxid,
-           n.nspname IN ('pg_catalog', 'information_schema') AS catalog, {frozen_pages} AS frozen_pages
+           n.nspname IN ('pg_catalog', 'information_schema') AS catalog, ({may_maintain}) AS may_maintain,
+           quote_ident(n.nspname) || '.' || quote_ident(c.relname) = ANY (%(exclude)s::text[]) AS excluded,
+           {frozen_pages} AS frozen_pages
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_(toast|temp)'
       AND (n.nspname NOT IN ('pg_catalog', 'information_schema') OR ({may_maintain}))
@@ -14,7 +17,7 @@ WITH relations AS (
     SELECT * FROM relations
     UNION ALL
     SELECT c.oid, r.oid, true, coalesce(c.reloptions, r.reloptions), c.reltuples, c.relpages, c.relfrozenxid,
-           c.relminmxid, r.catalog, {frozen_pages}
+           c.relminmxid, r.catalog, r.may_maintain, r.excluded, {frozen_pages}
     FROM relations r JOIN pg_class owner ON owner.oid = r.oid JOIN pg_class c ON c.oid = owner.reltoastrelid
 ), rules AS (
     SELECT a.*, greatest(a.reltuples, 0)::float8 AS tuples,
@@ -48,7 +51,7 @@ WITH relations AS (
         WHERE option_name ~ '^autovacuum_.*(threshold|scale_factor|freeze_max_age)$'
     ) AS o
 ), rated AS (
-    SELECT r.table_oid, r.toast, r.catalog, r.tuples,
+    SELECT r.table_oid, r.toast, r.catalog, r.may_maintain, r.excluded, r.tuples,
            pg_stat_get_dead_tuples(r.oid) AS dead_rows, pg_stat_get_ins_since_vacuum(r.oid) AS inserted_rows,
            CASE WHEN NOT r.toast THEN pg_stat_get_mod_since_analyze(r.oid) END AS changed_rows,
            least(r.vacuum_threshold + r.vacuum_scale * r.tuples,
@@ -62,7 +65,8 @@ WITH relations AS (
            greatest(pg_stat_get_last_vacuum_time(r.oid), pg_stat_get_last_autovacuum_time(r.oid)) AS vacuumed_at
     FROM rules r
 ), tables AS (
-    SELECT table_oid, bool_or(catalog) AS catalog, max(tuples) FILTER (WHERE NOT toast) AS tuples,
+    SELECT table_oid, bool_or(catalog) AS catalog, bool_or(may_maintain) AS may_maintain,
+           bool_or(excluded) AS excluded, max(tuples) FILTER (WHERE NOT toast) AS tuples,
            max(dead_rows / greatest(dead_limit, 1)) AS dead_share,
            max(inserted_rows / CASE WHEN inserted_limit >= 0 THEN greatest(inserted_limit, 1) END) AS inserted_share,
            max(changed_rows / greatest(changed_limit, 1)) AS changed_share,
@@ -96,16 +100,18 @@ WITH relations AS (
     FROM tables t LEFT JOIN unknown_columns u USING (table_oid)
 ), due AS (
     SELECT * FROM judged
-    WHERE greatest(transaction_share, multixact_share) >= %(freeze_share)s
-       OR NOT catalog AND (greatest(dead_share, inserted_share, changed_share) >= %(due_share)s OR never_analyzed
+    WHERE greatest(transaction_share, multixact_share) >= CASE WHEN excluded THEN 1 ELSE %(freeze_share)s END
+       OR NOT catalog AND NOT excluded AND (greatest(dead_share, inserted_share, changed_share) >= %(due_share)s OR never_analyzed
                            OR unknown)
 )
-SELECT (SELECT count(*) FROM tables WHERE NOT catalog) AS looked_at,
+SELECT (SELECT count(*) FROM tables WHERE NOT catalog AND NOT excluded) AS looked_at,
+       (SELECT count(*) FROM tables WHERE NOT catalog AND NOT excluded AND may_maintain) AS may_maintain_at_all,
        quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
-       d.catalog, d.dead_share, d.inserted_share, d.changed_share, d.transaction_share, d.multixact_share,
+       d.catalog, d.excluded, d.may_maintain, {owner}, {rows_of} AS rows_of, d.dead_share, d.inserted_share, d.changed_share, d.transaction_share, d.multixact_share,
        d.transaction_age, d.dead_rows, d.dead_limit, d.toast_dead_rows, d.inserted_rows, d.inserted_limit, d.changed_rows,
        d.changed_limit, d.vacuumed_at, d.unknown_columns, d.never_analyzed, d.unknown,
-       coalesce(pg_total_relation_size(d.table_oid), 0) AS size_bytes, busy.holder AS busy_with
+       coalesce(pg_total_relation_size(d.table_oid), 0) AS size_bytes, busy.holder AS busy_with,
+       busy.analyzes AS busy_analyzes
 FROM (SELECT 1) AS always
 LEFT JOIN due d ON true
 LEFT JOIN pg_class c ON c.oid = d.table_oid
@@ -113,16 +119,27 @@ LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN LATERAL ({vacuum_on_it}) AS busy ON true;
 
 -- statement: vacuum_on_it
--- Whose vacuum works on a table. Locks and the progress view's process ids are shown to every role, what a process works
--- on is not: it is the lock that tells.
-SELECT coalesce(a.backend_type, 'process') || ' ' || l.pid AS holder
+-- Whose vacuum or analyze works on a table: it keeps others out. Locks and the progress views' process ids are shown to
+-- every role, what a process works on is not: it is the lock that tells.
+SELECT coalesce(a.backend_type, 'process') || ' ' || l.pid || CASE WHEN does.analyzes THEN ' analyzes' ELSE ' vacuums' END
+           AS holder, does.analyzes
 FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+CROSS JOIN LATERAL (
+    SELECT l.pid IN (SELECT pid FROM pg_stat_progress_vacuum) AS vacuums,
+           l.pid IN (SELECT pid FROM pg_stat_progress_analyze) AS analyzes
+) AS does
 WHERE l.locktype = 'relation' AND l.relation IN (c.oid, c.reltoastrelid) AND l.granted
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND l.mode = 'ShareUpdateExclusiveLock' AND l.pid <> pg_backend_pid()
-  AND (l.pid IN (SELECT pid FROM pg_stat_progress_vacuum)
-       OR a.backend_type = 'autovacuum worker' AND l.pid NOT IN (SELECT pid FROM pg_stat_progress_analyze))
+  AND (does.vacuums OR does.analyzes OR a.backend_type = 'autovacuum worker')
 LIMIT 1
+
+-- statement: owner
+pg_get_userbyid(c.relowner)::text AS owner,
+    (SELECT rolsuper FROM pg_roles WHERE pg_roles.oid = c.relowner) AS owned_by_superuser
+
+-- statement: rows_of
+CASE WHEN c.relisshared THEN 'cluster' WHEN c.relnamespace = 'pg_catalog'::regnamespace THEN 'catalogs' ELSE 'tables' END
 
 -- statement: may_maintain
 has_table_privilege(c.oid, 'MAINTAIN') OR pg_has_role(c.relowner, 'USAGE')
@@ -137,6 +154,7 @@ pg_has_role(c.relowner, 'USAGE')
 -- statement: parents
 -- Partitioned tables with the changes that all their partitions ever saw: autovacuum never analyzes a partitioned table.
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, leaves.changes, leaves.rows,
+       ({may_maintain}) AS may_maintain, {owner}, {rows_of} AS rows_of,
        current_setting('autovacuum_analyze_threshold')::float8
            + current_setting('autovacuum_analyze_scale_factor')::float8 * leaves.rows AS changed_limit
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -147,4 +165,5 @@ CROSS JOIN LATERAL (
     FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid
     WHERE t.isleaf AND l.relkind = 'r'
 ) AS leaves
-WHERE c.relkind = 'p' AND c.relpersistence <> 't' AND leaves.rows > 0;
+WHERE c.relkind = 'p' AND c.relpersistence <> 't' AND leaves.rows > 0
+  AND NOT quote_ident(n.nspname) || '.' || quote_ident(c.relname) = ANY (%(exclude)s::text[]);

@@ -84,18 +84,24 @@ def test_a_missing_privilege_is_named_with_its_remedy(
     any_databases: Databases,
     environment: pytest.MonkeyPatch,
 ) -> None:
+    item = _item()
     # The application's role is neither the owner nor a maintainer.
     dirty.execute("GRANT USAGE ON SCHEMA public TO escrow_app")
     url = any_databases.url(dirty.info.dbname, "escrow_app")
     environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", url)
     new = dirty.info.server_version >= 170000
-    remedy = "GRANT MAINTAIN ON public.audit_logs" if new else "a member of the role that owns the table"
+    remedy = "GRANT MAINTAIN ON public.audit_logs" if new else "a member of escrow_owner, which owns the table"
     with pytest.raises(ConfigurationError, match=remedy):
-        vacuum.maintain(_item(), "r1", dry_run=False)
+        vacuum.maintain(item, "r1", dry_run=False)
     [(_, _, state, reason)] = recorded(warehouse)
     assert state == "failed"
     assert remedy in reason
     assert vacuum.finish("r1")["reason"] == "not maintained: public.audit_logs; each has its own reason"
+    with pytest.raises(
+        ConfigurationError, match="may maintain none of the tables; (grant it pg_maintain|make it a member)"
+    ):
+        planned("r2")
+    assert whole(warehouse, "r2")[0] == "failed", "that is no night without work"
 
 
 def test_a_lock_held_by_another_session_is_named(dirty: psycopg.Connection, warehouse: psycopg.Connection) -> None:

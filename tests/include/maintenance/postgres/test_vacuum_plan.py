@@ -260,6 +260,32 @@ def test_a_vacuum_on_the_table_is_left_alone(
     assert whole(warehouse)[2]["left_alone"] == ["public.audit_logs"]
 
 
+def test_an_analyze_on_the_table_puts_its_vacuum_off(
+    any_platform: psycopg.Connection, warehouse: psycopg.Connection, any_databases: Databases
+) -> None:
+    make_dirty(any_platform)
+    item = planned()["public.audit_logs"]
+    url = any_databases.url(any_platform.info.dbname, "escrow_owner")
+    with psycopg.connect(url, autocommit=True) as other:
+        reason = f"client backend {other.info.backend_pid} analyzes this table already"
+        other.execute("SET vacuum_cost_delay = 100; SET vacuum_cost_limit = 1")
+        work = threading.Thread(target=lambda: _cancelled(other, "ANALYZE public.audit_logs"))
+        work.start()
+        analyzing = "SELECT 1 FROM pg_stat_progress_analyze WHERE datname = current_database()"
+        wait_for(lambda: any_platform.execute(analyzing).fetchone())
+        assert planned("r2") == {}
+        assert vacuum.maintain(item, "r1", dry_run=False)["state"] == "postponed", "it has begun since the plan"
+        only_analyze = item | {"vacuum": False, "table": "public.audit_logs"}
+        assert vacuum.maintain(only_analyze, "r3", dry_run=False)["state"] == "nothing_to_do"
+        with pytest.raises(MaintenanceFailed, match="another session holds a lock on it"):
+            vacuum.maintain(item | {"danger": True}, "r4", dry_run=False)
+        other.cancel()
+        work.join()
+    assert [row[2:] for row in recorded(warehouse)][:3] == [
+        ("postponed", reason), ("postponed", reason), ("nothing_to_do", reason),
+    ]  # fmt: skip
+
+
 def _cancelled(connection: psycopg.Connection, statement: str) -> None:
     with pytest.raises(psycopg.errors.QueryCanceled):
         connection.execute(statement)
