@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import psycopg
     from psycopg import sql
 
+    from include.platform.database import Horizon
+
 _STATEMENTS = statements(__file__)
 _STATISTICS_PATIENCE_SECONDS = 5.0  # before PostgreSQL 15 statistics travel through a collector, twice a second
 _FAILSAFE_AGE = 1_600_000_000  # PostgreSQL's vacuum_failsafe_age
@@ -99,7 +101,7 @@ def _acted(
         return actions.postpone(action, reason, applied)
     after = _after(connection, action, item, before, warnings, told)
     proof = {"before": _measured(before), "after": _measured(after), "analyzed": item["analyze"]}
-    reason = _judged(connection, action, item, proof)
+    reason = _judged(action, item, proof, _holder(connection, before))
     return actions.prove(action, proof, applied, reason)
 
 
@@ -255,11 +257,32 @@ def _after(
     raise MaintenanceFailed(f"the {action.kind} of {action.resource} left no trace in the server's statistics{said}")
 
 
+def _holder(connection: psycopg.Connection[Any], before: dict[str, Any]) -> Horizon | None:
+    """Who needs rows that were dead before, or None: a snapshot whose oldest transaction began since needs none."""
+    found = database.horizon(connection, before["rows_of"])
+    return found if found is not None and found.transaction < before["next_transaction"] else None
+
+
+def _dead(facts: dict[str, Any]) -> int:
+    return int(facts["dead_rows"] + facts["toast_dead_rows"])
+
+
+def _dead_before_and_after(before: dict[str, Any], after: dict[str, Any]) -> int:
+    """How many of the rows that were dead before may still be there: those that have died since are not of them."""
+    died = max(0, after["died_rows"] - before.get("died_rows", after["died_rows"]))
+    return int(min(_dead(before), max(0, _dead(after) - died)))
+
+
 def _without_effect(item: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> str:
-    """What a vacuum was to lower and did not; empty when it had its effect. Dead rows are estimates of the server."""
-    wanted, dead = settings().maintenance.vacuum, ("dead_rows", "toast_dead_rows")
-    if item["vacuum"] and 0 < sum(before[name] for name in dead) <= sum(after[name] for name in dead):
-        return f"{sum(after[name] for name in dead)} dead rows"
+    """What a vacuum was to lower and did not; empty when it had its effect.
+
+    Dead rows are the server's estimates, to which other sessions add late. There must be as many as before, and most
+    of them from before.
+    """
+    wanted = settings().maintenance.vacuum
+    remain = _dead_before_and_after(before, after)
+    if item["vacuum"] and 0 < _dead(before) <= _dead(after) and remain > _dead(before) / 2:
+        return f"{_dead(after)} dead rows"
     shares = item["facts"]
     for name in ("transaction", "multixact"):
         due = (shares.get(f"{name}_share") or 0.0) >= wanted.freeze_share
@@ -268,29 +291,24 @@ def _without_effect(item: dict[str, Any], before: dict[str, Any], after: dict[st
     return ""
 
 
-def _judged(
-    connection: psycopg.Connection[Any],
-    action: actions.Action,
-    item: dict[str, Any],
-    proof: dict[str, Any],
-) -> str:
+def _judged(action: actions.Action, item: dict[str, Any], proof: dict[str, Any], holder: Horizon | None) -> str:
     """Complete the proof; say what remains and who holds it. Raises MaintenanceFailed for a vacuum without effect."""
     before, after = proof["before"], proof["after"]
     reason = missed = ""
     if item["vacuum"] or item["freeze"]:
-        dead_before, dead_after = (one["dead_rows"] + one["toast_dead_rows"] for one in (before, after))
-        proof["dead_rows_removed"] = max(0, dead_before - dead_after)
+        dead_after, remain = _dead(after), _dead_before_and_after(before, after)
+        proof["dead_rows_removed"] = _dead(before) - remain
         proof["bytes_returned"] = before["size_bytes"] - after["size_bytes"]
         missed = _without_effect(item, before, after)
         if dead_after or missed:
-            holder = database.horizon(connection)
             proof["dead_rows_remaining"] = dead_after
             proof["horizon_holder"] = holder.holder if holder else None
             proof["horizon"] = holder.transaction if holder else None
             who = f"while {holder.holder} needs old rows" if holder else ""
-            reason = f"{dead_after} dead rows remain {who or 'that died while the vacuum ran'}"
+            new = "that died while the vacuum ran"
+            reason = f"{dead_after} dead rows remain {(who or 'that nobody needs any more') if remain else new}"
             if missed.endswith("dead rows") and not who:
-                missed = ""  # nobody holds them: they are new
+                missed = ""  # whoever needed them has ended: the next vacuum removes them
             elif missed:
                 remedy = f"{who}; end it and run it again" if who else "for a reason that cannot be seen; run it again"
                 missed = f"the vacuum of {action.resource} had no effect: {missed} cannot be lowered {remedy}"

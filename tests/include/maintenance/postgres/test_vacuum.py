@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,12 +14,13 @@ import pytest
 from benchmarks.scratch import scratch_databases
 from demo.databases import Databases
 from include.maintenance.postgres import vacuum, vacuum_plan
-from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
+from include.outcome import ConfigurationError, MaintenanceFailed, Outcome, SourceUnavailable
 from include.platform import database
-from include.warehouse import actions
+from include.warehouse import actions, findings
 from tests.include.maintenance.conftest import AUDIT_LOGS
 from tests.include.maintenance.postgres.vacuum_steps import (
     ROWS,
+    burn_transactions,
     make_dirty,
     planned,
     proof_of,
@@ -162,6 +163,98 @@ def test_rows_that_died_meanwhile_are_no_failure(
     proof = proof_of(warehouse)
     assert (proof["dead_rows_removed"], proof["dead_rows_remaining"]) == (400, 100)
     assert "100 dead rows remain while process" in recorded(warehouse)[0][3]
+
+
+def _while_it_runs(monkeypatch: pytest.MonkeyPatch, then: Callable[[], Any]) -> None:
+    """Let something happen between the vacuum's end and the look at what became of it."""
+    run = vacuum._run
+
+    def run_and_go_on(*given: Any) -> Any:
+        done = run(*given)
+        then()
+        return done
+
+    monkeypatch.setattr(vacuum, "_run", run_and_go_on)
+
+
+@pytest.mark.parametrize("begins", ["before the vacuum", "after it"])
+def test_who_holds_none_of_the_rows_is_not_blamed_for_as_many_new_ones(
+    dirty: psycopg.Connection,
+    warehouse: psycopg.Connection,
+    any_databases: Databases,
+    monkeypatch: pytest.MonkeyPatch,
+    begins: str,
+) -> None:
+    item = _item()
+    _wait_for_older_transactions(dirty)
+    with psycopg.connect(any_databases.url(dirty.info.dbname, "escrow_app")) as young:
+        young.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        if begins == "before the vacuum":
+            young.execute("SELECT 1")
+            burn_transactions(dirty, 1)
+
+        def more_die() -> None:
+            young.execute("SELECT 1")
+            dirty.execute("DELETE FROM public.audit_logs WHERE audit_log_id <= 900")
+            flush_statistics(dirty)
+
+        _while_it_runs(monkeypatch, more_die)
+        assert vacuum.maintain(item, "r1", dry_run=False)["state"] == "proven"
+    proof = proof_of(warehouse)
+    assert (proof["dead_rows_removed"], proof["dead_rows_remaining"]) == (400, 500)
+    assert recorded(warehouse)[0][3] == "500 dead rows remain that died while the vacuum ran"
+    if begins == "after it":
+        assert proof["horizon_holder"] is None
+
+
+def test_who_began_after_the_vacuum_is_not_blamed_for_what_another_held(
+    dirty: psycopg.Connection,
+    warehouse: psycopg.Connection,
+    any_databases: Databases,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    item, url = _item(), any_databases.url(dirty.info.dbname, "escrow_app")
+    dirty.execute("VACUUM public.audit_logs")
+    with psycopg.connect(url) as old, psycopg.connect(url) as young:
+        for session in (old, young):
+            session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT 1")
+        dirty.execute("DELETE FROM public.audit_logs WHERE audit_log_id <= 800")
+        flush_statistics(dirty)
+
+        def another_comes() -> None:
+            old.rollback()
+            _wait_for_older_transactions(dirty)
+            young.execute("SELECT 1")
+
+        _while_it_runs(monkeypatch, another_comes)
+        assert vacuum.maintain(item, "r1", dry_run=False)["state"] == "proven"
+    assert recorded(warehouse)[0][3] == "400 dead rows remain that nobody needs any more"
+    assert proof_of(warehouse)["dead_rows_removed"] == 0
+
+
+def test_a_role_that_may_not_see_others_still_names_the_holder_and_says_so(
+    any_platform: psycopg.Connection,
+    warehouse: psycopg.Connection,
+    any_databases: Databases,
+    environment: pytest.MonkeyPatch,
+) -> None:
+    owner = any_databases.url(any_platform.info.dbname, "escrow_owner")
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", owner)
+    any_platform.execute(ROWS)
+    url = any_databases.url(any_platform.info.dbname, "escrow_app")
+    with psycopg.connect(url, application_name="long report") as old:
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT 1")
+        any_platform.execute("DELETE FROM public.audit_logs WHERE audit_log_id <= 400")
+        flush_statistics(any_platform)
+        holder = rf"400 dead rows .* while process {old.info.backend_pid} \(long report as escrow_app, \?\)"
+        with pytest.raises(MaintenanceFailed, match=holder):
+            vacuum.maintain(_item(), "r1", dry_run=False)
+    vacuum.finish("r1")
+    found = {one.finding.resource: one.finding for one in findings.latest("tables_not_maintained")}
+    assert found["role escrow_owner"].outcome is Outcome.UNKNOWN
+    assert found["role escrow_owner"].remedy == "GRANT pg_monitor TO escrow_owner;"
 
 
 def test_a_vacuum_in_work_is_stopped_at_the_end_of_the_window(
