@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.settings import settings
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 SUFFIX = ".facts.json"
 _STATEMENTS = statements(__file__)
-_VERSION = 1
+_VERSION = 2
+_READABLE = (1, 2)  # facts of version 1 lack the statistics
 _CHUNK = 1 << 20
 
 
@@ -34,6 +35,34 @@ class TableFacts:
 
     rows: int
     newest: str | None = None
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Rows ever inserted into and deleted from one table, by the server's statistics.
+
+    ``storage`` is another one after the table was truncated or rewritten.
+    """
+
+    inserted: int
+    deleted: int
+    storage: int | None
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The counters of all tables at one moment; ``reset`` (ISO 8601) is when they last began anew."""
+
+    reset: str | None
+    tables: dict[str, Counters]
+
+
+class Bounds(NamedTuple):
+    """Fewest and most rows of a table that its backup can have; unless ``certain`` it may have others as well."""
+
+    low: int
+    high: int
+    certain: bool
 
 
 @dataclass(frozen=True)
@@ -49,8 +78,9 @@ class Facts:
     """Everything that is recorded of a backup.
 
     ``tables`` are those of the very snapshot that a dump holds. A base backup ends at a moment of its own:
-    ``tables_before`` are then from before it began and ``tables`` from after it ended. ``files`` are named relative
-    to the backup (a single file by its own name). Times are aware datetimes in UTC.
+    ``tables_before`` are then from before it began and ``tables`` from after it ended, and ``statistics_before`` and
+    ``statistics`` tell what was inserted and deleted between, where the server counts that. ``files`` are named
+    relative to the backup (a single file by its own name). Times are aware datetimes in UTC.
     """
 
     backup: str
@@ -64,6 +94,8 @@ class Facts:
     catalog: list[tuple[str, str, str]]
     files: dict[str, FileFacts] = field(default_factory=dict)
     tables_before: dict[str, TableFacts] | None = None
+    statistics_before: Statistics | None = None
+    statistics: Statistics | None = None
 
     @property
     def major(self) -> int:
@@ -74,6 +106,43 @@ class Facts:
     def exact(self) -> bool:
         """Whether the row counts are those of the backup itself and not of moments around it."""
         return self.tables_before is None
+
+    def bounds(self, table: str) -> Bounds:
+        """Return how many rows the backup can have of a recorded table.
+
+        A table that was changed while the backup was taken may have had fewer and more rows than before and after it:
+        the counters tell how many. Where they do not, only a table that was the same before and after is certain.
+        """
+        after = self.tables[table]
+        if self.tables_before is None:
+            return Bounds(after.rows, after.rows, certain=True)
+        before = self.tables_before.get(table)
+        if before is None:  # made meanwhile
+            return Bounds(after.rows, after.rows, certain=False)
+        changes = self._changes(table)
+        if changes is not None:
+            inserted, deleted = changes
+            if before.rows - deleted <= after.rows <= before.rows + inserted:
+                return Bounds(before.rows - deleted, before.rows + inserted, certain=True)
+        counted = self.statistics_before is not None and self.statistics is not None
+        low, high = sorted((before.rows, after.rows))
+        return Bounds(low, high, certain=before == after and not counted)
+
+    @property
+    def statistics_late(self) -> bool:
+        """Whether the counters do not tell yet of changes that the rows show: sessions report them with a delay."""
+        return any(self._changes(table) is not None and not self.bounds(table).certain for table in self.tables)
+
+    def _changes(self, table: str) -> tuple[int, int] | None:
+        """Rows inserted and deleted while the backup was taken; None where the counters cannot tell."""
+        earlier, later = self.statistics_before, self.statistics
+        if earlier is None or later is None or earlier.reset != later.reset:
+            return None
+        one, other = earlier.tables.get(table), later.tables.get(table)
+        if one is None or other is None or one.storage != other.storage:
+            return None
+        inserted, deleted = other.inserted - one.inserted, other.deleted - one.deleted
+        return (inserted, deleted) if inserted >= 0 and deleted >= 0 else None  # a crash begins them anew
 
 
 @dataclass(frozen=True)
@@ -144,6 +213,20 @@ def count(
         assert row is not None
         found[table.name] = TableFacts(*row)
     return found
+
+
+def read_statistics(connection: psycopg.Connection[Any]) -> Statistics | None:
+    """Read the counters of all tables, in a transaction of their own; None when the server does not count.
+
+    Read them before the snapshot whose rows are counted: what was changed in between is then counted twice and not left
+    out. Raises psycopg.Error.
+    """
+    row = connection.execute(_STATEMENTS["statistics_reset"]).fetchone()
+    assert row is not None
+    counted, reset = row
+    rows = connection.execute(_STATEMENTS["statistics"]).fetchall()
+    connection.rollback()  # the next reading in the same transaction would give the same figures
+    return Statistics(reset, {name: Counters(*counters) for name, *counters in rows}) if counted else None
 
 
 def _count_query(table: CountedTable) -> sql.Composed:
@@ -221,7 +304,7 @@ def from_json(text: str, name: str) -> Facts:
         raise damaged from None
     if checksum != _seal(content):
         raise damaged
-    if content.pop("version") != _VERSION:
+    if content.pop("version") not in _READABLE:
         raise ConfigurationError(f"the recorded facts {name} were written by another release; take a new backup")
     before = content.pop("tables_before")
     return Facts(
@@ -233,8 +316,16 @@ def from_json(text: str, name: str) -> Facts:
             "catalog": [tuple(row) for row in content["catalog"]],
             "files": {file: FileFacts(**values) for file, values in content["files"].items()},
             "tables_before": before and {table: TableFacts(**values) for table, values in before.items()},
+            "statistics_before": _statistics(content.get("statistics_before")),
+            "statistics": _statistics(content.get("statistics")),
         }
     )
+
+
+def _statistics(content: dict[str, Any] | None) -> Statistics | None:
+    if content is None:
+        return None
+    return Statistics(content["reset"], {table: Counters(**values) for table, values in content["tables"].items()})
 
 
 def _seal(content: Mapping[str, Any]) -> str:

@@ -26,6 +26,15 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.
 GROUP BY c.oid, n.nspname, c.relname, c.relpersistence, c.relpages
 ORDER BY c.relpages DESC, n.nspname, c.relname;
 
+-- statement: statistics_reset
+-- Whether the server counts, and when it began to.
+SELECT current_setting('track_counts')::boolean, stats_reset::text
+FROM pg_stat_database WHERE datname = current_database();
+
+-- statement: statistics
+SELECT format('%I.%I', schemaname, relname), n_tup_ins, n_tup_del, pg_relation_filenode(relid)::bigint
+FROM pg_stat_user_tables;
+
 -- statement: catalog
 -- Every schema object as kind, name and definition. Written so that the same schema gives the same text after a dump
 -- and restore: columns are numbered anew, privileges are spelled out and sorted, members of extensions are left out.

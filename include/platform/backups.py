@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 FOLDER = "backups"
 Format = Literal["custom", "directory", "base"]
 _PARTIAL = ".partial"
+_REPORTED_SECONDS = 1.1
+"""After this time, active sessions have told the statistics what they changed (at most once a second; before
+PostgreSQL 15, where readers see new figures every half second, twice a second)."""
+_REPORTED_AT_LAST_SECONDS = 11.0
+"""Idle ones take up to ten seconds."""
 _VARIABLES = {
     "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD",
     "dbname": "PGDATABASE", "options": "PGOPTIONS", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT",
@@ -120,6 +126,7 @@ def _take_dump(
 
 
 def _take_base(connection: psycopg.Connection[Any], url: str, partial: Path, name: str, tar: bool) -> Facts:
+    statistics = backup_facts.read_statistics(connection)
     seen = backup_facts.read_snapshot(connection)
     # The rows of unlogged tables are not in a base backup.
     logged = [table for table in backup_facts.tables_of(connection) if not table.unlogged]
@@ -130,10 +137,23 @@ def _take_base(connection: psycopg.Connection[Any], url: str, partial: Path, nam
         "--no-password", *(["--format=tar", "--gzip"] if tar else ["--format=plain"]),
     ):  # fmt: skip
         pass
+    ended = time.monotonic()
     after = backup_facts.count(connection, logged, datetime.now(UTC))
+    connection.commit()
     # The manifest holds the checksums of a plain one's files; a tar file has only this one.
     names = None if tar else ["backup_manifest"]
-    return _facts(name, "base", seen, after, backup_facts.hash_files(partial, names), before)
+    facts = _facts(name, "base", seen, after, backup_facts.hash_files(partial, names), before)
+    return _with_statistics(connection, replace(facts, statistics_before=statistics), ended)
+
+
+def _with_statistics(connection: psycopg.Connection[Any], facts: Facts, ended: float) -> Facts:
+    """Add the counters of after the backup, which ``ended`` at a monotonic time, once all sessions have told theirs."""
+    while True:
+        time.sleep(max(0.0, ended + _REPORTED_SECONDS - time.monotonic()))
+        found = replace(facts, statistics=backup_facts.read_statistics(connection))
+        if not found.statistics_late or time.monotonic() > ended + _REPORTED_AT_LAST_SECONDS:
+            return found
+        time.sleep(0.2)
 
 
 def _facts(
@@ -308,17 +328,21 @@ def record_facts(url: str, name: str, before: str | None = None) -> None:
         raise ConfigurationError(
             f"no facts were recorded under the name {before}; run backup-facts {before} before the backup"
         )
+    begun = time.monotonic()
     with _reading(url, f"the facts of {name}", "recorded") as connection:
+        statistics = backup_facts.read_statistics(connection)
         seen = backup_facts.read_snapshot(connection)
         logged = [table for table in backup_facts.tables_of(connection) if not table.unlogged]
         counts = backup_facts.count(connection, logged, seen.snapshot_at)
-    if earlier is None:
-        facts = _facts(name, "base", seen, counts, {}, counts)
-    else:
-        after = {"backup": name, "tables": counts, "catalog": seen.catalog, "finished_at": datetime.now(UTC)}
-        if before:
-            after["tables_before"] = earlier.tables
-        facts = Facts(**(vars(earlier) | after))
+        connection.commit()
+        if earlier is None:
+            facts = _facts(name, "base", seen, counts, {}, counts)
+            facts = replace(facts, statistics_before=statistics, statistics=statistics)
+        else:
+            after = {"backup": name, "tables": counts, "catalog": seen.catalog, "finished_at": datetime.now(UTC)}
+            if before:
+                after["tables_before"] = earlier.tables
+            facts = _with_statistics(connection, Facts(**(vars(earlier) | after)), begun)
     files.pipe_file(f"{root.rstrip('/')}/{name}{SUFFIX}", backup_facts.to_json(facts).encode())
     if before:
         files.rm_file(f"{root.rstrip('/')}/{before}{SUFFIX}")

@@ -244,7 +244,8 @@ def _conclude(attempt: Verification) -> Drill:
     """Record the end of the drill from its stages."""
     found = attempt.stages.found.values()
     bad = [stage for stage in found if stage.outcome is StageOutcome.FAILED]
-    accepted = () if attempt.rule.facts_required else _FACTS
+    facts = attempt.backup.facts if attempt.backup else None
+    accepted = backup_checks.acceptable(attempt.rule, facts, _FACTS)
     open_ones = [stage for stage in found if stage.outcome is StageOutcome.UNKNOWN]
     doubtful = [stage for stage in open_ones if stage.name not in accepted]
     if bad:

@@ -70,7 +70,8 @@ def rehearse(
             restored.server.stop("immediate")
         proven = not {"row_counts", "newest_rows"} & set(stages.unknown)
         lost = backup_checks.loss(restored, backup.facts, counts, drill.started_at, proven=proven)
-        return _conclude(stages, backup, place, lost, () if rule.facts_required else _NEED_FACTS)
+        accepted = backup_checks.acceptable(rule, backup.facts, _NEED_FACTS)
+        return _conclude(stages, backup, place, lost, accepted)
 
 
 def _bring_back(

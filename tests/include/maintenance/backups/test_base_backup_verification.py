@@ -24,12 +24,14 @@ from include.maintenance.backups import (
 from include.maintenance.backups.backup_control import Control
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import backup_facts, backup_restore, backups, postgres_binaries
+from include.platform.backup_facts import TableFacts
 from include.platform.scratch_place import scratch_place
 from include.platform.scratch_server import ScratchServer, new_server
 from include.settings import settings
 from include.warehouse import drills
 from include.warehouse.drills import Drill, DrillOutcome, StageOutcome
 from tests.include.maintenance.backups.backup_platform import TABLES, configure, stages
+from tests.old_postgres import flush_statistics
 
 BASE: dict[str, Any] = {"name": "base", "format": "base", "files": "base-*"}
 ROLES = ("escrow_owner", "operations_reader", "operations_maintainer")
@@ -109,6 +111,42 @@ def test_a_whole_base_backup_passes_and_every_damage_is_found(
     assert _damaged(backup, "data file") == ["checksums"]
     assert _damaged(backup, "wal") == ["checksums"]
     assert _damaged(backup, "missing file") == ["checksums"]
+
+
+def test_rows_that_came_and_went_while_it_was_taken_are_no_damage(
+    warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, primary: ScratchServer, tmp_path: Path
+) -> None:
+    """More rows at the end of the backup than before it and after it: as a table that is pruned meanwhile has."""
+    configure(environment, tmp_path, BASE)
+    folder = tmp_path / "backups"
+    with primary.connect("escrow") as owner:
+        owner.execute("CREATE TABLE sessions AS SELECT n FROM generate_series(1, 1000) AS n")
+        flush_statistics(owner)
+        try:
+            backups.record_facts(_url(primary), "base-1")
+            owner.execute("INSERT INTO sessions SELECT n FROM generate_series(1001, 1005) AS n")
+            taken = primary.run("pg_basebackup", f"--pgdata={folder / 'base-1'}", "--checkpoint=fast")
+            assert taken.returncode == 0, taken.stderr
+            owner.execute("DELETE FROM sessions WHERE n <= 100")
+            backups.record_facts(_url(primary), "base-1")
+        finally:
+            owner.execute("DROP TABLE sessions")
+    record = folder / "base-1.facts.json"
+    facts = backup_facts.from_json(record.read_text(), record.name)
+    assert facts.bounds("public.sessions") == (900, 1005, True)
+    assert facts.bounds("public.people") == (300, 300, True)
+    assert _verify()[1] == ""
+    record.write_text(backup_facts.to_json(replace(facts, statistics=None)))
+    configure(environment, tmp_path, BASE | {"facts_required": False}, recovery_point_hours=1e6)
+    drill, said = _verify(run_id="uncounted")
+    assert drill.outcome is DrillOutcome.COULD_NOT_RUN, "rows that differ are no pass, whatever is required"
+    assert "do not tell how much: public.sessions has 1005 rows instead of 905 to 1000" in said
+    more = facts.tables | {"public.sessions": TableFacts(900), "public.people": TableFacts(301)}
+    before = (facts.tables_before or {}) | {"public.people": TableFacts(301)}
+    record.write_text(backup_facts.to_json(replace(facts, tables=more, tables_before=before)))
+    drill, said = _verify(run_id="lost for certain")
+    assert drill.outcome is DrillOutcome.FAILED
+    assert "public.people has 300 rows instead of 301" in said
 
 
 def _damaged(backup: Path, what: str) -> list[str]:
