@@ -362,40 +362,6 @@ def sequences(restored: Restored) -> Result:
     return passed(sequences=number)
 
 
-def constraints(restored: Restored, facts: Facts | None) -> Result:
-    """Check that every constraint holds; one that was never validated is validated here.
-
-    Invalid indexes are a fault; with recorded facts only those that were valid when the backup was taken.
-    """
-    import psycopg
-    from psycopg import sql
-
-    validated, broken = [], []
-    with restored.server.connect(restored.database) as connection:
-        row = connection.execute(_STATEMENTS["constraint_count"]).fetchone()
-        assert row is not None
-        for space, table, name in connection.execute(_STATEMENTS["unvalidated"]).fetchall():
-            statement = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(
-                sql.Identifier(space, table), sql.Identifier(name)
-            )
-            where = f"{name} of {space}.{table}"
-            try:
-                connection.execute(statement)
-                validated.append(where)
-            except (psycopg.errors.IntegrityError, psycopg.errors.CheckViolation):
-                broken.append(where)
-        invalid = [name for (name,) in connection.execute(_STATEMENTS["invalid_indexes"])]
-    if facts is not None:
-        sound = {name for kind, name, definition in facts.catalog if kind == "index" and "(invalid)" not in definition}
-        invalid = [name for name in invalid if name in sound]
-    detail = {"constraints": row[0], "not_validated_before": validated, "broken": broken, "invalid_indexes": invalid}
-    if broken:
-        return failed(f"restored rows break constraints that were never validated: {some(broken)}", **detail)
-    if invalid:
-        return failed(f"indexes are invalid: {some(invalid)}", **detail)
-    return passed(**detail)
-
-
 def analyze(restored: Restored) -> Result:
     """Give the planner its statistics, without which a restored database cannot be used. Raises psycopg.Error."""
     with restored.server.connect(restored.database) as connection:

@@ -22,22 +22,6 @@ WHERE a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric
   AND sn.nspname !~ '^pg_'
 ORDER BY 1, 4, 5, 6;
 
--- statement: unvalidated
--- Constraints that have not been checked against all rows.
-SELECT n.nspname, c.relname, k.conname
-FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE NOT k.convalidated AND k.contype IN ('c', 'f', 'n') AND coalesce(to_jsonb(k) ->> 'conenforced', 'true') = 'true'
-ORDER BY 1, 2, 3;
-
--- statement: constraint_count
-SELECT count(*) FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
-WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema';
-
--- statement: invalid_indexes
-SELECT format('%I.%I', n.nspname, c.relname)
-FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE NOT i.indisvalid ORDER BY 1;
-
 -- statement: estimates
 -- What the live server believes of its tables; readable without a right on them.
 SELECT format('%I.%I', n.nspname, c.relname),

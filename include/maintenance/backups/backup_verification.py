@@ -14,7 +14,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from include.maintenance.backups import backup_amcheck, backup_checks, backup_control, backup_sources
+from include.maintenance.backups import (
+    backup_amcheck,
+    backup_checks,
+    backup_constraints,
+    backup_control,
+    backup_sources,
+)
 from include.maintenance.backups.backup_checks import Result, failed, not_applicable, passed, unknown
 from include.maintenance.backups.backup_control import Control
 from include.maintenance.backups.drill_stages import Stages
@@ -135,7 +141,7 @@ def _examine(attempt: Verification) -> None:
         _side_by_side(attempt, restored, later)
         found = controls.result()
     attempt.stage("catalog", lambda: backup_checks.catalog(restored, backup.facts))
-    attempt.stage("constraints", lambda: backup_checks.constraints(restored, backup.facts))
+    attempt.stage("constraints", lambda: backup_constraints.check(restored, backup.facts, jobs))
     compared = restored.comparable(attempt.counts)
     attempt.stage("newest_rows", lambda: backup_checks.newest_rows(backup.facts, compared))
     attempt.stage("negative_control", lambda: _controls(attempt, session, found))

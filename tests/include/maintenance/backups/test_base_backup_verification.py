@@ -149,6 +149,24 @@ def test_rows_that_came_and_went_while_it_was_taken_are_no_damage(
     assert "public.people has 300 rows instead of 301" in said
 
 
+def test_rows_that_break_a_constraint_come_back_and_are_found(
+    warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, primary: ScratchServer, tmp_path: Path
+) -> None:
+    """A copy of a cluster says that its constraints were validated, whatever its rows are."""
+    if primary.major != 18:
+        pytest.skip("one version is enough: the statements are tested on both")
+    configure(environment, tmp_path, BASE)
+    with primary.connect("escrow") as owner:
+        owner.execute("SET session_replication_role = replica; INSERT INTO letters (person_id, body) VALUES (999, '')")
+        try:
+            backups.take(_url(primary), tmp_path / "backups", "base-1", "base")
+        finally:
+            owner.execute("DELETE FROM letters WHERE person_id = 999")
+    drill, said = _verify()
+    assert "constraints: restored rows break constraints: letters_person_id_fkey of public.letters (1 rows)" in said
+    assert [name for name, one in stages(drill).items() if one.outcome is StageOutcome.FAILED] == ["constraints"]
+
+
 def _damaged(backup: Path, what: str) -> list[str]:
     """Verify with one thing damaged, and put it back. Returns the stages that failed."""
     largest = max((backup / "base").glob("*/*"), key=lambda path: path.stat().st_size)
