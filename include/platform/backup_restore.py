@@ -140,11 +140,13 @@ def _owners(server: ScratchServer, dump: Path) -> list[str]:
 def restore_dump(restored: Restored, dump: Path, jobs: int, *, privileges: bool, part: Part = Part.ALL) -> None:
     """Restore a dump (custom or directory format) with ``jobs`` parallel jobs; problems are kept in ``restored``.
 
-    Without known roles ``privileges`` must be left out.
+    Without known roles ``privileges`` must be left out. Tablespaces are: the scratch server has those of no other.
     """
     listed = [] if part is Part.ALL else [f"--use-list={_list_of(restored.server, dump, part)}"]
     acl = [] if privileges else ["--no-acl"]
-    done = restored.server.run("pg_restore", f"--dbname={restored.database}", f"--jobs={jobs}", *listed, *acl, dump)
+    done = restored.server.run(
+        "pg_restore", f"--dbname={restored.database}", f"--jobs={jobs}", "--no-tablespaces", *listed, *acl, dump
+    )
     if done.returncode != 0:
         restored.problems.append(first_problem(done.stderr))
 

@@ -202,6 +202,9 @@ def test_tar_files_tablespaces_and_a_role_that_is_not_there(
         drill, said = _verify()
         assert said == ""
         assert stages(drill)["row_counts"].detail["rows"] == 2302 + 50
+        configure(environment, tmp_path, {"name": "nightly", "format": "custom", "files": "*.dump"})
+        backups.take(_url(primary), tmp_path / "backups", "a.dump")
+        assert _verify("nightly")[1] == "", "where there is no such tablespace"
         (tmp_path / "backups" / "base-1.facts.json").unlink()
         configure(environment, tmp_path, BASE | {"superuser": "nobody_knows", "facts_required": False})
         assert "the restored cluster has no role nobody_knows" in _verify(run_id="r2")[1]
