@@ -64,8 +64,8 @@ class Origin(Protocol):
     def bytes_needed(self, backup: Backup) -> tuple[int | None, str]:
         """Return how much space the restoration takes, and how that is known; None when it is not."""
 
-    def open(self, backup: Backup, place: ScratchPlace, jobs: int) -> Session:
-        """Begin to restore a backup in a place."""
+    def open(self, backup: Backup, place: ScratchPlace, jobs: int, *, durable: bool = False) -> Session:
+        """Begin to restore a backup in a place; ``durable`` as ``ScratchServer.start`` takes it."""
 
 
 def origin_of(rule: BackupSource) -> Origin:
@@ -98,10 +98,10 @@ class _Folder:
             return size + _SERVER_BYTES + control + fetched, "size of the database when it was backed up"
         return backup.bytes * _RESTORED_PER_BYTE + _SERVER_BYTES + control + fetched, "size of the dump"
 
-    def open(self, backup: Backup, place: ScratchPlace, jobs: int) -> Session:
+    def open(self, backup: Backup, place: ScratchPlace, jobs: int, *, durable: bool = False) -> Session:
         if self.rule.format == "base":
-            return _BaseSession(self.rule, backup, place)
-        return _DumpSession(backup, place, jobs)
+            return _BaseSession(self.rule, backup, place, durable)
+        return _DumpSession(backup, place, jobs, durable)
 
 
 class _DumpSession:
@@ -109,8 +109,8 @@ class _DumpSession:
 
     restored: Restored
 
-    def __init__(self, backup: Backup, place: ScratchPlace, jobs: int) -> None:
-        self.backup, self.place, self.jobs = backup, place, jobs
+    def __init__(self, backup: Backup, place: ScratchPlace, jobs: int, durable: bool) -> None:
+        self.backup, self.place, self.jobs, self.durable = backup, place, jobs, durable
         self.path = Path(backup.location)
         # While the backup is read for its checksums, its server is made: both take about a second.
         self.aside = ThreadPoolExecutor(1)
@@ -149,7 +149,7 @@ class _DumpSession:
         begun = time.monotonic()
         server = new_server(self.place, "restored", major)
         server.initialise()
-        server.start()
+        server.start(durable=self.durable)
         return server, time.monotonic() - begun
 
     def restore(self) -> Result:
@@ -179,8 +179,8 @@ class _BaseSession:
     restored: Restored
     server: ScratchServer
 
-    def __init__(self, rule: BackupSource, backup: Backup, place: ScratchPlace) -> None:
-        self.rule, self.backup, self.place = rule, backup, place
+    def __init__(self, rule: BackupSource, backup: Backup, place: ScratchPlace, durable: bool) -> None:
+        self.rule, self.backup, self.place, self.durable = rule, backup, place, durable
         self.wal: Path | None = None
         self.controls: list[Control] = []
 
@@ -222,7 +222,7 @@ class _BaseSession:
     def restore(self) -> Result:
         begun = time.monotonic()
         given = backup_restore.make_startable(self.server, self.wal)
-        self.restored, result = cluster_recovery.start(self.server, self.backup, self.rule, given)
+        self.restored, result = cluster_recovery.start(self.server, self.backup, self.rule, given, durable=self.durable)
         return _without_reading(result, begun)
 
     def restore_in_steps(self) -> tuple[Result, list[Step]]:
@@ -255,8 +255,8 @@ class _Tool:
             backup.facts.database["bytes"] * _MARGIN
         ) + _SERVER_BYTES, "size of the database when it was backed up"
 
-    def open(self, backup: Backup, place: ScratchPlace, jobs: int) -> Session:
-        return _ToolSession(self.rule, self.tool, backup, place, jobs)
+    def open(self, backup: Backup, place: ScratchPlace, jobs: int, *, durable: bool = False) -> Session:
+        return _ToolSession(self.rule, self.tool, backup, place, jobs, durable)
 
 
 class _ToolSession:
@@ -265,15 +265,17 @@ class _ToolSession:
     restored: Restored
 
     def __init__(
-        self, rule: BackupSource, tool: backup_tool.BackupTool, backup: Backup, place: ScratchPlace, jobs: int
-    ) -> None:
+        self, rule: BackupSource, tool: backup_tool.BackupTool, backup: Backup, place: ScratchPlace, jobs: int,
+        durable: bool,
+    ) -> None:  # fmt: skip
         self.rule, self.tool, self.backup, self.place, self.jobs = rule, tool, backup, place, jobs
+        self.durable = durable
         self.dump: _DumpSession | None = None
 
     def before(self) -> list[Step]:
         if self.rule.restores == "cluster":
             return [("checksums", self._verify)]
-        self.dump = _DumpSession(self.backup, self.place, self.jobs)
+        self.dump = _DumpSession(self.backup, self.place, self.jobs, self.durable)
         later = [step for step in self.dump.before() if step[0] not in ("fetch", "checksums")]
         return [("checksums", self._verify), ("fetch", self._fetch_dump), *later]
 
@@ -301,7 +303,7 @@ class _ToolSession:
         server = backup_restore.adopt_cluster(target, self.place)
         given = backup_restore.make_startable(server, wal_command=self.rule.wal_command)
         server.secrets = self.tool.environment
-        self.restored, result = cluster_recovery.start(server, self.backup, self.rule, given)
+        self.restored, result = cluster_recovery.start(server, self.backup, self.rule, given, durable=self.durable)
         return _without_reading(result, begun)
 
     def restore_in_steps(self) -> tuple[Result, list[Step]]:

@@ -32,9 +32,11 @@ _TO_THE_END_OF_THE_BACKUP = {
 
 
 def start(
-    server: ScratchServer, backup: Backup, rule: BackupSource, given: Mapping[str, str]
+    server: ScratchServer, backup: Backup, rule: BackupSource, given: Mapping[str, str], *, durable: bool = False
 ) -> tuple[Restored, Result]:
     """Start a restored cluster with the settings it recovers with; return its database to check, and the stage.
+
+    ``durable`` as ``ScratchServer.start`` takes it.
 
     With recorded facts and WAL to replay it is started twice, first to be compared at the end of the backup: what the
     stage took for that stands in ``compared_seconds``. The stage is unknown when the cluster could not stop there.
@@ -45,7 +47,7 @@ def start(
     wait = max(60.0, 2 * 60 * settings().backups.recovery_time_minutes)
     at_backup, seconds, first_end, stopped = None, 0.0, None, True
     if given and facts is not None:
-        server.start({**given, **_TO_THE_END_OF_THE_BACKUP}, ready_within_seconds=wait)
+        server.start({**given, **_TO_THE_END_OF_THE_BACKUP}, durable=durable, ready_within_seconds=wait)
         first_end, stopped = _replayed(server)
         if stopped:
             begun = time.monotonic()
@@ -53,7 +55,7 @@ def start(
             server.stop()
             seconds = time.monotonic() - begun
     if not server.running:
-        server.start(given, ready_within_seconds=wait)
+        server.start(given, durable=durable, ready_within_seconds=wait)
     wanted, names = _databases(server, facts)
     last_end = _replayed(server)[0] if given else None
     restored = Restored(server, wanted, names, at_backup=at_backup, replayed_to=last_end or first_end)

@@ -104,10 +104,13 @@ class Stages:
             detail |= {"backup": backup.name, "bytes": backup.bytes, "taken_at": backup.taken_at.isoformat()}
         return backup
 
-    def restore(self, origin: Origin, backup: Backup, place: ScratchPlace, *, copies: int = 1) -> Restored:
+    def restore(
+        self, origin: Origin, backup: Backup, place: ScratchPlace, *, copies: int = 1, durable: bool = False
+    ) -> Restored:
         """Bring a backup back, in stages; return the restored database. Raises as ``require`` does.
 
-        First there must be room for ``copies`` of it, or the drill cannot run.
+        First there must be room for ``copies`` of it, or the drill cannot run. ``durable`` as ``ScratchServer.start``
+        takes it.
         """
         with self.stage("space") as detail:
             needed, basis = origin.bytes_needed(backup)
@@ -117,7 +120,7 @@ class Stages:
                     f"the scratch folder's disk has {place.free_bytes / 1e9:.2f} GB free and the drill needs about "
                     f"{needed * copies / 1e9:.2f} GB; free space or set backups.scratch_folder to a larger disk"
                 )
-        session = origin.open(backup, place, settings().backups.jobs)
+        session = origin.open(backup, place, settings().backups.jobs, durable=durable)
         for name, step in [*session.before(), ("restore", session.restore)]:
             self.require(name, step, place)
         return session.restored

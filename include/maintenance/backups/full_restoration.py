@@ -1,7 +1,8 @@
 """Restores everything to an empty place: the database, what was archived from it, roles and configuration.
 
 It is timed against the targets of recovery and compared with earlier restorations (``drills.trend``). Deeper checks of
-the backup itself are the weekly verification's; here counts that everything came back, and how long that takes.
+the backup itself are the weekly verification's; here counts that everything came back, and how long that takes: on a
+server that makes everything durable, as the one that would replace production does.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def rehearse(
     with drills.failures_recorded(drill), scratch_place(f"{KIND} of {source}, run {run_id}") as place:
         stages = Stages(drill)
         backup = stages.find_backup(origin)
-        restored = stages.restore(origin, backup, place)
+        restored = stages.restore(origin, backup, place, durable=True)
         try:
             counts = _bring_back(stages, restored, backup, place, due, most_archives)
         finally:
@@ -135,7 +136,7 @@ def _conclude(
     took = round(sum(stages.found[name].seconds or 0.0 for name in _RECOVERY if name in stages.found), 3)
     trend = _trend(drill, took)
     stages.rpo_seconds, stages.rto_seconds = loss, took
-    stages.facts = {"backup": backup.name, "bytes": backup.bytes, "taken_at": backup.taken_at} | trend
+    stages.facts = {"backup": backup.name, "bytes": backup.bytes, "taken_at": backup.taken_at, "durable": True} | trend
     point = _within("hours of work would be lost", 3600, loss, drill.rpo_target_seconds, basis)
     stages.require("recovery_point", lambda: point, place)
     duration = _within("minutes to bring everything back", 60, took, drill.rto_target_seconds, "")
@@ -157,11 +158,13 @@ def _within(what: str, unit: int, seconds: float | None, target: float | None, b
 
 
 def _trend(drill: Drill, took: float) -> dict[str, Any]:
-    """Compare the time with the median of the earlier restorations that had passed."""
+    """Compare the time with the median of the earlier restorations, durable as this one, that had passed."""
     earlier = [
         point.drill.rto_seconds
         for point in drills.trend(drill.kind, drill.resource)
-        if point.drill.outcome is DrillOutcome.PASSED and point.drill.rto_seconds is not None
+        if point.drill.outcome is DrillOutcome.PASSED
+        and point.drill.rto_seconds is not None
+        and point.drill.detail.get("durable")
     ]
     if not earlier:
         return {"earlier_drills": 0}

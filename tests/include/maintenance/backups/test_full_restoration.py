@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from demo.databases import Databases
-from include.maintenance.backups import failover_drill, full_restoration
+from include.maintenance.backups import backup_verification, failover_drill, full_restoration
 from include.maintenance.backups.failover_drill import Plan
 from include.maintenance.pruning import prune
 from include.outcome import ConfigurationError, MaintenanceFailed
@@ -105,6 +105,7 @@ def test_everything_comes_back_and_is_timed(
     assert {name for name, stage in found.items() if stage.outcome.value != "passed"} == {"wal"}
     assert found["archives"].detail["rows"] == 50
     assert found["globals"].detail["roles"] >= 8
+    assert drill.detail["durable"] is True
     roles = estate / "globals-20261001.sql"
     assert "PASSWORD" not in roles.read_text()
     assert roles.stat().st_mode & 0o077 == 0
@@ -116,6 +117,26 @@ def test_everything_comes_back_and_is_timed(
     assert (drill.rto_target_seconds, drill.rpo_target_seconds) == (3600, 26 * 3600)
     assert drill.detail["earlier_drills"] == 0
     assert full_restoration.rehearse("nightly", "r1", DUE) == drill.summary(), "a repeated task does it once"
+
+
+@pytest.mark.parametrize("any_databases", ["postgresql18"], indirect=True)
+def test_the_time_is_that_of_a_server_that_makes_everything_durable(
+    estate: Path, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The weekly verification, which looks at the backup, does not."""
+    asked = "SELECT current_setting('fsync') || current_setting('full_page_writes') || current_setting('autovacuum')"
+    configure(environment, tmp_path, DUMP, globals="", configuration="")
+    environment.setenv("OPERATIONS__BACKUPS__QUERY", f"{asked} = 'ononon'")
+    settings.cache_clear()
+    drill, said = restored()
+    assert said == ""
+    environment.setenv("OPERATIONS__BACKUPS__QUERY", f"{asked} = 'offoffoff'")
+    settings.cache_clear()
+    backup_verification.verify("nightly", "r1")
+    weekly = drills.find("backup_verification", "nightly", "r1")
+    assert weekly is not None
+    assert (drill.detail["durable"], weekly.detail["durable"]) == (True, False)
+    assert stages(weekly)["recovery_time"].detail["durable"] is False
 
 
 @pytest.mark.parametrize("any_databases", ["postgresql18"], indirect=True)
@@ -162,14 +183,17 @@ def test_the_trend_names_what_has_become_slower(warehouse: psycopg.Connection) -
     for n, seconds in enumerate((10.0, 12.0, 11.0)):
         drill = drills.begin("full_restoration", "nightly", f"run {n}")
         drills.record(drill, drills.Stage("restore", drills.StageOutcome.PASSED, seconds))
-        drills.finish(drill, DrillOutcome.PASSED, rto_seconds=seconds)
+        drills.finish(drill, DrillOutcome.PASSED, rto_seconds=seconds, detail={"durable": True})
     drill = drills.begin("full_restoration", "nightly", "now")
     assert full_restoration._trend(drill, 20.0) == {"earlier_drills": 3, "rto_median_before_seconds": 11.0}
     slower = full_restoration._trend(drill, 33.0)
     assert slower["remark"] == "it took 3.0 times the 11.0 s that were usual before"
     drill = drills.begin("full_restoration", "nightly", "run 3")
     drills.record(drill, drills.Stage("restore", drills.StageOutcome.PASSED, 20.0))
-    drills.finish(drill, DrillOutcome.PASSED, rto_seconds=20.0)
+    drills.finish(drill, DrillOutcome.PASSED, rto_seconds=20.0, detail={"durable": True})
+    drill = drills.begin("full_restoration", "nightly", "run 4")
+    drills.record(drill, drills.Stage("restore", drills.StageOutcome.PASSED, 1.0))
+    drills.finish(drill, DrillOutcome.PASSED, rto_seconds=1.0)  # one that made nothing durable is no comparison
     even = full_restoration._trend(drill, 20.0)
     assert even == {"earlier_drills": 4, "rto_median_before_seconds": 11.5}, "between the two middle ones"
 
