@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 SUFFIX = ".facts.json"
 _STATEMENTS = statements(__file__)
 _VERSION = 2
-_READABLE = (1, 2)  # facts of version 1 lack the statistics
+_READABLE = (1, 2)  # facts of version 1 lack the statistics and the added kinds
+ADDED_KINDS = (
+    "cast", "collation", "database setting", "default privileges", "foreign server", "operator", "operator class",
+    "publication",
+)  # fmt: skip
+"""Kinds of schema objects that facts of earlier releases do not hold."""
+LARGE_OBJECTS = "pg_catalog.pg_largeobject_metadata"
+"""Stands among the tables where there are large objects, of which it has one row each."""
 _CHUNK = 1 << 20
 
 
@@ -96,6 +103,13 @@ class Facts:
     tables_before: dict[str, TableFacts] | None = None
     statistics_before: Statistics | None = None
     statistics: Statistics | None = None
+    kinds: list[str] = field(default_factory=list)
+    """Which of the ``ADDED_KINDS`` the catalog holds."""
+
+    @property
+    def kinds_not_recorded(self) -> set[str]:
+        """Kinds of schema objects that were not looked for when the backup was taken."""
+        return set(ADDED_KINDS) - set(self.kinds)
 
     @property
     def major(self) -> int:

@@ -13,14 +13,17 @@ FROM pg_database d WHERE datname = current_database();
 SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY oid <> 10, rolname;
 
 -- statement: tables
--- Every table whose rows a backup holds, the largest first, with its columns that hold times.
+-- Every table whose rows a backup holds, the largest first, with its columns that hold times; and that of the large
+-- objects where there are some.
 SELECT format('%I.%I', n.nspname, c.relname) AS name, n.nspname, c.relname, c.relpersistence = 'u' AS unlogged,
        coalesce(array_agg(a.attname ORDER BY a.attnum) FILTER (WHERE a.attname IS NOT NULL), '{}') AS time_columns
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
       AND a.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
-WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+WHERE c.relkind = 'r' AND c.relpersistence <> 't'
+  AND (n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+       OR c.oid = 'pg_catalog.pg_largeobject_metadata'::regclass AND pg_relation_size(c.oid) > 0)
   AND NOT EXISTS (SELECT FROM pg_depend d
                   WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 GROUP BY c.oid, n.nspname, c.relname, c.relpersistence, c.relpages
@@ -33,7 +36,8 @@ FROM pg_stat_database WHERE datname = current_database();
 
 -- statement: statistics
 SELECT format('%I.%I', schemaname, relname), n_tup_ins, n_tup_del, pg_relation_filenode(relid)::bigint
-FROM pg_stat_user_tables;
+FROM pg_stat_all_tables
+WHERE schemaname !~ '^pg_' AND schemaname <> 'information_schema' OR relid = 'pg_catalog.pg_largeobject_metadata'::regclass;
 
 -- statement: catalog
 -- Every schema object as kind, name and definition. Written so that the same schema gives the same text after a dump
@@ -71,6 +75,10 @@ WITH skipped AS (
     SELECT 'function', name, coalesce(proacl, acldefault('f', proowner)) FROM routines
     UNION ALL
     SELECT 'type', name, coalesce(typacl, acldefault('T', typowner)) FROM types
+    UNION ALL
+    SELECT 'default', format('of %I in %s for %s', pg_get_userbyid(defaclrole),
+                             coalesce(quote_ident(nspname), 'every schema'), defaclobjtype), defaclacl
+    FROM pg_default_acl LEFT JOIN pg_namespace n ON n.oid = defaclnamespace
 )
 SELECT 'schema', quote_ident(nspname), 'owner ' || pg_get_userbyid(nspowner) FROM spaces
 UNION ALL
@@ -155,7 +163,50 @@ FROM pg_description d CROSS JOIN LATERAL pg_identify_object(d.classoid, d.objoid
 WHERE d.objoid >= 16384 AND o.identity IS NOT NULL AND o.type <> 'extension' AND coalesce(o.schema, '') !~ '^pg_'
   AND NOT EXISTS (SELECT FROM skipped WHERE classid = d.classoid AND objid = d.objoid)
 UNION ALL
-SELECT 'privileges', kind || ' ' || name,
+SELECT 'publication', quote_ident(p.pubname),
+       concat_ws(' | ', 'owner ' || pg_get_userbyid(p.pubowner), to_jsonb(p) - '{oid,pubname,pubowner}'::text[],
+                 (SELECT string_agg((to_jsonb(t) - 'pubname')::text, ' ' ORDER BY t.schemaname, t.tablename)
+                  FROM pg_publication_tables t WHERE t.pubname = p.pubname))
+FROM pg_publication p
+UNION ALL
+-- The options may hold addresses: only whether they are the same is recorded.
+SELECT 'foreign server', quote_ident(v.srvname),
+       concat_ws(' | ', 'owner ' || pg_get_userbyid(v.srvowner), 'of ' || w.fdwname, v.srvtype, v.srvversion,
+                 (SELECT md5(string_agg(o, ',' ORDER BY o)) FROM unnest(v.srvoptions) AS o))
+FROM pg_foreign_server v JOIN pg_foreign_data_wrapper w ON w.oid = v.srvfdw
+WHERE NOT EXISTS (SELECT FROM skipped WHERE classid = 'pg_foreign_server'::regclass AND objid = v.oid)
+UNION ALL
+SELECT 'collation', format('%I.%I', n.nspname, k.collname),
+       concat_ws(' | ', 'owner ' || pg_get_userbyid(k.collowner), k.collprovider::text,
+                 CASE WHEN k.collisdeterministic THEN 'deterministic' END, k.collcollate, k.collctype)
+FROM pg_collation k JOIN spaces n ON n.oid = k.collnamespace
+WHERE NOT EXISTS (SELECT FROM skipped WHERE classid = 'pg_collation'::regclass AND objid = k.oid)
+UNION ALL
+SELECT 'cast', format('%s as %s', k.castsource::regtype, k.casttarget::regtype),
+       concat_ws(' ', k.castcontext::text, k.castmethod::text, nullif(k.castfunc, 0)::regprocedure)
+FROM pg_cast k
+WHERE k.oid >= 16384 AND NOT EXISTS (SELECT FROM skipped WHERE classid = 'pg_cast'::regclass AND objid = k.oid)
+UNION ALL
+SELECT 'operator', format('%I.%s (%s, %s)', n.nspname, o.oprname, nullif(o.oprleft, 0)::regtype, nullif(o.oprright, 0)::regtype),
+       concat_ws(' | ', 'owner ' || pg_get_userbyid(o.oprowner), o.oprcode::regprocedure, nullif(o.oprrest, 0)::regproc,
+                 nullif(o.oprjoin, 0)::regproc, CASE WHEN o.oprcanhash THEN 'hashes' END, CASE WHEN o.oprcanmerge THEN 'merges' END)
+FROM pg_operator o JOIN spaces n ON n.oid = o.oprnamespace
+WHERE o.oprcode <> 0 AND NOT EXISTS (SELECT FROM skipped WHERE classid = 'pg_operator'::regclass AND objid = o.oid)
+UNION ALL
+SELECT 'operator class', format('%I.%I using %I', n.nspname, o.opcname, m.amname),
+       concat_ws(' | ', 'owner ' || pg_get_userbyid(o.opcowner), o.opcintype::regtype, CASE WHEN o.opcdefault THEN 'default' END)
+FROM pg_opclass o JOIN spaces n ON n.oid = o.opcnamespace JOIN pg_am m ON m.oid = o.opcmethod
+WHERE NOT EXISTS (SELECT FROM skipped WHERE classid = 'pg_opclass'::regclass AND objid = o.oid)
+UNION ALL
+-- Values may be secret. Those that are left out are not restored either (LEFT_OUT in backup_settings.py).
+SELECT 'database setting', split_part(c, '=', 1) || coalesce(' of ' || quote_ident(pg_get_userbyid(nullif(s.setrole, 0))), ''), md5(c)
+FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) AS c
+WHERE s.setdatabase = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+  AND split_part(c, '=', 1) NOT IN ('default_tablespace', 'temp_tablespaces', 'session_preload_libraries',
+                                    'local_preload_libraries')
+UNION ALL
+SELECT CASE kind WHEN 'default' THEN 'default privileges' ELSE 'privileges' END,
+       CASE kind WHEN 'default' THEN name ELSE kind || ' ' || name END,
        (SELECT coalesce(string_agg(concat_ws(' ', CASE grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(grantee) END,
                                              privilege_type, CASE WHEN is_grantable THEN 'grantable' END),
                                    ', ' ORDER BY CASE grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(grantee) END,

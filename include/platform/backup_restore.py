@@ -13,17 +13,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from include import connections
 from include.outcome import ConfigurationError, MaintenanceFailed
-from include.platform import compression, postgres_binaries
+from include.platform import backup_settings, compression, postgres_binaries
 from include.platform.backup_facts import Facts, TableFacts
 from include.platform.backups import FOLDER
 from include.platform.scratch_place import ScratchPlace
 from include.platform.scratch_server import ScratchServer, new_server
 
 if TYPE_CHECKING:
+    import psycopg
     from psycopg import sql
 
 DATABASE = "restored"
@@ -89,11 +90,11 @@ def dump_major(dump: Path) -> int:
 
 
 def prepare_for_dump(server: ScratchServer, dump: Path, facts: Facts | None) -> Restored:
-    """Make the roles and the empty database that a dump is restored to, as they were recorded.
+    """Make the roles and the empty database that a dump is restored to, as they were recorded, with its settings.
 
     Without facts the roles are those that own something in the dump. Raises psycopg.Error.
     """
-    from psycopg import errors, sql
+    from psycopg import sql
 
     name = str(facts.database["datname"]) if facts else DATABASE
     restored = Restored(server, name)
@@ -103,15 +104,21 @@ def prepare_for_dump(server: ScratchServer, dump: Path, facts: Facts | None) -> 
         for role in roles:
             if role not in known:
                 connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
-        if name == "postgres":
-            return restored
-        plain = sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))
-        try:
-            connection.execute(plain + _properties(facts) if facts else plain)
-        except errors.Error as error:  # a locale that this machine does not have
-            restored.remarks.append(f"the database's own locale is not available here ({error.diag.message_primary})")
-            connection.execute(plain)
+        if name != "postgres":
+            _create_database(restored, connection, facts)
+    restored.remarks += backup_settings.restore(server, name, dump)
     return restored
+
+
+def _create_database(restored: Restored, connection: psycopg.Connection[Any], facts: Facts | None) -> None:
+    from psycopg import errors, sql
+
+    plain = sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(restored.database))
+    try:
+        connection.execute(plain + _properties(facts) if facts else plain)
+    except errors.Error as error:  # a locale that this machine does not have
+        restored.remarks.append(f"the database's own locale is not available here ({error.diag.message_primary})")
+        connection.execute(plain)
 
 
 def _properties(facts: Facts) -> sql.Composed:

@@ -163,7 +163,7 @@ def _facts(
     return Facts(
         backup=name, format=kind, server_version=seen.server_version, snapshot_at=seen.snapshot_at,
         finished_at=datetime.now(UTC), database=seen.database, roles=seen.roles, tables=tables, catalog=seen.catalog,
-        files=files, tables_before=before,
+        files=files, tables_before=before, kinds=list(backup_facts.ADDED_KINDS),
     )  # fmt: skip
 
 
@@ -339,7 +339,8 @@ def record_facts(url: str, name: str, before: str | None = None) -> None:
             facts = _facts(name, "base", seen, counts, {}, counts)
             facts = replace(facts, statistics_before=statistics, statistics=statistics)
         else:
-            after = {"backup": name, "tables": counts, "catalog": seen.catalog, "finished_at": datetime.now(UTC)}
+            after = {"backup": name, "tables": counts, "catalog": seen.catalog, "finished_at": datetime.now(UTC),
+                     "kinds": list(backup_facts.ADDED_KINDS)}  # fmt: skip
             if before:
                 after["tables_before"] = earlier.tables
             facts = _with_statistics(connection, Facts(**(vars(earlier) | after)), begun)

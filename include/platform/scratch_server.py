@@ -54,12 +54,20 @@ _ALWAYS: dict[str, str] = {
     "ssl": "off",
     "huge_pages": "off",
 }
+_OF_SESSIONS = {
+    "timezone": "UTC", "role": "none", "default_transaction_read_only": "off", "statement_timeout": "0",
+    "lock_timeout": "0", "idle_in_transaction_session_timeout": "0", "session_preload_libraries": "",
+    "local_preload_libraries": "",
+}  # fmt: skip
+"""For our own connections, whatever a restored database sets for all of its own (ALTER DATABASE … SET)."""
+
 _FROM_CONTROL_FILE = ("max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_xacts",
                       "max_locks_per_xact")  # fmt: skip
 _SETTING_OF = {"max_prepared_xacts": "max_prepared_transactions", "max_locks_per_xact": "max_locks_per_transaction"}
 _ACT_BY_THEMSELVES = {"pg_cron", "pg_net", "pg_partman_bgw", "pglogical", "repmgr", "bdr"}
 """Libraries that would run jobs or contact other servers from a restored database; they are left out on purpose."""
 
+_OPTIONS = " ".join(f"-c {name}={value}" for name, value in _OF_SESSIONS.items())
 _REFUSE_ROOT = {"initdb", "postgres", "pg_ctl", "pg_rewind", "pg_resetwal", "pg_createsubscriber"}
 
 
@@ -97,7 +105,10 @@ class ScratchServer:
     @property
     def environment(self) -> dict[str, str]:
         """Variables that lead PostgreSQL's programs to this server; it needs no password."""
-        return {"PGHOST": str(self.sockets), "PGPORT": "5432", "PGUSER": self.superuser, "PGDATABASE": "postgres"}
+        return {
+            "PGHOST": str(self.sockets), "PGPORT": "5432", "PGUSER": self.superuser, "PGDATABASE": "postgres",
+            "PGOPTIONS": _OPTIONS,
+        }  # fmt: skip
 
     def conninfo(self, database: str = "postgres", user: str | None = None) -> str:
         """Return the connection string of a database, as another scratch server's ``primary_conninfo`` takes it."""
@@ -116,7 +127,7 @@ class ScratchServer:
             dbname=database,
             autocommit=autocommit,
             connect_timeout=10,
-            options="-c timezone=UTC",
+            options=_OPTIONS,
         )
 
     # ------------------------------------------------------------------------------------------------ its life

@@ -181,7 +181,7 @@ def row_control(restored: Restored, facts: Facts | None) -> Control:
         fitting = [
             (low, table)
             for table, (low, high, certain) in ((table, facts.bounds(table)) for table in facts.tables)
-            if 0 < low == high and certain and table in tables
+            if 0 < low == high and certain and table in tables and table != backup_facts.LARGE_OBJECTS
         ]
         if not fitting:
             return Control(name, None, "no table has rows that were not changed while the backup was taken")

@@ -17,6 +17,7 @@ from typing import Any
 
 from include.maintenance.backups import (
     backup_amcheck,
+    backup_catalog,
     backup_checks,
     backup_constraints,
     backup_control,
@@ -141,7 +142,7 @@ def _examine(attempt: Verification) -> None:
         attempt.restored = restored = session.restored
         _side_by_side(attempt, restored, later)
         found = controls.result()
-    attempt.stage("catalog", lambda: backup_checks.catalog(restored, backup.facts))
+    attempt.stage("catalog", lambda: backup_catalog.check(restored, backup.facts))
     attempt.stage("constraints", lambda: backup_constraints.check(restored, backup.facts, jobs))
     compared = restored.comparable(attempt.counts)
     attempt.stage("newest_rows", lambda: backup_checks.newest_rows(backup.facts, compared))

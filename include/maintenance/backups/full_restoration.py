@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from include import connections
-from include.maintenance.backups import backup_checks, backup_sources, backup_verification, estate
+from include.maintenance.backups import backup_catalog, backup_checks, backup_sources, backup_verification, estate
 from include.maintenance.backups.backup_checks import Result, failed, not_applicable, passed, unknown
 from include.maintenance.backups.drill_stages import Stages
 from include.maintenance.pruning import archive_restoration
@@ -91,7 +91,7 @@ def _bring_back(
     checks: list[backup_sources.Step] = [
         ("analyze", lambda: backup_checks.analyze(restored)),
         ("globals", lambda: estate.restore_globals(restored.server, place.folder)),
-        ("catalog", lambda: backup_checks.catalog(restored, facts)),
+        ("catalog", lambda: backup_catalog.check(restored, facts)),
         ("row_counts", counted),
         ("newest_rows", lambda: backup_checks.newest_rows(facts, restored.comparable(counts))),
         ("query", lambda: backup_checks.query(restored)),

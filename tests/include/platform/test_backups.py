@@ -20,7 +20,6 @@ import pytest
 from demo.databases import Databases
 from include.maintenance import __main__ as command
 from include.maintenance.backup_commands import default_name
-from include.maintenance.backups.backup_checks import catalog_differences
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.platform import backup_facts, backup_tool, backups, estate_backup, postgres_binaries
 from include.platform.backup_facts import FileFacts, TableFacts
@@ -258,20 +257,6 @@ def test_files_that_differ_are_named(tmp_path: Path) -> None:
         "the content of changed has changed since it was written",
         "cut has 4 bytes instead of 7",
         "sub/gone is missing",
-    ]
-
-
-def test_schemas_are_compared_by_meaning() -> None:
-    check = "CHECK (((name)::text <> ALL ((ARRAY['a'::character varying, 'b'::character varying])::text[])))"
-    again = "CHECK (((name)::text <> ALL (ARRAY[('a'::character varying)::text, ('b'::character varying)::text])))"
-    before = [("constraint", "a.name", check), ("table", "a", "owner x"), ("view", "v", "SELECT 1")]
-    assert catalog_differences(before, [("constraint", "a.name", again), *before[1:]]) == []
-    after = [("constraint", "a.name", check.replace("'b'", "'c'")), ("table", "a", "owner y"), ("index", "i", "x")]
-    assert catalog_differences(before, after) == [
-        "constraint a.name differs",
-        "index i was not there before",
-        "table a differs",
-        "view v is missing",
     ]
 
 
