@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from include import connections
-from include.outcome import ConfigurationError, MaintenanceFailed
+from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.sections import BackupSource
+from include.settings import settings
+
+_LIST_SECONDS = 600.0
+_LEAST_SECONDS = 3600.0
+_TIMES_RECOVERY = 4
+"""Verifying and restoring may take so many times ``backups.recovery_time_minutes``, and the least above: what takes
+longer has missed its target by far, or hangs."""
+_END_SECONDS = 10.0
 
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME")
 
@@ -39,9 +49,9 @@ class BackupTool:
         """Return names and times of all backups, the newest first.
 
         Raises MaintenanceFailed when there is none or the tool fails, ConfigurationError when it cannot be started or
-        the expression ``newest`` does not fit.
+        the expression ``newest`` does not fit, SourceUnavailable when it does not end in time, as the others do.
         """
-        said = self._run("list_command", self.rule.list_command)
+        said = self._run("list_command", self.rule.list_command, _LIST_SECONDS)
         found = []
         for match in re.finditer(self.rule.newest, said, re.S):
             found.append((match["backup"], _time(match["finished"], self.rule.name)))
@@ -51,35 +61,61 @@ class BackupTool:
 
     def verify(self, backup: str) -> None:
         """Let the tool verify a backup. Raises MaintenanceFailed when it does not pass."""
-        self._run("verify_command", self.rule.verify_command, backup=backup)
+        self._run("verify_command", self.rule.verify_command, _long(), backup=backup)
 
     def restore(self, backup: str, target: Path) -> None:
         """Let the tool restore a backup to ``target``. Raises MaintenanceFailed when it fails."""
-        self._run("restore_command", self.rule.restore_command, backup=backup, target=str(target))
+        self._run("restore_command", self.rule.restore_command, _long(), backup=backup, target=str(target))
 
-    def _run(self, which: str, words: Sequence[str], **values: str) -> str:
+    def _run(self, which: str, words: Sequence[str], seconds: float, **values: str) -> str:
         command = [fill(word, values) for word in words]
         try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
-                env=self.environment,
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                errors="replace", env=self.environment, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             raise ConfigurationError(
                 f"the {which} of the backup source {self.rule.name} cannot be started: {command[0]}: {error.strerror}"
             ) from None
-        if done.returncode != 0:
-            said = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["it said nothing"]
+        try:
+            output, errors = process.communicate(timeout=seconds)
+        except BaseException as error:  # also when the task is told to end
+            _end(process)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            raise SourceUnavailable(
+                f"the {which} of the backup source {self.rule.name} did not end within {seconds / 60:g} minutes"
+            ) from None
+        if process.returncode != 0:
+            said = (errors.strip() or output.strip()).splitlines() or ["it said nothing"]
             raise MaintenanceFailed(
-                f"the {which} of {self.rule.name} ended with status {done.returncode}: {self._masked(said[-1][:300])}"
+                f"the {which} of {self.rule.name} ended with status {process.returncode}: "
+                f"{self._masked(said[-1][:300])}"
             )
-        return done.stdout
+        return output
 
     def _masked(self, text: str) -> str:
         for value in self.secrets.values():
             if len(value) > 3:
                 text = text.replace(value, "***")
         return text
+
+
+def _long() -> float:
+    return max(_LEAST_SECONDS, _TIMES_RECOVERY * 60 * settings().backups.recovery_time_minutes)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a tool and the programs that it started: first as it wishes, then at once."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
 
 
 def fill(word: str, values: dict[str, str]) -> str:

@@ -7,6 +7,7 @@ its name only when it is whole.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 FOLDER = "backups"
 Format = Literal["custom", "directory", "base"]
 _PARTIAL = ".partial"
+_END_OF_MANIFEST = 1 << 16
+_WAL_RANGE = re.compile(r'"Timeline": (\d+), "Start-LSN": "([0-9A-F]+)/([0-9A-F]+)"')
 _REPORTED_SECONDS = 1.1
 """After this time, active sessions have told the statistics what they changed (at most once a second; before
 PostgreSQL 15, where readers see new figures every half second, twice a second)."""
@@ -282,6 +285,15 @@ def _backup(name: str, location: str, changed: datetime, size: int) -> Backup:
     return Backup(name, location, size, changed, "time of its file", None)
 
 
+def taken_at(name: str, changed: datetime) -> datetime:
+    """Return when a backup was taken as its facts tell, or else when its file was changed."""
+    try:
+        facts = read_facts(name)
+    except (MaintenanceFailed, ConfigurationError):  # they count when it is the newest
+        facts = None
+    return facts.snapshot_at if facts else changed
+
+
 def read_facts(name: str) -> Facts | None:
     """Return the recorded facts of a backup by its name; None when none were recorded.
 
@@ -354,3 +366,22 @@ def wal_files(pattern: str) -> Sequence[tuple[str, str, int]]:
     files, root = connections.folder(FOLDER)
     found = files.glob(f"{root.rstrip('/')}/{pattern}", detail=True)
     return sorted((str(path).rsplit("/", 1)[-1], str(path), int(facts["size"] or 0)) for path, facts in found.items())
+
+
+def first_wal(backup: Backup, segment_bytes: int) -> str | None:
+    """Return the WAL segment in which a base backup begins, as the end of its manifest tells; None when it does not.
+
+    With an unknown size of segments (0) it is the first one that it may be.
+    """
+    files, _ = connections.folder(FOLDER)
+    manifest = f"{backup.location}/backup_manifest"
+    try:
+        size = files.size(manifest)
+        told = files.cat_file(manifest, start=max(0, size - _END_OF_MANIFEST), end=size).decode(errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    begins = [
+        (int(timeline), int(log, 16), int(offset, 16) // segment_bytes if segment_bytes else 0)
+        for timeline, log, offset in _WAL_RANGE.findall(told)
+    ]
+    return "{:08X}{:08X}{:08X}".format(*min(begins)) if begins else None

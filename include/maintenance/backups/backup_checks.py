@@ -25,6 +25,7 @@ from include.warehouse.statements import statements
 
 _STATEMENTS = statements(__file__)
 _LISTED = 5  # differences that are named; the rest is counted
+_LOOKED_BACK = timedelta(days=7)  # to the verification of the week before
 
 
 @dataclass(frozen=True)
@@ -66,26 +67,47 @@ def some(items: Sequence[str]) -> str:
 
 # --------------------------------------------------------------------------------------------- before a restore
 def age(rule: BackupSource, backup: Backup, earlier: Sequence[datetime], now: datetime) -> Result:
-    """Compare the newest backup's age with the schedule; ``earlier`` are the times of all backups, newest first."""
-    hours = (now - backup.taken_at) / timedelta(hours=1)
-    gaps = [(later - before) / timedelta(hours=1) for later, before in pairwise(earlier[:8])]
+    """Compare with the schedule how old the newest backup is, and how far those of the last week lie apart.
+
+    ``earlier`` are the times of all backups, the newest first.
+    """
+    hours, allowed = (now - backup.taken_at) / timedelta(hours=1), rule.every_hours + rule.late_hours
+    gap, ended = _longest_gap(earlier, now - max(_LOOKED_BACK, timedelta(hours=2 * allowed)))
     detail = {
         "backup": backup.name,
         "bytes": backup.bytes,
         "taken_at": backup.taken_at,
         "taken_at_from": backup.taken_at_from,
         "age_hours": round(hours, 2),
-        "allowed_hours": rule.every_hours + rule.late_hours,
+        "allowed_hours": allowed,
         "backups": len(earlier),
-        "longest_recent_gap_hours": round(max(gaps), 2) if gaps else None,
+        "longest_recent_gap_hours": gap and round(gap, 2),
     }
-    if hours > rule.every_hours + rule.late_hours:
+    if hours > allowed:
         return failed(
             f"the newest backup of {rule.name}, {backup.name}, is {hours:.1f} hours old; one is due every "
             f"{rule.every_hours:g} hours",
             **detail,
         )
+    if gap is not None and ended is not None and gap > allowed:
+        return failed(
+            f"for {gap:.1f} hours until {ended:%Y-%m-%d %H:%M} UTC no backup of {rule.name} was taken; one is due "
+            f"every {rule.every_hours:g} hours",
+            **detail,
+        )
     return passed(**detail)
+
+
+def _longest_gap(times: Sequence[datetime], since: datetime) -> tuple[float | None, datetime | None]:
+    """Return the longest time, in hours, between two backups after a moment, and when it ended; None without two.
+
+    Of what lies before the moment nothing is counted: older backups may have been thinned out.
+    """
+    pairs = pairwise(sorted(times, reverse=True))
+    gaps = [((later - max(before, since)) / timedelta(hours=1), later) for later, before in pairs if later > since]
+    if not gaps:
+        return None, None
+    return max(gaps)
 
 
 def checksums(path: Path, facts: Facts | None) -> Result:
@@ -185,7 +207,8 @@ def count_differences(facts: Facts, counts: Mapping[str, TableFacts]) -> tuple[l
 
     Rows of a base backup may be those of any moment between its two records.
     """
-    wrong, doubtful = [], []
+    wrong: list[str] = []
+    doubtful: list[str] = []
     for table in facts.tables:
         there = counts.get(table)
         if there is None and table == backup_facts.LARGE_OBJECTS:
@@ -238,7 +261,9 @@ def newest_rows(facts: Facts | None, counts: Mapping[str, TableFacts]) -> Result
     if not newest and not (facts and any(one.newest for one in facts.tables.values())):
         return not_applicable("no table has a row that bears a time")
     latest = max(newest.values(), default=None)
-    if facts is not None and facts.exact:
+    if facts is None:
+        return unknown("no newest rows were recorded with the backup", newest=newest, latest=latest)
+    if facts.exact:
         wrong = [
             f"{table} ends at {newest.get(table)} instead of {recorded.newest}"
             for table, recorded in facts.tables.items()
@@ -246,7 +271,7 @@ def newest_rows(facts: Facts | None, counts: Mapping[str, TableFacts]) -> Result
         ]
         if wrong:
             return failed(f"the newest rows are not those of the backup: {some(wrong)}", newest=newest)
-    elif facts is not None:
+    else:
         earlier = facts.tables_before or {}
         wrong = [
             f"{table} ends at {newest.get(table)}, before {recorded.newest}"

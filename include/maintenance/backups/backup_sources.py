@@ -6,6 +6,7 @@ records as stages.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,9 @@ from include.warehouse.drills import StageOutcome
 _RESTORED_PER_BYTE = 10
 """Bytes of a restored database per byte of a compressed dump whose size was not recorded: pgbench tables give 10."""
 _MARGIN = 1.2
+_SEGMENT_BYTES = 16 << 20  # PostgreSQL's default, where only packed segments are there
+_PACKED_WAL = re.compile(r"[0-9A-F]{24}\.(gz|zst|lz4|bz2)")
+_RECENT = 10  # backups whose recorded time is read
 _SERVER_BYTES = 200 << 20  # an empty cluster with its WAL
 
 Step = tuple[str, Callable[[], Result]]
@@ -83,12 +87,15 @@ class _Folder:
     def newest(self) -> tuple[Backup, list[datetime]]:
         listed = backups.all_of(self.rule)  # the newest first
         found = backups.newest(self.rule, listed)
-        return found, [found.taken_at, *(changed for name, _, changed, _ in listed if name != found.name)]
+        others = [one for one in listed if one[0] != found.name]
+        # The time of a file is when its writing ended: where it counts, the recorded one is taken.
+        recent = [backups.taken_at(name, changed) for name, _, changed, _ in others[:_RECENT]]
+        return found, [found.taken_at, *recent, *(changed for _, _, changed, _ in others[_RECENT:])]
 
     def bytes_needed(self, backup: Backup) -> tuple[int | None, str]:
         fetched = 0 if backups.is_local(connections.folder(backups.FOLDER)[0]) else backup.bytes
         if self.rule.format == "base":
-            wal = sum(size for *_, size in backups.wal_files(self.rule.wal)) if self.rule.wal else 0
+            wal = _wal_bytes(self.rule, backup) if self.rule.wal else 0
             # Of compressed tar files the size of the database is the better guess.
             size = max(backup.bytes, backup.facts.database["bytes"] if backup.facts else 0)
             return int((size + wal) * _MARGIN) + fetched, "size of the backup and its WAL"
@@ -102,6 +109,16 @@ class _Folder:
         if self.rule.format == "base":
             return _BaseSession(self.rule, backup, place, durable)
         return _DumpSession(backup, place, jobs, durable)
+
+
+def _wal_bytes(rule: BackupSource, backup: Backup) -> int:
+    """Bytes, unpacked, of the archived WAL that a base backup needs; of all where the backup does not tell."""
+    archived = backups.wal_files(rule.wal)
+    segment = max((size for name, _, size in archived if re.fullmatch(r"[0-9A-F]{24}", name)), default=0)
+    first = backups.first_wal(backup, segment)
+    needed = [one for one in archived if first is None or backup_checks.wal_needed(one[0], first)]
+    unpacked = segment or _SEGMENT_BYTES
+    return sum(max(size, unpacked) if _PACKED_WAL.fullmatch(name) else size for name, _, size in needed)
 
 
 class _DumpSession:

@@ -38,7 +38,7 @@ from include.warehouse import drills
 from include.warehouse.drills import Drill, DrillOutcome, StageOutcome
 
 KIND = "backup_verification"
-_FACTS = ("checksums", "catalog", "row_counts", "negative_control")
+_FACTS = ("checksums", "catalog", "row_counts", "newest_rows", "negative_control")
 """Stages that need recorded facts; without ``facts_required`` they may be unknown."""
 
 

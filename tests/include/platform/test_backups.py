@@ -26,7 +26,7 @@ from include.platform.backup_facts import FileFacts, TableFacts
 from include.platform.scratch_place import scratch_place
 from include.platform.scratch_server import new_server
 from include.sections import BackupSource
-from include.settings import DEFAULT_FILE
+from include.settings import DEFAULT_FILE, settings
 from tests.include.maintenance.backups.backup_platform import ROWS, configure, filled_database
 
 RULE = BackupSource(name="nightly", format="custom", files="*.dump", every_hours=24)
@@ -284,6 +284,25 @@ def test_what_a_tool_says_of_its_backups(environment: pytest.MonkeyPatch) -> Non
         backup_tool.BackupTool(rule.model_copy(update={"secrets": "backup_tool"}))
 
 
+def test_a_tool_that_hangs_is_ended_with_all_that_it_started(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rule = BackupSource(
+        name="tool", format="command", every_hours=24, restore_command=["true"], newest="(?P<backup>.)(?P<finished>.)",
+        list_command=["sh", "-c", f"sleep 600 & echo $! > {tmp_path}/started; wait"],
+    )  # fmt: skip
+    environment.setattr(backup_tool, "_LIST_SECONDS", 1.5)
+    with pytest.raises(
+        SourceUnavailable, match="^the list_command of the backup source tool did not end within 0.025 m"
+    ):
+        backup_tool.BackupTool(rule).backups()
+    stat = Path("/proc") / (tmp_path / "started").read_text().strip() / "stat"
+    assert not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z", "nobody may reap it here"
+    assert backup_tool._long() == 4 * 3600
+    environment.setenv("OPERATIONS__BACKUPS__RECOVERY_TIME_MINUTES", "1")
+    settings.cache_clear()
+    assert backup_tool._long() == 3600
+    settings.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("source", "problem"),
     [
@@ -296,8 +315,6 @@ def test_what_a_tool_says_of_its_backups(environment: pytest.MonkeyPatch) -> Non
 def test_a_wrong_source_is_named(
     environment: pytest.MonkeyPatch, tmp_path: Path, source: dict[str, str], problem: str
 ) -> None:
-    from include.settings import settings
-
     configure(environment, tmp_path, {"name": "x", **source})
     with pytest.raises(ConfigurationError, match=problem):
         settings()

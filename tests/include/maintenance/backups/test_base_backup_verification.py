@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import psycopg
 import pytest
 
 from include.maintenance.backups import (
-    backup_checks,
     backup_control,
     backup_sources,
     backup_verification,
@@ -235,6 +234,11 @@ def test_archived_wal_is_replayed_to_its_end_and_a_gap_is_found(
         last_commit = owner.execute("SELECT clock_timestamp()").fetchone()
         last = _switched(owner, archive)
     shutil.copytree(archive, tmp_path / "backups" / "wal")
+    origin = backup_sources.origin_of(backups.source_of("base"))
+    room = origin.bytes_needed(origin.newest()[0])
+    with (tmp_path / "backups" / "wal" / "000000010000000000000000").open("wb") as earlier:
+        earlier.truncate(16 << 20)
+    assert origin.bytes_needed(origin.newest()[0]) == room, "WAL from before the backup is not copied"
     drill, said = _verify()
     assert said == "", "rows and a table that came after the backup are no damage"
     found = stages(drill)
@@ -321,31 +325,6 @@ def test_what_an_unusual_server_had_is_no_damage(
             superuser.execute('DROP DATABASE "Escrow""2"')
 
 
-def test_wal_names_are_counted_across_a_log_file() -> None:
-    names = [f"0000000100000001000000{number:02X}" for number in (0xFD, 0xFE, 0xFF)]
-    names += ["000000010000000200000000.zst", "00000001000000010000000A", "00000002.history", "x.partial"]
-    first = "0000000100000001000000FD"
-    assert backup_checks.wal_continuity(names, first, 16 << 20)[1] == []
-    names.remove("0000000100000001000000FE")
-    assert backup_checks.wal_continuity(names, first, 16 << 20)[1] == ["0000000100000001000000FE"]
-    newer, older = "0000000200000001000000FD", "0000000100000001000000FF"
-    assert backup_checks.wal_continuity([newer, older], newer, 16 << 20) == ([newer], []), "one of another timeline"
-
-
-def test_only_the_wal_from_the_backup_on_is_fetched() -> None:
-    archived = [
-        "0000000200000001000000FC",  # before the backup
-        "0000000200000001000000FD", "0000000200000001000000FE.zst", "000000020000000200000000.partial",
-        "0000000100000001000000FE",  # of a timeline that ended before it
-        "0000000300000001000000FB.gz", "000000030000000200000000.gz",
-        "00000002.history", "00000003.history.gz", "README",
-    ]  # fmt: skip
-    assert [name for name in archived if backup_checks.wal_needed(name, "0000000200000001000000FD")] == [
-        "0000000200000001000000FD", "0000000200000001000000FE.zst", "000000020000000200000000.partial",
-        "000000030000000200000000.gz", "00000002.history", "00000003.history.gz",
-    ]  # fmt: skip
-
-
 @pytest.mark.parametrize("packer", ["gzip", "bzip2", "zstd", "lz4"])
 def test_a_cut_file_of_wal_is_not_unpacked_short(environment: pytest.MonkeyPatch, tmp_path: Path, packer: str) -> None:
     if shutil.which(packer) is None:
@@ -361,18 +340,6 @@ def test_a_cut_file_of_wal_is_not_unpacked_short(environment: pytest.MonkeyPatch
     archived.write_bytes(packed[: len(packed) // 2])
     with pytest.raises(MaintenanceFailed, match=f"^{archived.name} is damaged and cannot be unpacked$"):
         backup_restore.copy_wal(listed, tmp_path / "cut")
-
-
-def test_the_room_for_compressed_tar_files_is_that_of_the_database(
-    environment: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    configure(environment, tmp_path, BASE)
-    now = datetime.now(UTC)
-    facts = backup_facts.Facts("base-1", "base", 180000, now, now, {"bytes": 1000}, [], {}, [])
-    origin = backup_sources.origin_of(backups.source_of("base"))
-    for size, known, needed in ((100, facts, 1200), (2000, facts, 2400), (100, None, 120)):
-        backup = backups.Backup("base-1", "base-1", size, now, "recorded facts", known)
-        assert origin.bytes_needed(backup)[0] == needed
 
 
 @pytest.mark.parametrize("checksums", [True, False])

@@ -1,0 +1,75 @@
+"""What is checked of a backup before and after it is restored, without restoring one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from include.maintenance.backups import backup_checks
+from include.maintenance.backups.backup_checks import Result
+from include.platform.backup_facts import Facts, TableFacts
+from include.platform.backups import Backup
+from include.sections import BackupSource
+from include.warehouse.drills import StageOutcome
+
+
+def test_a_week_without_backups_is_no_pass_because_the_last_one_is_fresh() -> None:
+    now = datetime(2026, 10, 12, 4, 30, tzinfo=UTC)
+
+    def at(*days: float) -> list[datetime]:
+        return [now - timedelta(hours=2.5) - timedelta(days=one) for one in days]
+
+    def judged(*days: float, every: float = 24) -> Result:
+        rule = BackupSource(name="nightly", format="custom", files="*.dump", every_hours=every)
+        newest = Backup("a.dump", "a.dump", 1, at(days[0])[0], "recorded facts", None)
+        return backup_checks.age(rule, newest, at(*days), now)
+
+    found = judged(0, 6.5)
+    assert found.outcome is StageOutcome.FAILED
+    assert found.reason == (
+        "for 156.0 hours until 2026-10-12 02:00 UTC no backup of nightly was taken; one is due every 24 hours"
+    )
+    assert judged(0, 1, 3, 4, 5).reason.startswith("for 48.0 hours until 2026-10-11 02:00 UTC no backup")
+    assert judged(0, 1, 2.05, 3, 4, 5, 6, 13, 20).outcome is StageOutcome.PASSED, "older ones are thinned out"
+    assert judged(0, 1, 2.05, 3).detail["longest_recent_gap_hours"] == 25.2
+    assert judged(0).detail["longest_recent_gap_hours"] is None, "the first one"
+    assert judged(0, 14, every=168).outcome is StageOutcome.FAILED, "a weekly one was left out"
+    assert judged(0, 7, 14, every=168).outcome is StageOutcome.PASSED
+
+
+def test_times_that_did_not_come_back_are_missed() -> None:
+    at = datetime(2026, 10, 2, tzinfo=UTC)
+    recorded = {"public.a": TableFacts(1, "2026-10-01T00:00:00.000000Z")}
+    facts = Facts("a.dump", "custom", 180000, at, at, {}, [], recorded, [])
+    came_back = {"public.a": TableFacts(1, None)}
+    found = backup_checks.newest_rows(facts, came_back)
+    assert found.outcome is StageOutcome.FAILED
+    assert found.reason.endswith("public.a ends at None instead of 2026-10-01T00:00:00.000000Z")
+    assert backup_checks.newest_rows(None, recorded).outcome is StageOutcome.UNKNOWN, "nothing was compared"
+    bracketed = backup_checks.newest_rows(replace(facts, tables_before=recorded), came_back)
+    assert bracketed.outcome is StageOutcome.FAILED
+
+
+def test_wal_names_are_counted_across_a_log_file() -> None:
+    names = [f"0000000100000001000000{number:02X}" for number in (0xFD, 0xFE, 0xFF)]
+    names += ["000000010000000200000000.zst", "00000001000000010000000A", "00000002.history", "x.partial"]
+    first = "0000000100000001000000FD"
+    assert backup_checks.wal_continuity(names, first, 16 << 20)[1] == []
+    names.remove("0000000100000001000000FE")
+    assert backup_checks.wal_continuity(names, first, 16 << 20)[1] == ["0000000100000001000000FE"]
+    newer, older = "0000000200000001000000FD", "0000000100000001000000FF"
+    assert backup_checks.wal_continuity([newer, older], newer, 16 << 20) == ([newer], []), "one of another timeline"
+
+
+def test_only_the_wal_from_the_backup_on_is_fetched() -> None:
+    archived = [
+        "0000000200000001000000FC",  # before the backup
+        "0000000200000001000000FD", "0000000200000001000000FE.zst", "000000020000000200000000.partial",
+        "0000000100000001000000FE",  # of a timeline that ended before it
+        "0000000300000001000000FB.gz", "000000030000000200000000.gz",
+        "00000002.history", "00000003.history.gz", "README",
+    ]  # fmt: skip
+    assert [name for name in archived if backup_checks.wal_needed(name, "0000000200000001000000FD")] == [
+        "0000000200000001000000FD", "0000000200000001000000FE.zst", "000000020000000200000000.partial",
+        "000000030000000200000000.gz", "00000002.history", "00000003.history.gz",
+    ]  # fmt: skip
