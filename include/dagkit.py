@@ -6,6 +6,10 @@ documentation come from here. Nothing is read at import but config/operations.ya
 
 from __future__ import annotations
 
+import functools
+import logging
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -38,6 +42,8 @@ from include.outcome import IncidentClass
 from include.settings import settings
 from include.window import Grain, Window, day_window, last_finished_day, month_window, parse_day, week_window
 from include.window import window_of_key as _window_of_key
+
+_log = logging.getLogger(__name__)
 
 START_DATE = datetime(2024, 1, 1, tzinfo=UTC)
 """Backfills reach back to here. Fixed: a moving date would make a new DAG version at every parse.
@@ -263,6 +269,29 @@ def airflow_log_folder() -> Path:
 
 
 # -------------------------------------------------------------------------------------------------- callbacks
+def _never_raises(callback: Callable[..., None]) -> Callable[..., None]:
+    """Let a callback never hide the failure that it reports: where it fails itself, that becomes a signal."""
+
+    @functools.wraps(callback)
+    def guarded(*given: Any, **named: Any) -> None:
+        try:
+            callback(*given, **named)
+        except Exception as error:
+            _log.exception("the callback %s failed", callback.__name__)
+            with suppress(Exception):
+                _record(
+                    "dag_failed",
+                    tags=[],
+                    dag_id="unknown",
+                    run_id=datetime.now(UTC).isoformat(),  # as no run can be named, each is a signal of its own
+                    title="A DAG failed or is late, and which one could not be read: the logs of Airflow say more",
+                    error=f"{callback.__name__}: {type(error).__name__}: {error}",
+                )
+
+    return guarded
+
+
+@_never_raises
 def task_failed(context: Any) -> None:
     """Write the signal of a task that failed for good. Never raises."""
     instance = context["task_instance"]
@@ -282,23 +311,35 @@ def task_failed(context: Any) -> None:
     )
 
 
+@_never_raises
 def run_failed(context: Any) -> None:
-    """Write the signal of a run that failed, whatever ended its tasks. Never raises."""
-    run = context["dag_run"]
+    """Write the signal of a run that failed, whatever ended its tasks. Never raises.
+
+    Airflow names no more than the DAG and the run's id when the task that failed is not in the DAG any more. A run
+    that was cleared and failed again is another signal.
+    """
+    dag, run = context["dag"], context.get("dag_run")
     _record(
         "dag_failed",
-        tags=list(context["dag"].tags),
-        dag_id=run.dag_id,
-        run_id=run.run_id,
-        title=f"{run.dag_id}: run failed",
+        tags=list(dag.tags),
+        dag_id=dag.dag_id,
+        run_id=run.run_id if run else context["run_id"],
+        title=f"{dag.dag_id}: run failed",
+        try_number=getattr(run, "clear_number", None) or 0,
         error=str(context.get("reason") or ""),
         partition_key=getattr(run, "partition_key", None),
     )
 
 
+@_never_raises
 def deadline_missed(context: Any = None, tier: str = Tier.IMPORTANT.value, **_: Any) -> None:
-    """Write the signal of a run that was not finished in time. Airflow gives the run as a plain dict. Never raises."""
+    """Write the signal of a run that was not finished in time. Airflow gives the run as a plain dict. Never raises.
+
+    Airflow forgets the deadline of a run that succeeds, but not of one that fails: that has its signal already.
+    """
     run = (context or {}).get("dag_run") or {}
+    if run.get("state") in ("failed", "success"):
+        return
     _record(
         "deadline_missed",
         tags=[f"tier:{tier}"],

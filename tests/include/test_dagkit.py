@@ -93,7 +93,7 @@ def signals(warehouse: psycopg.Connection) -> list[tuple[Any, ...]]:
 
 
 def test_callbacks_leave_one_signal_each_however_often_they_fire(warehouse: psycopg.Connection) -> None:
-    dag = SimpleNamespace(tags=["chapter:reporting", "tier:critical"])
+    dag = SimpleNamespace(dag_id="daily_metrics", tags=["chapter:reporting", "tier:critical"])
     instance = SimpleNamespace(
         dag_id="daily_metrics", run_id="run", task_id="users", map_index=-1, try_number=3, log_url="http://x/log"
     )
@@ -122,7 +122,45 @@ def test_a_lost_process_has_no_exception(warehouse: psycopg.Connection) -> None:
     assert "may have been lost" in str(warehouse.execute("SELECT detail FROM ops.signal").fetchall())
 
 
+def test_a_run_that_was_cleared_and_fails_again_is_another_signal(warehouse: psycopg.Connection) -> None:
+    given = context(dag=SimpleNamespace(dag_id="daily_metrics", tags=["tier:standard"]))
+    for given["dag_run"].clear_number in (0, 0, 1, 2, 2):
+        dagkit.run_failed(given)
+    assert [key for key, *_ in signals(warehouse)] == [
+        f"airflow:daily_metrics:run::-1:{number}:dag_failed" for number in (0, 1, 2)
+    ]
+
+
+def test_a_failed_run_of_which_airflow_names_little_is_a_signal(warehouse: psycopg.Connection) -> None:
+    """The task that failed is not in the DAG any more."""
+    dag = SimpleNamespace(dag_id="daily_metrics", tags=["tier:important"])
+    dagkit.run_failed({"dag": dag, "run_id": "run", "reason": "task_failure"})
+    assert signals(warehouse) == [
+        ("airflow:daily_metrics:run::-1:0:dag_failed", "dag_failed", "P2", "daily_metrics: run failed")
+    ]
+
+
+@pytest.mark.parametrize(("state", "told"), [("queued", 1), ("running", 1), ("failed", 0), ("success", 0), (None, 1)])
+def test_only_a_run_that_goes_on_misses_its_deadline(
+    warehouse: psycopg.Connection, state: str | None, told: int
+) -> None:
+    dagkit.deadline_missed({"dag_run": {"dag_id": "daily_metrics", "dag_run_id": "run", "state": state}})
+    assert len(signals(warehouse)) == told
+
+
+@pytest.mark.parametrize("callback", [dagkit.task_failed, dagkit.run_failed, dagkit.deadline_missed])
+def test_a_callback_that_cannot_read_what_it_is_given_says_so(warehouse: psycopg.Connection, callback: Any) -> None:
+    callback({"dag_run": 7})
+    callback({"dag_run": 7})
+    [(_, kind, klass, title), another] = signals(warehouse)
+    assert (kind, klass) == ("dag_failed", "P2")
+    assert "which one could not be read" in title
+    assert "Error" in str(warehouse.execute("SELECT detail ->> 'error' FROM ops.signal").fetchall())
+    assert another[0] != signals(warehouse)[0][0]
+
+
 def test_with_the_warehouse_away_the_signal_waits_in_the_spool(environment: pytest.MonkeyPatch, tmp_path: Any) -> None:
     environment.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://nobody:none@127.0.0.1:1/warehouse")
-    dagkit.run_failed(context(dag=SimpleNamespace(tags=["tier:important"]), reason="timed_out"))
+    dag = SimpleNamespace(dag_id="daily_metrics", tags=["tier:important"])
+    dagkit.run_failed(context(dag=dag, reason="timed_out"))
     assert "daily_metrics: run failed" in (tmp_path / "spool" / "signals.jsonl").read_text()
