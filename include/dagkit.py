@@ -35,6 +35,7 @@ from airflow.sdk import (  # type: ignore[attr-defined]
     StartOfWeekMapper,
     SyncCallback,
     WeekWindow,
+    WeightRule,
     task,
 )
 
@@ -101,6 +102,11 @@ class Tier(StrEnum):
             Tier.STANDARD: IncidentClass.P3,
         }[self]
 
+    @property
+    def priority(self) -> int:
+        """Airflow's priority of the DAG's tasks when more of them could start than may: the highest starts first."""
+        return {Tier.CRITICAL: 100, Tier.IMPORTANT: 10, Tier.STANDARD: 1}[self]
+
 
 # ------------------------------------------------------------------------------------------------ declaration
 def operations_dag(
@@ -148,6 +154,8 @@ def operations_dag(
                 ]
             ),
             "execution_timeout": task_timeout,
+            "priority_weight": tier.priority,
+            "weight_rule": WeightRule.ABSOLUTE,  # not by the number of tasks that follow, of which a watch has none
             "on_failure_callback": [task_failed],
         },
         on_failure_callback=[run_failed],

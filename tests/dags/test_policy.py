@@ -73,6 +73,16 @@ def test_failures_are_seen_and_work_is_bounded(name: str) -> None:
         assert task.doc_md or task.python_callable.__doc__, f"{task.task_id} does not say what it does"
 
 
+def test_the_watches_start_before_everything_else() -> None:
+    """However many tasks wait: until theirs start nobody watches, and no failure becomes an incident."""
+    priority: dict[str, int] = {}
+    for name, dag in dags().items():
+        assert {task.weight_rule for task in dag.tasks} == {"absolute"}, name
+        [priority[name]] = {task.priority_weight for task in dag.tasks}
+    assert priority["incident_watch"] == priority["platform_watch"] == max(priority.values())
+    assert priority["platform_watch"] > priority["daily_metrics"] > priority["weekly_metrics"]
+
+
 @pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
 def test_a_dag_file_is_a_page(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 120
