@@ -121,11 +121,14 @@ def operations_dag(
     max_active_runs: int = 1,
     params: dict[str, Param] | None = None,
     retries: int | None = None,
+    retry_failed_acts: bool = True,
 ) -> DAG:
     """Declare the DAG of one file: its name is the file's, its cadence the folder's.
 
     ``task_timeout`` is also the SQL statement timeout of each task. A run that is not finished ``run_deadline``
     after it was queued sends a signal (it is not ended). ``retries`` replaces the configured number of retries.
+    ``retry_failed_acts`` is False where a MaintenanceFailed is the answer that the DAG was made to give, and must not
+    be asked for until it is a better one.
     """
     path, runs = Path(file), settings().runs
     return DAG(
@@ -144,15 +147,7 @@ def operations_dag(
             "retry_delay": timedelta(seconds=runs.retry_delay_seconds),
             "retry_exponential_backoff": 2.0,
             "max_retry_delay": timedelta(minutes=15),
-            "retry_policy": ExceptionRetryPolicy(
-                rules=[
-                    RetryRule(
-                        exception="include.outcome.ConfigurationError",
-                        action=RetryAction.FAIL,
-                        reason="A person must correct this; trying again does not help",
-                    )
-                ]
-            ),
+            "retry_policy": _retry_policy(retry_failed_acts),
             "execution_timeout": task_timeout,
             "priority_weight": tier.priority,
             "weight_rule": WeightRule.ABSOLUTE,  # not by the number of tasks that follow, of which a watch has none
@@ -164,6 +159,18 @@ def operations_dag(
             interval=run_deadline,
             callback=SyncCallback("include.dagkit.deadline_missed", kwargs={"tier": tier.value}),
         ),
+    )
+
+
+def _retry_policy(retry_failed_acts: bool) -> ExceptionRetryPolicy:
+    final = {"ConfigurationError": "A person must correct this; trying again does not help"}
+    if not retry_failed_acts:
+        final["MaintenanceFailed"] = "This is what the test has found; a later one that passes does not undo it"
+    return ExceptionRetryPolicy(
+        rules=[
+            RetryRule(exception=f"include.outcome.{name}", action=RetryAction.FAIL, reason=reason)
+            for name, reason in final.items()
+        ]
     )
 
 

@@ -8,7 +8,8 @@ sequences, constraints, amcheck, one application query, and damaged copies that 
 **Writes**: `ops.drill` and `ops.drill_stage` with the measured loss (RPO) and recovery time (RTO); nothing else.
 **Parameters**: `source` verifies one source only, `jobs` bounds the parallel work.
 **On failure**: incident P2; the drill's row names the stage that failed. A backup that could not be verified is a
-failure too. Take a new backup or mend what the stage names, then clear the task.
+failure too; one that has failed is not tried again by itself. Take a new backup or mend what the stage names, then
+clear the task.
 **Safe to re-run**: yes; what a killed drill left is removed, a drill that passed is not repeated.
 """
 
@@ -37,6 +38,7 @@ with operations_dag(
     task_timeout=timedelta(hours=6),
     run_deadline=timedelta(hours=12),
     retries=1,
+    retry_failed_acts=False,  # a backup that fails once has failed
 ):
 
     @task

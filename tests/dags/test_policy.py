@@ -73,6 +73,23 @@ def test_failures_are_seen_and_work_is_bounded(name: str) -> None:
         assert task.doc_md or task.python_callable.__doc__, f"{task.task_id} does not say what it does"
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_tried_again(name: str) -> None:
+    """What a person must correct is not, and a verification that has failed is an answer."""
+    from airflow.sdk import RetryAction
+
+    from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
+
+    answers = {"weekly_backup_verification", "monthly_disaster_recovery"}
+    expected = {
+        ConfigurationError: RetryAction.FAIL,
+        MaintenanceFailed: RetryAction.FAIL if name in answers else RetryAction.DEFAULT,
+        SourceUnavailable: RetryAction.DEFAULT,
+    }
+    for task in dags()[name].tasks:
+        assert {kind: task.retry_policy.evaluate(kind("why"), 1, 2).action for kind in expected} == expected
+
+
 def test_the_watches_start_before_everything_else() -> None:
     """However many tasks wait: until theirs start nobody watches, and no failure becomes an incident."""
     priority: dict[str, int] = {}

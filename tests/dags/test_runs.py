@@ -185,8 +185,11 @@ def test_backups_are_verified(warehouse_of: Any, platform: Platform, databases: 
     assert run("weekly_backup_verification", source="nightly", jobs=2).state == "success"
     assert warehouse_of("SELECT resource, outcome, reason FROM ops.drill") == [("nightly", "passed", "")]
     os.truncate(dump, dump.stat().st_size - 1)
-    assert run("weekly_backup_verification").state == "failed"
+    failed = run("weekly_backup_verification")
+    assert failed.state == "failed"
     [(reason,)] = warehouse_of("SELECT reason FROM ops.drill WHERE outcome = 'failed'")
+    [verified] = [one for one in failed.get_task_instances() if one.task_id == "verify_backup"]
+    assert verified.try_number == 1, "a backup that fails once has failed"
     assert reason.startswith("checksums: the backup's files are not what was written")
 
 
