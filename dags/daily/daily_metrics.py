@@ -7,14 +7,16 @@ waits for late log lines first. A backfill takes a range of dates, in the UI or 
 **Writes**: `ops.daily_*`, `ops.hourly_*`; reports the day on the asset `daily_metrics`, which the reports follow,
 and on `weeks_to_roll_up` and `months_to_roll_up` when its week or month is due.
 **Parameters**: `day` for a run by hand.
-**On failure**: incident P2. A source that was away: clear the failed tasks once it is back. A missing view or column is
-named in the error; `make check-platform` shows all of them.
+**On failure**: incident P2. The day is reported all the same, with what there is of it (`report_incomplete_day`). A
+source that was away: clear the failed tasks once it is back. A missing view or column is named in the error;
+`make check-platform` shows all of them.
 **Safe to re-run**: yes; a day's rows are replaced as a whole and come out the same.
 """
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import PokeReturnValue, task
 
 from include.dagkit import (
@@ -85,17 +87,25 @@ with operations_dag(
         return support.compute(window_of(context), context["run_id"])
 
     @task(outlets=[DAILY_METRICS, WEEKS_TO_ROLL_UP, MONTHS_TO_ROLL_UP])
-    def report_day(changed_by_late_lines: list[str], **context: Any) -> list[str]:
+    def report_day(changed_by_late_lines: list[str] | None, **context: Any) -> list[str]:
         """Report the day, and earlier days that late lines changed, to the DAGs that follow."""
         from include.reporting import rollups
 
         window = window_of(context)
-        days = {window.first_day, *map(date.fromisoformat, changed_by_late_lines)}
+        days = {window.first_day, *map(date.fromisoformat, changed_by_late_lines or [])}
         announce(context, DAILY_METRICS, days)
         due = rollups.due(days, window.timezone, context["run_id"])
         announce(context, WEEKS_TO_ROLL_UP, due[Grain.WEEK])
         announce(context, MONTHS_TO_ROLL_UP, due[Grain.MONTH])
         return sorted(day.isoformat() for day in days)
 
-    late = traffic()
-    [uptime(), late, users(), transactions(), support()] >> report_day(late)  # type: ignore[arg-type]
+    subjects = [uptime(), late := traffic(), users(), transactions(), support()]
+    subjects >> report_day(late)  # type: ignore[arg-type]
+    # When a subject fails, report_day does not run: that fails the run, and it is cleared with the subject. The reports
+    # show all the same what there is and what is missing: one_failed waits for no other subject, none_skipped for all.
+    notice_failure = EmptyOperator(
+        task_id="notice_failure", trigger_rule="one_failed", doc_md="Lets report_incomplete_day run."
+    )
+    incomplete = report_day.override(task_id="report_incomplete_day", trigger_rule="none_skipped")(late)  # type: ignore[arg-type]
+    subjects >> notice_failure >> incomplete
+    subjects >> incomplete

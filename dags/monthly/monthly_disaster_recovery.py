@@ -11,7 +11,8 @@ scratch servers of its own only, which are removed whatever happens; nothing of 
 `synchronous`, what a commit waits for before the failure; `heartbeat_milliseconds` and `load_seconds`, how often and
 for how long is written before it; `failure`, how the primary ends; `dry_run` says what would be restored.
 **On failure**: incident P1. A failed drill means that a recovery today would fail or miss its target: the stage that
-failed says what to mend; it is not tried again by itself. `could_not_run` is no pass: mend what the reason names and clear the task.
+failed says what to mend, and nothing is tried again by itself. `could_not_run` is no pass: mend what the reason names
+and clear the task.
 **Safe to re-run**: yes; a killed drill leaves nothing behind and its row begins anew, a passed one is not repeated.
 """
 

@@ -1,6 +1,7 @@
 """Every DAG runs against real servers, without a logical date, as asset, partition and manual runs do."""
 
 import itertools
+import json
 import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -53,7 +54,12 @@ def test_the_list_of_dags_under_test_is_complete() -> None:
 
 
 def test_daily_metrics_reports_and_rollups(warehouse_of: Any) -> None:
-    for name in ("daily_metrics", "daily_reports", "weekly_metrics", "monthly_metrics"):
+    metrics = run("daily_metrics", day=f"{DAY}")
+    states = {one.task_id: str(one.state) for one in metrics.get_task_instances()}
+    assert (states.pop("notice_failure"), states.pop("report_incomplete_day")) == ("skipped", "skipped")
+    assert set(states.values()) == {"success"}
+    assert _reported(metrics) == {("daily_metrics", f"{DAY}")}
+    for name in ("daily_reports", "weekly_metrics", "monthly_metrics"):
         assert run(name, day=f"{DAY}").state == "success", name
     assert warehouse_of("SELECT DISTINCT day FROM ops.daily_subject WHERE state = 'complete'") == [(DAY,)]
     assert warehouse_of("SELECT subject FROM ops.daily_subject ORDER BY 1") == [
@@ -67,6 +73,42 @@ def test_daily_metrics_reports_and_rollups(warehouse_of: Any) -> None:
         ("month", "2026-10", 1, 31, False),
         ("week", "2026-W41", 1, 7, False),
     ]
+
+
+def test_a_day_of_which_a_subject_failed_is_reported_and_its_run_fails(
+    warehouse_of: Any, platform: Platform, databases: Databases, environment: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(databases.url(platform.escrow, "escrow_owner"), autocommit=True) as escrow:
+        escrow.execute("DROP VIEW operations.users CASCADE")
+    environment.setenv("AIRFLOW_CONN_PLATFORM_LOGS", json.dumps({"conn_type": "fs"}))  # without its folder
+    done = run("daily_metrics", day=f"{DAY}")
+    assert done.state == "failed"
+    assert {one.task_id: str(one.state) for one in done.get_task_instances()} == {
+        "uptime": "success", "transactions": "success", "support": "success", "traffic": "failed", "users": "failed",
+        # It is cleared with them: once they succeed, the day is reported again.
+        "report_day": "upstream_failed",
+        "notice_failure": "success", "report_incomplete_day": "success",
+    }  # fmt: skip
+    assert _reported(done) == {("daily_metrics", f"{DAY}")}, "a week and month are due with their last day"
+    assert run("daily_reports", day=f"{DAY}").state == "success"
+    assert warehouse_of("SELECT kind FROM ops.report WHERE verdict <> 'ok' AND missing <> '{}' ORDER BY 1") == [
+        ("daily_system_health",), ("daily_user_activity",)
+    ]  # fmt: skip
+
+
+def _reported(done: Any) -> set[tuple[str, str]]:
+    """The assets and days that a run has reported."""
+    from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        events = (
+            select(AssetModel.name, AssetEvent.partition_key)
+            .join(AssetModel, AssetModel.id == AssetEvent.asset_id)
+            .where(AssetEvent.source_run_id == done.run_id, AssetEvent.source_dag_id == done.dag_id)
+        )
+        return {(name, key) for name, key in session.execute(events)}
 
 
 def test_a_run_without_a_day_is_about_the_last_finished_one(warehouse_of: Any) -> None:
