@@ -35,6 +35,8 @@ from include.dagkit import (
 from include.settings import settings
 from include.window import Grain
 
+LATE_LINES = timedelta(minutes=settings().traffic.late_lines_minutes)
+
 with operations_dag(
     __file__,
     __doc__,
@@ -43,7 +45,7 @@ with operations_dag(
     schedule=finished_days("daily_metrics"),
     params=day_param("The day to compute."),
     task_timeout=timedelta(minutes=30),
-    run_deadline=timedelta(hours=6),
+    run_deadline=max(timedelta(hours=6), LATE_LINES + timedelta(hours=1)),
     max_active_runs=16,
 ):
 
@@ -54,13 +56,14 @@ with operations_dag(
 
         return uptime.compute(window_of(context), context["run_id"])
 
-    @task.sensor(mode="reschedule", poke_interval=60, timeout=13 * 3600)
+    # A day that has only begun may be waited for: it has 25 hours when clocks are put back.
+    @task.sensor(mode="reschedule", poke_interval=60, timeout=(LATE_LINES + timedelta(hours=26)).total_seconds())
     def traffic(**context: Any) -> PokeReturnValue:
         """Requests, response times and errors from the logs, once late lines have reached them; the changed days."""
         from include.reporting import traffic
 
         window = window_of(context)
-        if datetime.now(UTC) < window.end + timedelta(minutes=settings().traffic.late_lines_minutes):
+        if datetime.now(UTC) < window.end + LATE_LINES:
             return PokeReturnValue(False)
         changed = traffic.compute(window, context["run_id"])
         return PokeReturnValue(True, [day.isoformat() for day in changed])

@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -39,19 +40,48 @@ def test_tags_are_from_the_fixed_set(name: str) -> None:
     assert tags["cadence"] == next(path for path in DAG_FILES if path.stem == name).parent.name
 
 
-@pytest.mark.parametrize(("window_minutes", "hours"), [(60, 4), (180, 4), (300, 6)])
-def test_the_maintenance_window_fits_into_the_deadline(
-    monkeypatch: pytest.MonkeyPatch, window_minutes: int, hours: int
-) -> None:
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, float], dict[str, Any]]]:
+    """Reads the DAGs as they are with another value of one setting."""
     from include.settings import settings
 
-    monkeypatch.setenv("OPERATIONS__MAINTENANCE__VACUUM__WINDOW_MINUTES", str(window_minutes))
+    def read_with(setting: str, value: float) -> dict[str, Any]:
+        monkeypatch.setenv(f"OPERATIONS__{setting}", str(value))
+        for cached in (settings, dags):
+            cached.cache_clear()
+        return dags()
+
+    yield read_with
     for cached in (settings, dags):
         cached.cache_clear()
-    [deadline] = dags()["daily_maintenance"].deadline
-    assert deadline.interval == timedelta(hours=hours)
-    for cached in (settings, dags):
-        cached.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value", "hours", "waits"),
+    [
+        ("daily_maintenance", "MAINTENANCE__VACUUM__WINDOW_MINUTES", 60, 4, 1),
+        ("daily_maintenance", "MAINTENANCE__VACUUM__WINDOW_MINUTES", 180, 4, 3),
+        ("daily_maintenance", "MAINTENANCE__VACUUM__WINDOW_MINUTES", 300, 6, 5),
+        ("daily_metrics", "TRAFFIC__LATE_LINES_MINUTES", 0, 6, 0),
+        ("daily_metrics", "TRAFFIC__LATE_LINES_MINUTES", 300, 6, 5),
+        ("daily_metrics", "TRAFFIC__LATE_LINES_MINUTES", 720, 13, 12),
+        ("weekly_maintenance", "MAINTENANCE__REINDEX__APPROVAL_HOURS", 168, 180, 168),
+    ],
+)
+def test_a_deadline_leaves_time_for_what_the_dag_itself_waits_for(
+    configured: Callable[[str, float], dict[str, Any]], name: str, setting: str, value: float, hours: int, waits: int
+) -> None:
+    [deadline] = configured(setting, value)[name].deadline
+    assert deadline.interval == timedelta(hours=hours) >= timedelta(hours=waits + 1)
+
+
+@pytest.mark.parametrize(("minutes", "hours"), [(0, 26), (720, 38)])
+def test_traffic_waits_for_a_day_that_has_only_begun(
+    configured: Callable[[str, float], dict[str, Any]], minutes: int, hours: int
+) -> None:
+    """A day has 25 hours when clocks are put back."""
+    traffic = configured("TRAFFIC__LATE_LINES_MINUTES", minutes)["daily_metrics"].get_task("traffic")
+    assert traffic.timeout == hours * 3600
 
 
 @pytest.mark.parametrize("name", ALL)
