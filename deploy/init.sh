@@ -21,4 +21,6 @@ user admin "${AIRFLOW_ADMIN_PASSWORD:?set AIRFLOW_ADMIN_PASSWORD}" Admin
 user operator "${AIRFLOW_OPERATOR_PASSWORD:?set AIRFLOW_OPERATOR_PASSWORD}" Op
 user viewer "${AIRFLOW_VIEWER_PASSWORD:?set AIRFLOW_VIEWER_PASSWORD}" Viewer
 user maintenance "${AIRFLOW_MAINTENANCE_PASSWORD:?set AIRFLOW_MAINTENANCE_PASSWORD}" Viewer
+say "the operations board for the role Viewer"
+airflow roles add-perms Viewer --action can_read --resource Plugins
 say "done"
