@@ -2,7 +2,8 @@
 
 **Purpose**: compute every figure of the guide's daily reports and of its evening metrics summary for one finished day.
 **Schedule**: at midnight for the day that has just ended (`schedules.daily_metrics`), partitioned by day; `traffic`
-waits for late log lines first. A backfill takes a range of dates, in the UI or with `airflow backfill create`.
+waits for late log lines first. After an outage only the last of the days that ended meanwhile is computed by itself;
+the board names the others. A backfill takes a range of dates, in the UI or with `airflow backfill create`.
 **Reads**: the source contract (`platform_db`), the access, application and error logs (`platform_logs`), observations.
 **Writes**: `ops.daily_*`, `ops.hourly_*`; reports the day on the asset `daily_metrics`, which the reports follow,
 and on `weeks_to_roll_up` and `months_to_roll_up` when its week or month is due.

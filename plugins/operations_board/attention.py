@@ -246,7 +246,11 @@ def _late(kinds: Sequence[str], known: dict[str, Row], expected_day: date) -> It
 
 
 def of_subjects(rows: Sequence[Row], expected_day: date) -> list[Item]:
-    """One item for the subjects of the newest finished day that are not complete."""
+    """One item for the subjects of the newest finished day that are not complete, one for the days left out before."""
+    return _incomplete(rows, expected_day) + _left_out(rows, expected_day)
+
+
+def _incomplete(rows: Sequence[Row], expected_day: date) -> list[Item]:
     open_rows = [row for row in rows if row["day"] == expected_day and row["state"] != "complete"]
     if not open_rows:
         return []
@@ -263,6 +267,25 @@ def of_subjects(rows: Sequence[Row], expected_day: date) -> list[Item]:
             f"{capital(reason).rstrip('.')}. Run daily_metrics for the day again once its source is back."
             if reason
             else "Run the DAG daily_metrics for the day; it may be run again at any time.",
+        )
+    ]
+
+
+def _left_out(rows: Sequence[Row], expected_day: date) -> list[Item]:
+    """An item for earlier days of which nothing was computed: after an outage Airflow makes up for the last only."""
+    computed = {row["day"] for row in rows if row["state"] is not None}
+    days = sorted(
+        {row["day"] for row in rows if row["first_day"] and row["first_day"] < row["day"] < expected_day} - computed
+    )
+    if not days:
+        return []
+    return [
+        Item(
+            Outcome.UNKNOWN,
+            f"No metrics of {plural(len(days), 'day')}: {', '.join(day_name(day) for day in days)}",
+            None,
+            "Compute them while the logs of those days are kept: airflow backfill create --dag-id daily_metrics"
+            f" --from-date {days[0]} --to-date {days[-1]} --reprocess-behavior completed",
         )
     ]
 

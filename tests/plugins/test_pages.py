@@ -126,6 +126,35 @@ def test_what_is_not_known_or_not_well_is_never_ok(
     assert "Nothing needs attention" not in said
 
 
+_BACKFILL = "airflow backfill create --dag-id daily_metrics --from-date {} --to-date {} --reprocess-behavior completed"
+
+
+@pytest.mark.parametrize(
+    ("gone", "title", "command"),
+    [
+        ("= '2026-09-30'", "No metrics of 1 day: Wed 30 Sep 2026", _BACKFILL.format("2026-09-30", "2026-09-30")),
+        (
+            "IN ('2026-09-28', '2026-09-30', '2026-10-01')",
+            "No metrics of 3 days: Mon 28 Sep 2026, Wed 30 Sep 2026, Thu 1 Oct 2026",
+            _BACKFILL.format("2026-09-28", "2026-10-01"),
+        ),
+        ("= '2026-09-26'", "", ""),  # longer ago than the board shows days
+        ("< '2026-10-02'", "", ""),  # before the first day
+        ("= '2026-09-29' AND subject <> 'uptime'", "", ""),  # its failed run is an incident
+    ],
+)
+def test_days_that_an_outage_left_out_are_named_with_the_command_that_computes_them(
+    browser: TestClient, warehouse: psycopg.Connection, gone: str, title: str, command: str
+) -> None:
+    quiet(warehouse)
+    warehouse.execute(f"DELETE FROM ops.daily_subject WHERE day {gone}".encode())
+    said = text_of(browser.get("").text)
+    assert ("Nothing needs attention" in said) == (not title)
+    assert ("No metrics of" in said) == bool(title)
+    assert title in said
+    assert command in said
+
+
 @pytest.mark.parametrize(
     ("kind", "minutes", "ended"),
     [
