@@ -39,10 +39,16 @@ def schedule(dag: Any) -> str:
 
 
 def shape(dag: Any) -> dict[str, Any]:
-    """Return what must not change by accident: schedule, tags, parameters, tasks, edges, pools, assets."""
+    """Return what must not change by accident: when it runs and is late, tags, parameters, tasks, edges, assets."""
+    from airflow.sdk import TriggerRule, WeightRule
+
     return {
         "file": str(Path(dag.fileloc).relative_to(ROOT)) if dag.fileloc else "",
         "schedule": schedule(dag),
+        "timetable": _timetable(dag.timetable),
+        "start_date": dag.start_date.isoformat() if dag.start_date else None,
+        "catchup": dag.catchup,
+        "deadline_seconds": [deadline.interval.total_seconds() for deadline in dag.deadline or []],
         "tags": sorted(dag.tags),
         "max_active_runs": dag.max_active_runs,
         "params": {name: dag.params.get_param(name).schema for name in sorted(dag.params)},
@@ -50,14 +56,37 @@ def shape(dag: Any) -> dict[str, Any]:
             task.task_id: {
                 "downstream": sorted(task.downstream_task_ids),
                 "pool": task.pool,
+                "priority": [WeightRule(task.weight_rule).value, task.priority_weight],
+                "trigger_rule": TriggerRule(task.trigger_rule).value,
+                "setup": task.is_setup,
+                "teardown": task.is_teardown,
                 "retries": task.retries,
+                "not_retried": [rule.exception for rule in task.retry_policy.rules],
                 "timeout_seconds": task.execution_timeout.total_seconds() if task.execution_timeout else None,
+                "sensor_timeout_seconds": getattr(task, "timeout", None),
                 "mapped": bool(task.is_mapped),
                 "outlets": sorted(asset.name for asset in task.outlets),
             }
             for task in sorted(dag.tasks, key=lambda task: str(task.task_id))
         },
     }
+
+
+def _timetable(timetable: Any) -> dict[str, Any]:
+    """Return what else decides about a timetable's ticks and partitions, by its class."""
+    mapper = getattr(timetable, "default_partition_mapper", None)
+    inner = getattr(mapper, "upstream_mapper", None)
+    found = {
+        "class": type(timetable).__name__,
+        "timezone": getattr(timetable, "timezone", None),
+        "run_offset": getattr(timetable, "run_offset", None),
+        "key_format": getattr(timetable, "key_format", None),
+        "run_immediately": getattr(timetable, "run_immediately", None),
+        "mapper": type(mapper).__name__ if mapper else None,
+        "mapper_of_days": inner,
+        "wait_policy": getattr(mapper, "wait_policy", None),
+    }
+    return {name: str(value) for name, value in found.items() if value is not None}
 
 
 def snapshot() -> str:

@@ -96,7 +96,7 @@ def test_a_day_of_which_a_subject_failed_is_reported_and_its_run_fails(
     ]  # fmt: skip
 
 
-def _reported(done: Any) -> set[tuple[str, str]]:
+def _reported(done: Any) -> set[tuple[str, str | None]]:
     """The assets and days that a run has reported."""
     from airflow.models.asset import AssetEvent, AssetModel
     from airflow.utils.session import create_session
