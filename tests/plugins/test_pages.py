@@ -99,6 +99,7 @@ def quiet(owner: psycopg.Connection, now: datetime = NOW) -> None:
         ("DELETE FROM ops.report WHERE kind = 'daily_user_activity'", "User activity of Sat 3 Oct 2026: no report"),
         ("UPDATE ops.report SET verdict = 'unknown', headline = 'No uptime.'", "of Sat 3 Oct 2026: No uptime."),
         ("DELETE FROM ops.daily_subject WHERE subject = 'users' AND day = '2026-10-03'", "not complete: users missing"),
+        ("DELETE FROM ops.daily_subject WHERE day = '2026-10-03'", "unknown 1 thing is not known"),
         (
             "UPDATE ops.daily_subject SET state = 'missing', reason = 'platform_db was away' WHERE day = '2026-10-03'",
             "platform_db was away. Run daily_metrics for the day again",
