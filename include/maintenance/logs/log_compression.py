@@ -8,48 +8,41 @@ file that is damaged later is found and named.
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from include.maintenance.logs import log_proofs
+from include.maintenance.logs.log_closing import Closing
 from include.outcome import MaintenanceFailed, Outcome
 from include.platform import folders, log_checksums, log_files, log_writers
 from include.platform.log_files import RotatedLog
 from include.warehouse import actions, findings
 from include.warehouse.findings import Finding
 
-STILL_WRITTEN_SECONDS = 3600
-"""A writer that cannot be seen shows within this time that it did not reopen its log."""
-
 _CHECK = "rotated_log_checksums"
 
 
-def compress(file: RotatedLog, run_id: str, dry_run: bool, now: datetime, today: date) -> actions.Action | None:
-    """Compress a rotated file and prove it; ``now`` is aware, ``today`` the day in the platform's time zone.
+def compress(file: RotatedLog, run_id: str, dry_run: bool, closing: Closing) -> actions.Action | None:
+    """Compress a rotated file and prove it.
 
     A file that is surely closed is compressed at once. One that is still written to, or of which that cannot be told,
     is left until it is older than a day (None); after that, a writer that still has not gone on to the new log is a
-    MaintenanceFailed.
+    MaintenanceFailed, and one of which nothing is known keeps the file as it is.
     """
     path = file.path
     target = path.with_name(f"{path.name}.zst")
     with log_files.errors_named(path):
         held = log_writers.held_for_writing(path)
         status = path.stat()
-    if held is not False and (today - file.day).days <= 1:
+    if held is not False and not closing.is_overdue(file):
         return None
     plan = {"to": target.name, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
     action = actions.plan("rotate_logs", path.name, run_id, dry_run=dry_run, plan=plan)
     if action.done or dry_run:
         return action
     with actions.failures_recorded(action), log_files.errors_named(path):
-        if held or (held is None and now.timestamp() - status.st_mtime < STILL_WRITTEN_SECONDS):
-            by = ", ".join(f"process {each}" for each in log_writers.holders(path)) if held else ""
-            raise MaintenanceFailed(
-                f"{path.name} is still written to{f' by {by}' if by else ''}: its writer did not open the new log; "
-                "make it reopen"
-            )
+        if reason := closing.reason_to_keep(file):
+            return actions.nothing_to_do(action, reason)
         action = actions.applying(action)
         if target.exists():  # an earlier attempt ended before it removed the original
             if not log_files.same_content(target, path, status.st_size):

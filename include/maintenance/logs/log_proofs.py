@@ -14,7 +14,7 @@ _WAITS = {
     Evidence.CLOSED: "",
     Evidence.NEW_LOG: "its writers cannot be seen, so it is compressed the next time",
     Evidence.HELD: "its writer has not opened the new log yet, so it is compressed the next time",
-    Evidence.UNKNOWN: "no new log was begun yet, so it is compressed the next time",
+    Evidence.UNKNOWN: "no new log was begun yet, and its writers cannot be seen, so it is compressed once one was",
 }
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from include.maintenance.logs import log_compression, log_proofs
-from include.outcome import MaintenanceFailed
-from include.platform import folders, log_checksums, log_files, log_writers
+from include.maintenance.logs import log_proofs
+from include.maintenance.logs.log_closing import Closing
+from include.platform import folders, log_checksums, log_files
 from include.platform.log_files import RotatedLog
 from include.platform.log_lines import Kind
 from include.settings import settings
@@ -84,12 +84,8 @@ def due(rotated: list[RotatedLog], today: date) -> list[Due]:
     return found
 
 
-def delete(due_file: Due, keep: Keep, run_id: str, dry_run: bool, now: datetime) -> actions.Action:
-    """Delete a file, or record why it is kept; ``now`` is aware.
-
-    Raises MaintenanceFailed for a file that is damaged or written to; one of which that cannot be told must have been
-    quiet for as long as for its compression.
-    """
+def delete(due_file: Due, keep: Keep, run_id: str, dry_run: bool, closing: Closing) -> actions.Action:
+    """Delete a file, or record why it is kept. Raises MaintenanceFailed for a file that is damaged or written to."""
     file, path = due_file.file, due_file.file.path
     size = path.stat().st_size
     action = actions.plan(
@@ -106,11 +102,8 @@ def delete(due_file: Due, keep: Keep, run_id: str, dry_run: bool, now: datetime)
             return actions.nothing_to_do(action, reason)
         if measured.bytes and not days:
             return actions.nothing_to_do(action, "kept: no line of it carries a time that can be read")
-        held, quiet_seconds = log_writers.held_for_writing(path), now.timestamp() - path.stat().st_mtime
-        if held or (held is None and quiet_seconds < log_compression.STILL_WRITTEN_SECONDS):
-            raise MaintenanceFailed(
-                f"{path.name} is still written to: its writer did not open the new log; make it reopen"
-            )
+        if reason := closing.reason_to_keep(file):
+            return actions.nothing_to_do(action, reason)
         if dry_run:
             return action
         action = actions.applying(action)

@@ -17,6 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from include.maintenance.logs import log_compression, log_proofs, log_retention, logrotate
+from include.maintenance.logs.log_closing import Closing
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import folders, log_files, log_writers
 from include.platform.log_files import LiveLog, RotatedLog
@@ -40,7 +41,8 @@ def rotate(run_id: str, dry_run: bool, now: datetime | None = None) -> list[dict
     ConfigurationError (all failures are for a person to correct) or MaintenanceFailed is raised.
     """
     now = now or datetime.now(UTC)
-    today = now.astimezone(ZoneInfo(settings().platform.timezone)).date()
+    zone = ZoneInfo(settings().platform.timezone)
+    today = now.astimezone(zone).date()
     folder = log_files.local_folder()
     work = _Work(run_id, dry_run, today)
     with log_files.locked(folder), session.kept_open():
@@ -51,16 +53,18 @@ def rotate(run_id: str, dry_run: bool, now: datetime | None = None) -> list[dict
         if configuration is None:
             work.attempt(lambda: work.rotate(folder))
         else:
-            work.attempt(lambda: logrotate.rotate(configuration, folder, keep, run_id, dry_run))
+            work.attempt(lambda: work.rotate_by_logrotate(configuration, folder, keep))
         _, rotated = log_files.find(folder, settings().traffic)
         work.attempt(lambda: log_compression.check(folder, rotated, run_id, dry_run))
+        closing = Closing(rotated, now, zone, untold=work.untold)
         keep = log_retention.Keep.load()  # again: a hold may have been placed while the checksums were read
         for due in log_retention.due(rotated, today):
-            work.attempt(lambda due=due: log_retention.delete(due, keep, run_id, dry_run, now))  # type: ignore[misc]
+            work.attempt(lambda due=due: log_retention.delete(due, keep, run_id, dry_run, closing))  # type: ignore[misc]
         if configuration is None:
             for file in rotated:
                 if not file.compressed and file.path.exists():
-                    work.attempt(lambda file=file: log_compression.compress(file, run_id, dry_run, now, today))  # type: ignore[misc]
+                    work.attempt(lambda file=file: log_compression.compress(file, run_id, dry_run, closing))  # type: ignore[misc]
+        work.attempt(lambda: closing.check(run_id))
     return work.result()
 
 
@@ -71,6 +75,7 @@ class _Work:
         self.run_id, self.dry_run, self.today = run_id, dry_run, today
         self.done: list[dict[str, Any]] = []
         self.errors: list[Exception] = []
+        self.untold = True  # a writer that is to be told of rotations was not: until it is known otherwise
 
     def attempt(self, act: Callable[[], actions.Action | dict[str, Any] | None]) -> None:
         try:
@@ -83,6 +88,7 @@ class _Work:
         """Rename every log that is due, tell the writer once, and prove each."""
         live, rotated = log_files.find(folder, settings().traffic)
         hook = log_writers.hook()
+        self.untold = False
         renamed: list[_Renamed] = []
         for log in live:
             self.attempt(lambda log=log: self._rename(log, renamed))  # type: ignore[misc]
@@ -95,13 +101,19 @@ class _Work:
             try:
                 told = hook.tell()
             except (ConfigurationError, MaintenanceFailed) as error:
-                told = ""
+                told, self.untold = "", True
                 self.errors.append(error)
                 for each in renamed:
                     actions.fail(each.action, str(error))
         for each in renamed if told else []:
             self.attempt(lambda each=each: self._prove(each, told, patient=hook is not None))  # type: ignore[misc]
         _wait_until_released(held if told else [])
+
+    def rotate_by_logrotate(self, configuration: Path, folder: Path, keep: log_retention.Keep) -> actions.Action:
+        """Let the real logrotate do it; it tells the writers itself, and fails when it cannot."""
+        action = logrotate.rotate(configuration, folder, keep, self.run_id, self.dry_run)
+        self.untold = False
+        return action
 
     def _rename(self, log: LiveLog, renamed: list[_Renamed]) -> actions.Action | None:
         action = _planned(log, self.run_id, self.dry_run, self.today)

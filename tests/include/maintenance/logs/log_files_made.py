@@ -13,6 +13,8 @@ import psycopg
 import pytest
 import zstandard
 
+from include.platform import log_writers
+
 NOW = datetime(2026, 10, 4, 3, 0, tzinfo=UTC)
 
 
@@ -72,3 +74,19 @@ def connect(environment: pytest.MonkeyPatch, logs: Path, **extra: Any) -> None:
     """Let the connection platform_logs lead to a folder, with more in its extra."""
     value = json.dumps({"conn_type": "fs", "extra": {"path": str(logs), **extra}})
     environment.setenv("AIRFLOW_CONN_PLATFORM_LOGS", value)
+
+
+def belong_to_another_user(environment: pytest.MonkeyPatch) -> None:
+    """Let the kernel not tell who writes to the logs, as it does not of another user's files."""
+    lease = log_writers._lease
+
+    def refused(descriptor: int) -> bool | None:
+        if os.geteuid() != 0:
+            return None
+        os.seteuid(50000)
+        try:
+            return lease(descriptor)
+        finally:
+            os.seteuid(0)
+
+    environment.setattr(log_writers, "_lease", refused)

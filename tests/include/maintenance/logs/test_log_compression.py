@@ -68,22 +68,6 @@ def test_a_file_that_is_written_to_waits_and_is_named_after_a_day(logs: Path, wa
     assert ("rotate_logs", "access.log-20261003") not in acts(warehouse), "it is left until the next night"
 
 
-def test_a_writer_that_cannot_be_seen_must_be_quiet_for_an_hour(
-    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
-) -> None:
-    from include.platform import log_writers
-
-    environment.setattr(log_writers, "_lease", lambda _descriptor: None)  # as on a network file system
-    path = old(logs / "access.log-20261001", "one\n", 59 / 1440)
-    old(logs / "access.log-20261003", "two\n", 1)
-    with pytest.raises(MaintenanceFailed, match="still written to: its writer did not open the new log"):
-        log_rotation.rotate("r1", False, NOW)
-    assert names(logs) == ["access.log-20261001", "access.log-20261003"], "compressed the next time"
-    old(path, "one\n", 61 / 1440)
-    log_rotation.rotate("r2", False, NOW)
-    assert names(logs) == ["access.log-20261001.zst", "access.log-20261003"]
-
-
 def test_lines_that_come_while_it_is_compressed_are_kept(
     logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from include.maintenance.logs import log_compression, log_rotation
 from include.outcome import MaintenanceFailed
-from include.platform import log_writers
 from include.settings import settings
 from include.warehouse import legal_holds
 from tests.include.maintenance.logs.log_files_made import NOW, access, acts, known, names, old
@@ -132,21 +131,6 @@ def test_a_file_that_is_written_to_is_never_deleted(logs: Path, warehouse: psyco
     with path.open("a"), pytest.raises(MaintenanceFailed, match="still written to"):
         log_rotation.rotate("r1", False, NOW)
     assert path.exists()
-
-
-def test_a_file_whose_writer_cannot_be_seen_must_be_quiet_for_an_hour(
-    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
-) -> None:
-    environment.setattr(log_writers, "_lease", lambda _descriptor: None)  # as on a network file system
-    known(warehouse, "2026-09-20")
-    path = old(logs / "access.log-20260920.gz", access("20/Sep/2026:10:00:00"), 59 / 1440)
-    with pytest.raises(MaintenanceFailed, match="still written to: its writer did not open the new log"):
-        log_rotation.rotate("r1", False, NOW)
-    assert path.exists()
-    old(path, access("20/Sep/2026:10:00:00"), 61 / 1440)
-    (logs / "SHA256SUMS").unlink()
-    log_rotation.rotate("r2", False, NOW)
-    assert names(logs) == []
 
 
 def test_a_hold_that_is_placed_while_the_checksums_are_read_counts(
