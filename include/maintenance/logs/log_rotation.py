@@ -8,8 +8,9 @@ two are gone, and no proof could tell. A configured logrotate rotates and compre
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,11 @@ from include.platform.log_files import LiveLog, RotatedLog
 from include.settings import settings
 from include.warehouse import actions, session
 
+ALL_LOGS = "all logs"
+"""The resource of the act that stands for a whole run."""
+
+_KIND = "rotate_logs"
+
 
 @dataclass(frozen=True)
 class _Renamed:
@@ -37,15 +43,23 @@ class _Renamed:
 def rotate(run_id: str, dry_run: bool, now: datetime | None = None) -> list[dict[str, Any]]:
     """Rotate, delete and compress what is due at ``now`` (aware, by default the present); one act per file.
 
-    Returns the acts' summaries. One file that fails does not keep the others from their turn; in the end
-    ConfigurationError (all failures are for a person to correct) or MaintenanceFailed is raised.
+    Returns the acts' summaries, the last of them that of the act on all logs, which also tells why a run could not
+    even begin. One file that fails does not keep the others from their turn; in the end ConfigurationError (all
+    failures are for a person to correct) or MaintenanceFailed is raised.
     """
-    now = now or datetime.now(UTC)
+    with session.kept_open():
+        whole = actions.plan(_KIND, ALL_LOGS, run_id, dry_run=dry_run, plan={})
+        with nullcontext() if whole.done else actions.failures_recorded(whole):
+            done = _rotate(run_id, dry_run, now or datetime.now(UTC))
+        return [*done, _closed(whole, done).summary()]
+
+
+def _rotate(run_id: str, dry_run: bool, now: datetime) -> list[dict[str, Any]]:
     zone = ZoneInfo(settings().platform.timezone)
     today = now.astimezone(zone).date()
     folder = log_files.local_folder()
     work = _Work(run_id, dry_run, today)
-    with log_files.locked(folder), session.kept_open():
+    with log_files.locked(folder):
         for left in log_proofs.left_by(run_id):
             work.attempt(lambda left=left: log_proofs.finish(left, folder))  # type: ignore[misc]
         keep = log_retention.Keep.load()
@@ -66,6 +80,16 @@ def rotate(run_id: str, dry_run: bool, now: datetime | None = None) -> list[dict
                     work.attempt(lambda file=file: log_compression.compress(file, run_id, dry_run, closing))  # type: ignore[misc]
         work.attempt(lambda: closing.check(run_id))
     return work.result()
+
+
+def _closed(whole: actions.Action, done: list[dict[str, Any]]) -> actions.Action:
+    """Record what became of the run as a whole; its errors were recorded when they were raised."""
+    if whole.done or whole.dry_run:
+        return whole
+    states = Counter(one["state"] for one in done if "state" in one)
+    if not states["proven"]:
+        return actions.nothing_to_do(whole, f"{sum(states.values())} logs were looked at and nothing was to do")
+    return actions.prove(actions.applying(whole), {"acts": dict(states)}, {"acts": states["proven"]})
 
 
 class _Work:
@@ -169,7 +193,7 @@ def _planned(log: LiveLog, run_id: str, dry_run: bool, today: date) -> actions.A
     plan: dict[str, Any] = {"to": _free_name(path.with_name(name)).name, "closes": closes}
     if status is not None:
         plan |= {"inode": status.st_ino, "bytes": status.st_size}
-    action = actions.plan("rotate_logs", path.name, run_id, dry_run=dry_run, plan=plan)
+    action = actions.plan(_KIND, path.name, run_id, dry_run=dry_run, plan=plan)
     if action.done:
         return action
     limits = settings().maintenance.logs
@@ -187,7 +211,7 @@ def _planned(log: LiveLog, run_id: str, dry_run: bool, today: date) -> actions.A
 
 def _rotated_today(path: Path, name: str) -> str | None:
     """The name that the log got today already, or None. Also true of an attempt that ended after the renaming."""
-    for action in actions.begun("rotate_logs", path.name):
+    for action in actions.begun(_KIND, path.name):
         to = str((action.applied or action.plan).get("to", ""))
         if to == name or to.startswith(f"{name}."):
             taken = [path.with_name(to + suffix) for suffix in log_files.COMPRESSIONS]

@@ -28,6 +28,7 @@ def test_a_day_and_its_dry_run(
         "prune public.audit_logs": "planned",
         "vacuum all tables": "planned",
         "analyze public.audit_logs": "planned",
+        "rotate_logs all logs": "planned",
         "rotate_logs access.log": "planned",
         "rotate_logs application.log": "nothing_to_do",
         "rotate_logs error.log": "nothing_to_do",
@@ -42,6 +43,7 @@ def test_a_day_and_its_dry_run(
     assert proven - {"vacuum public.audit_logs", "analyze public.audit_logs"} == {
         "prune public.audit_logs",
         "vacuum all tables",
+        "rotate_logs all logs",
         "rotate_logs access.log",
         next(kind for kind in proven if kind.startswith("rotate_logs access.log-")),  # compressed at once
         "cache_statistics platform_redis",

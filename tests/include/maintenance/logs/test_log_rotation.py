@@ -21,6 +21,7 @@ from include.maintenance.logs import log_rotation
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import log_files, log_writers
 from include.settings import ROOT, settings
+from include.warehouse import session
 from tests.include.maintenance.logs.log_files_made import (
     NOW,
     access,
@@ -388,10 +389,41 @@ def test_what_a_person_must_correct(
         environment.setenv("AIRFLOW_CONN_PLATFORM_LOGS", json.dumps({"conn_type": "fs", "extra": extra}))
         with pytest.raises(ConfigurationError, match=message):
             log_rotation.rotate("r1", False, NOW)
+        state, reason, *_ = acts(warehouse)["rotate_logs", "all logs"]
+        assert (state, message in reason) == ("failed", True), "yesterday's success is not the latest word"
 
 
-def test_two_at_once(logs: Path, warehouse: psycopg.Connection) -> None:
+def test_the_run_as_a_whole_is_an_act(logs: Path, warehouse: psycopg.Connection) -> None:
+    (logs / "access.log").write_text("one\n")
     with log_files.locked(logs), pytest.raises(MaintenanceFailed, match="another run rotates"):
+        log_rotation.rotate("r1", False, NOW)
+    assert acts(warehouse)["rotate_logs", "all logs"][0] == "failed"
+    assert log_rotation.rotate("r1", False, NOW)[-1]["resource"] == "all logs"
+    state, reason, _, proof = acts(warehouse)["rotate_logs", "all logs"]
+    assert (state, reason, proof) == ("proven", "", {"acts": {"proven": 2, "nothing_to_do": 2}})
+    log_rotation.rotate("r2", False, NOW)
+    whole = ["nothing_to_do", "3 logs were looked at and nothing was to do"]
+    assert acts(warehouse)["rotate_logs", "all logs"][:2] == whole
+    old(logs / "error.log-20260920.gz", "2026/09/20 10:00:00 [error] 1#1: x\n", 13).write_bytes(b"\x1f\x8b damaged")
+    with pytest.raises(MaintenanceFailed, match="is damaged") as raised:
+        log_rotation.rotate("r3", False, NOW)
+    assert acts(warehouse)["rotate_logs", "all logs"][:2] == ["failed", str(raised.value)]
+
+
+def test_an_error_is_told_also_without_the_warehouse(
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    def lost() -> Path:
+        environment.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://a:b@127.0.0.1:1/none")
+        session_of_the_run = session._KEPT.get()
+        assert session_of_the_run
+        for kept in session_of_the_run.values():
+            assert kept.connection is not None
+            kept.connection.close()
+        raise ConfigurationError("the folder does not exist")
+
+    environment.setattr(log_files, "local_folder", lost)
+    with pytest.raises(ConfigurationError, match="the folder does not exist"):
         log_rotation.rotate("r1", False, NOW)
 
 

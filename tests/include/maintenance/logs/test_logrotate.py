@@ -57,7 +57,9 @@ def test_a_rotation_is_proven_by_inode_and_lines(logs: Path, warehouse: psycopg.
     [live] = [name for name in visible(logs) if name not in ("access.log-20261001.gz",)]
     assert (logs / live).stat().st_ino == inode
     assert (logs / live).read_text() == text
-    rows = warehouse.execute("SELECT state, plan, proof FROM ops.maintenance_action ORDER BY run_id").fetchall()
+    rows = warehouse.execute(
+        "SELECT state, plan, proof FROM ops.maintenance_action WHERE resource = 'logrotate' ORDER BY run_id"
+    ).fetchall()
     (planned, plan, _), (state, _, proof) = rows
     assert (planned, plan["rotates"], state) == ("planned", [str(logs / "access.log")], "proven")
     assert (proof["rotated"], proof["lines_before"]) == ({"access.log": live}, 5)
