@@ -46,13 +46,15 @@ class Keep:
             held = tuple(hold for name in HELD_AS for hold in legal_holds.active(connection, name))
         return cls(days, held, ZoneInfo(settings().platform.timezone))
 
-    def reason(self, kind: Kind, days: list[date]) -> str:
+    def reason(self, kind: Kind | None, days: list[date]) -> str:
         """Why a file with lines of these days must stay; empty when it need not.
 
-        A hold's conditions on keys and columns cannot be told of a whole file: its times alone decide.
+        A hold's conditions on keys and columns cannot be told of a whole file: its times alone decide, or, where no
+        days are known, its being in force. A file of no kind (None) holds no day that the warehouse waits for.
         """
+        held_as = ("platform_logs", f"{kind.value}_logs" if kind else "")
         for hold in self.holds:
-            if hold.source_table in ("platform_logs", f"{kind.value}_logs") and (not days or self._holds(hold, days)):
+            if hold.source_table in held_as and (not days or self._holds(hold, days)):
                 return f"kept: legal hold {hold.legal_hold_id} ({hold.reason})"
         if missing := [day for day in days if day not in self.in_warehouse]:
             more = f" (nor {len(missing) - 1} more)" if len(missing) > 1 else ""

@@ -138,8 +138,8 @@ def _refuse_loss(intent: Intent, keep: Keep) -> None:
     patterns: dict[Kind, str] = {kind: getattr(settings().traffic, f"{kind.value}_logs") for kind in Kind}
     for path in intent.removes:  # whatever its number, date format and folder
         kind = next((kind for kind, pattern in patterns.items() if fnmatch.fnmatchcase(path.name, pattern)), None)
-        if kind is not None and path.exists():
-            days = log_files.days_in(path, kind, keep.zone)
+        if path.exists():
+            days = log_files.days_in(path, kind, keep.zone) if kind else []
             if reason := keep.reason(kind, days):
                 raise MaintenanceFailed(
                     f"logrotate would delete {path.name}, which must be {reason}; raise its rotate or maxage. "

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -160,6 +161,27 @@ def test_names_of_any_kind_are_kept_and_removed(
     state, _, plan, proof = acts(warehouse)["rotate_logs", "logrotate"]
     assert (state, plan["removes"], proof["removed"]) == ("proven", [str(logs / first)], [Path(first).name])
     assert (proof["files_before"], proof["files_after"]) == (3, 2)
+
+
+@needs_logrotate
+def test_a_hold_on_all_logs_keeps_those_of_other_programs_too(logs: Path, warehouse: psycopg.Connection) -> None:
+    configure(logs, "daily\nrotate 7\n")
+    for path in (logs.parent / "escrow-app", logs / logrotate.STATE):
+        path.write_text(path.read_text().replace("access.log", "payments.log"))
+    (logs / "payments.log").write_text("paid\n")
+    held = old(logs / "payments.log.7", "evidence\n", 40)
+    times = {"time_from": NOW - timedelta(days=3), "time_until": NOW}
+    hold = legal_holds.place({"source_table": "platform_logs", **times}, "case 7", "counsel")
+    reason = rf"kept: legal hold {hold.legal_hold_id} \(case 7\)"
+    with pytest.raises(
+        MaintenanceFailed, match=f"would delete payments.log.7, which must be {reason}.*rotate or maxage"
+    ):
+        log_rotation.rotate("r1", False, NOW)
+    assert (held.read_text(), visible(logs)) == ("evidence\n", ["payments.log", "payments.log.7"])
+    legal_holds.release(hold.legal_hold_id, "counsel")
+    legal_holds.place({"source_table": "access_logs"}, "case 8", "counsel")
+    log_rotation.rotate("r2", False, NOW)
+    assert visible(logs) == ["payments.log.1"]
 
 
 @needs_logrotate
