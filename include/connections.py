@@ -35,8 +35,8 @@ CONNECTIONS = {
     "warehouse": "the operations warehouse, as the role that writes it",
     "warehouse_reader": "the operations warehouse, as the role that reads it",
     "warehouse_owner": "the operations warehouse, as the role that migrates it",
-    "airflow_db": "Airflow's metadata database, as its owner, for its clean-up; optional",
-    "airflow_api": "Airflow's own address, with the login of a user who may read DAGs; optional",
+    "airflow_db": "Airflow's metadata database, as its owner, for its clean-up",
+    "airflow_api": "Airflow's own address, with the login of a user who may read DAGs",
 }
 """Every connection of the collection and what it is; docs and the set-up are checked against it."""
 

@@ -164,6 +164,7 @@ class AirflowUpkeep(Section):
     stuck_after_hours: Annotated[float, Field(gt=0)]
     queued_too_long_minutes: Annotated[float, Field(gt=0)]
     paused_on_purpose: list[str]
+    without_connections: list[Literal["airflow_db", "airflow_api"]]
 
 
 class BusinessHours(Section):

@@ -39,6 +39,13 @@ def run(name: str, **conf: Any) -> Any:
         dags.cache_clear()
 
 
+@pytest.fixture(autouse=True)
+def _without_a_running_airflow(environment: pytest.MonkeyPatch) -> None:
+    """The end-to-end tests run these DAGs where Airflow's database and API can be reached."""
+    environment.setenv("OPERATIONS__MAINTENANCE__AIRFLOW__WITHOUT_CONNECTIONS", '["airflow_db", "airflow_api"]')
+    settings.cache_clear()
+
+
 @pytest.fixture
 def warehouse_of(platform: Platform, databases: Databases) -> Any:
     with psycopg.connect(databases.url(platform.warehouse, "warehouse_reader"), autocommit=True) as connection:

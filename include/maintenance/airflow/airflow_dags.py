@@ -8,9 +8,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from include import connections
+from include.maintenance.airflow import airflow_connections
 from include.outcome import Outcome
 from include.platform import airflow_api
+from include.platform.airflow_api import CONNECTION
 from include.settings import ROOT, settings
 from include.warehouse import findings
 from include.warehouse.findings import Finding
@@ -21,16 +22,18 @@ _CHECK = "airflow_dags"
 def check(run_id: str, now: datetime | None = None) -> dict[str, Any]:
     """Look at every DAG of the collection and every unfinished run at ``now`` (aware); return small facts.
 
-    Without the connection ``airflow_api`` the outcome is ``unknown``, with its remedy. Raises ConfigurationError or
-    SourceUnavailable, then after recording ``unknown`` too.
+    Where workers are without the connection ``airflow_api`` on purpose the outcome is ``not_applicable``. Raises
+    ConfigurationError (also when it is just missing) or SourceUnavailable, and records ``unknown`` then.
     """
-    if not connections.is_defined(airflow_api.CONNECTION):
-        return findings.replace(run_id, _CHECK, [_not_configured()])
     now = now or datetime.now(UTC)
-    with findings.unknown_recorded(run_id, _CHECK, "airflow_api"), airflow_api.open_api() as api:
-        dags = {dag["dag_id"]: dag for dag in api.pages("/dags", "dags")}
-        errors = api.pages("/importErrors", "import_errors")
-        runs = api.pages("/dags/~/dagRuns", "dag_runs", state=["running", "queued"])
+    with findings.unknown_recorded(run_id, _CHECK, CONNECTION):
+        if not airflow_connections.is_given(CONNECTION):
+            reason = airflow_connections.left_out(CONNECTION, "DAGs and their runs are not looked at here")
+            return findings.replace(run_id, _CHECK, [Finding(CONNECTION, Outcome.NOT_APPLICABLE, reason)])
+        with airflow_api.open_api() as api:
+            dags = {dag["dag_id"]: dag for dag in api.pages("/dags", "dags")}
+            errors = api.pages("/importErrors", "import_errors")
+            runs = api.pages("/dags/~/dagRuns", "dag_runs", state=["running", "queued"])
     expected = sorted(path.stem for path in (ROOT / "dags").glob("*/*.py") if path.stem != "__init__")
     found = [*_broken(errors), *_missing_or_paused(expected, dags), *_stuck(runs, dags, now)]
     if not found:
@@ -38,17 +41,6 @@ def check(run_id: str, now: datetime | None = None) -> dict[str, Any]:
         numbers = {"dags": len(expected), "unfinished_runs": len(runs)}
         found = [Finding("airflow", Outcome.OK, summary, numbers)]
     return findings.replace(run_id, _CHECK, found)
-
-
-def _not_configured() -> Finding:
-    return Finding(
-        "airflow_api",
-        Outcome.UNKNOWN,
-        "not configured: without the connection airflow_api nobody notices a DAG that is paused, missing or broken, or "
-        "a run that is stuck",
-        remedy="set AIRFLOW_CONN_AIRFLOW_API for the workers to http://USER:PASSWORD@HOST:8080, of a user who may read "
-        "DAGs (docs/deploy.md, Airflow looks after itself)",
-    )
 
 
 def _broken(errors: list[dict[str, Any]]) -> list[Finding]:

@@ -26,7 +26,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from include import connections
-from include.maintenance.airflow import airflow_removed_rows
+from include.maintenance.airflow import airflow_connections, airflow_removed_rows
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome
 from include.settings import settings
 from include.warehouse import actions, findings
@@ -61,24 +61,23 @@ class _Ended:
 def clean(run_id: str, dry_run: bool, now: datetime | None = None) -> dict[str, Any]:
     """Remove rows that are older than ``maintenance.airflow.keep_days`` at ``now`` (aware); return the act's summary.
 
-    Without the connection ``airflow_db`` it records the outcome ``unknown`` with its remedy and returns that. Raises
-    ConfigurationError, SourceUnavailable or MaintenanceFailed.
+    Where workers are without the connection ``airflow_db`` on purpose there is nothing to do. Raises
+    ConfigurationError (also when it is just missing), SourceUnavailable or MaintenanceFailed.
     """
-    if not connections.is_defined(CONNECTION):
-        return findings.replace(run_id, _CHECK, [_not_configured()])
     action = actions.plan(_KIND, _RESOURCE, run_id, dry_run=dry_run, plan={})
     if action.done:
         return action.summary()
     wanted = (now or datetime.now(UTC)) - timedelta(days=settings().maintenance.airflow.keep_days)
-    with (
-        findings.unknown_recorded(run_id, _CHECK, "airflow_db"),
-        actions.failures_recorded(action),
-        _database() as database,
-    ):
-        plan = _plan(database, wanted)
-        action = actions.plan(_KIND, _RESOURCE, run_id, dry_run=dry_run, plan=plan)
-        if not dry_run:
-            action = _apply(database, action)
+    with findings.unknown_recorded(run_id, _CHECK, CONNECTION), actions.failures_recorded(action):
+        if not airflow_connections.is_given(CONNECTION):
+            reason = airflow_connections.left_out(CONNECTION, "old rows are not removed here")
+            findings.replace(run_id, _CHECK, [Finding(CONNECTION, Outcome.NOT_APPLICABLE, reason)])
+            return actions.nothing_to_do(action, reason).summary()
+        with _database() as database:
+            plan = _plan(database, wanted)
+            action = actions.plan(_KIND, _RESOURCE, run_id, dry_run=dry_run, plan=plan)
+            if not dry_run:
+                action = _apply(database, action)
     findings.replace(run_id, _CHECK, [_of_plan(plan)])
     return action.summary()
 
@@ -96,18 +95,6 @@ def _of_plan(plan: dict[str, Any]) -> Finding:
         )
     days = settings().maintenance.airflow.keep_days
     return Finding("airflow_db", Outcome.OK, f"rows older than {days} days are removed night by night", numbers)
-
-
-def _not_configured() -> Finding:
-    return Finding(
-        "airflow_db",
-        Outcome.UNKNOWN,
-        "not configured: without the connection airflow_db the old rows of Airflow's metadata database are neither "
-        "counted nor removed, and it grows without limit",
-        {"keep_days": settings().maintenance.airflow.keep_days},
-        "set AIRFLOW_CONN_AIRFLOW_DB for the workers to postgresql://airflow:PASSWORD@HOST:5432/airflow "
-        "(docs/deploy.md, Airflow looks after itself)",
-    )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from include import connections
+from include.maintenance.airflow import airflow_connections
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import airflow_api, log_writers
 from include.settings import settings
@@ -157,9 +157,9 @@ def _bounded(logs: list[_Logs], most_files: int) -> tuple[list[_Logs], int]:
 
 
 def _going_on() -> tuple[set[tuple[str, str] | None], str]:
-    """The runs that are not finished, as Airflow's API tells them; without it, open files tell alone."""
-    if not connections.is_defined(airflow_api.CONNECTION):
-        return set(), "their age and open files; the connection airflow_api is not configured"
+    """The runs that are not finished, as Airflow's API tells them; without it on purpose, open files tell alone."""
+    if not airflow_connections.is_given(airflow_api.CONNECTION):
+        return set(), "their age and open files; workers are without the connection airflow_api on purpose"
     with airflow_api.open_api() as api:
         runs = api.pages("/dags/~/dagRuns", "dag_runs", state=["running", "queued"])
     return {(run["dag_id"], run["dag_run_id"]) for run in runs}, "Airflow's API"

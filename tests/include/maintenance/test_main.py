@@ -7,6 +7,7 @@ import pytest
 
 from demo.processes import free_port
 from include.maintenance.__main__ import main
+from include.settings import settings
 from tests.old_postgres import flush_statistics
 
 
@@ -72,8 +73,23 @@ def test_a_failure_is_said_and_the_rest_is_done(
 
 
 def test_airflow_looks_after_itself_without_airflow(
-    warehouse: psycopg.Connection, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    warehouse: psycopg.Connection,
+    environment: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["airflow", "--run-id", "r1", "--log-folder", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.count('"outcome": "unknown"') == 2, "neither connection is configured"
-    assert _states(warehouse) == {"delete_airflow_logs Airflow's logs": "nothing_to_do"}
+    command = ["airflow", "--log-folder", str(tmp_path / "none"), "--run-id"]
+    assert main([*command, "r1"]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(" is not defined")[0] for line in said] == [
+        "failed: the connection airflow_db", "failed: the connection airflow_api",
+    ]  # fmt: skip
+    environment.setenv("OPERATIONS__MAINTENANCE__AIRFLOW__WITHOUT_CONNECTIONS", '["airflow_db", "airflow_api"]')
+    settings.cache_clear()
+    assert main([*command, "r1"]) == 0
+    assert capsys.readouterr().out.count("on purpose") == 1, "the act on the database; the DAGs are a finding"
+    assert _states(warehouse) == {
+        "clean_airflow_database Airflow's metadata database": "nothing_to_do",
+        "delete_airflow_logs Airflow's logs": "nothing_to_do",
+    }
+    settings.cache_clear()

@@ -86,11 +86,17 @@ def test_missing_paused_broken_stuck(airflow: Served, environment: pytest.Monkey
     settings.cache_clear()
 
 
-def test_not_configured_is_unknown_with_its_remedy(warehouse: psycopg.Connection) -> None:
-    assert airflow_dags.check("r1", NOW)["outcome"] == "unknown"
-    outcome, summary, remedy = found()["airflow_api"]
-    assert (outcome, summary[:14]) == (Outcome.UNKNOWN, "not configured")
-    assert "AIRFLOW_CONN_AIRFLOW_API" in remedy
+def test_without_the_connection_it_is_a_failure_unless_on_purpose(
+    warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigurationError, match="the connection airflow_api is not defined") as raised:
+        airflow_dags.check("r1", NOW)
+    assert found()["airflow_api"] == (Outcome.UNKNOWN, f"It could not be checked: {raised.value}", "")
+    environment.setenv("OPERATIONS__MAINTENANCE__AIRFLOW__WITHOUT_CONNECTIONS", '["airflow_api"]')
+    settings.cache_clear()
+    assert airflow_dags.check("r2", NOW)["outcome"] == "not_applicable"
+    assert found()["airflow_api"][1].startswith("DAGs and their runs are not looked at here on purpose")
+    settings.cache_clear()
 
 
 @pytest.mark.parametrize(

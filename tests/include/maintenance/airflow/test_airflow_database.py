@@ -13,7 +13,7 @@ import pytest
 import zstandard
 
 from include.maintenance.airflow import airflow_database
-from include.outcome import ConfigurationError, MaintenanceFailed, Outcome
+from include.outcome import ConfigurationError, MaintenanceFailed, Outcome, SourceUnavailable
 from include.settings import settings
 from include.warehouse import findings
 from tests.include.maintenance.airflow.airflow_rows import (
@@ -205,13 +205,30 @@ def test_a_table_that_cannot_be_cleaned_is_a_failure(
     assert found.finding.summary.startswith("It could not be checked: 1 rows of job should be removed")
 
 
-def test_without_the_connection_it_is_unknown_and_no_failure(warehouse: psycopg.Connection) -> None:
-    told = airflow_database.clean("r1", False)
-    assert told["outcome"] == "unknown"
+def test_without_the_connection_it_is_a_failure(warehouse: psycopg.Connection) -> None:
+    with pytest.raises(
+        ConfigurationError, match="the connection airflow_db is not defined; set AIRFLOW_CONN_AIRFLOW_DB"
+    ):
+        airflow_database.clean("r1", False)
+    assert action(warehouse, "r1")[0] == "failed"
     [found] = findings.latest("airflow_database")
-    assert found.finding.summary.startswith("not configured: without the connection airflow_db")
-    assert "AIRFLOW_CONN_AIRFLOW_DB" in found.finding.remedy
-    assert warehouse.execute("SELECT count(*) FROM ops.maintenance_action").fetchone() == (0,)
+    assert found.finding.outcome is Outcome.UNKNOWN
+
+
+def test_who_is_without_the_connection_on_purpose_has_nothing_to_do(
+    warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("OPERATIONS__MAINTENANCE__AIRFLOW__WITHOUT_CONNECTIONS", '["airflow_db"]')
+    settings.cache_clear()
+    airflow_database.clean("r1", False)
+    reason = "old rows are not removed here on purpose: maintenance.airflow.without_connections names airflow_db"
+    assert action(warehouse, "r1")[:2] == ("nothing_to_do", reason)
+    [found] = findings.latest("airflow_database")
+    assert (found.finding.outcome, found.finding.summary) == (Outcome.NOT_APPLICABLE, reason)
+    environment.setenv("AIRFLOW_CONN_AIRFLOW_DB", "postgresql://a:b@127.0.0.1:1/none")
+    with pytest.raises(SourceUnavailable):  # where the connection is given all the same, it is used
+        airflow_database.clean("r2", False)
+    settings.cache_clear()
 
 
 def test_another_database_or_another_clean_up(

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from include.maintenance.airflow import airflow_logs
-from include.outcome import SourceUnavailable
+from include.outcome import ConfigurationError, SourceUnavailable
 from include.settings import settings
 from tests.include.maintenance.airflow.airflow_server import airflow_server
 from tests.include.maintenance.logs.log_files_made import NOW
@@ -21,6 +21,8 @@ RUN = "scheduled__2026-08-01T00:00:00+00:00"
 @pytest.fixture
 def folder(warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "logs").mkdir()
+    environment.setenv("OPERATIONS__MAINTENANCE__AIRFLOW__WITHOUT_CONNECTIONS", '["airflow_api"]')
+    settings.cache_clear()
     yield tmp_path / "logs"
     settings.cache_clear()
 
@@ -94,6 +96,18 @@ def test_runs_that_go_on_keep_their_logs(
         airflow_logs.clean(folder, "r2", False, NOW)
     assert deferred.exists(), "when the runs cannot be asked for, nothing is removed"
     assert act(warehouse, "r2")[0] == "failed"
+
+
+def test_without_the_connection_nothing_is_removed_unless_on_purpose(
+    folder: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    log(folder, "dag_id=a/run_id=waits/task_id=x/attempt=1.log", 60)
+    environment.delenv("OPERATIONS__MAINTENANCE__AIRFLOW__WITHOUT_CONNECTIONS")
+    settings.cache_clear()
+    with pytest.raises(ConfigurationError, match="the connection airflow_api is not defined"):
+        airflow_logs.clean(folder, "r1", False, NOW)
+    assert act(warehouse, "r1")[0] == "failed"
+    assert len(left(folder)) == 1
 
 
 def test_one_night_removes_so_much_and_the_oldest_first(
