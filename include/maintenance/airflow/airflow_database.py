@@ -173,17 +173,24 @@ def _apply(database: psycopg.Connection[Any], action: actions.Action) -> actions
         "removed_tables_after": len(_archives(database)),
     }
     applied = {"exit_status": ended.status, "removed_rows": archived}
-    if proof["removed_tables_after"]:
-        raise MaintenanceFailed("tables named _airflow_deleted__… are still there after they were dropped")
+    if failure := _failure(proof, ended):
+        actions.fail(action, failure, proof | applied)  # what was exported and dropped is told also then
+        raise MaintenanceFailed(failure)
     if ended.status is None:
         more = f"{sum(left.values())} old rows are left for the next run: {upkeep.most_minutes} minutes were over"
-        return actions.postpone(action, more)
-    if rest := {name: rows for name, rows in left.items() if rows}:
-        table, rows = next(iter(rest.items()))
-        raise MaintenanceFailed(f"{rows} rows of {table} should be removed and are still there: {_why(ended)}")
-    if ended.status != 0:
-        raise MaintenanceFailed(f"airflow db clean failed: {_why(ended)}")
+        return actions.postpone(action, more, applied | proof)
     return actions.prove(action, proof, applied, held_back)
+
+
+def _failure(proof: dict[str, Any], ended: _Ended) -> str:
+    """What went wrong; empty when nothing did. Rows that are left when the time is over are no failure."""
+    if proof["removed_tables_after"]:
+        return "tables named _airflow_deleted__… are still there after they were dropped"
+    rest = {name: rows for name, rows in proof["rows_due_after"].items() if rows}
+    if rest and ended.status is not None:
+        table, rows = next(iter(rest.items()))
+        return f"{rows} rows of {table} should be removed and are still there: {_why(ended)}"
+    return f"airflow db clean failed: {_why(ended)}" if ended.status else ""
 
 
 def _command(cut_off: datetime, tables: list[str], *options: str) -> list[str]:

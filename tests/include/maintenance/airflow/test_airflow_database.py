@@ -231,6 +231,43 @@ def test_who_is_without_the_connection_on_purpose_has_nothing_to_do(
     settings.cache_clear()
 
 
+def test_what_was_done_is_told_when_the_time_was_over_or_it_failed(
+    airflow: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    run = airflow_database._run
+
+    def hurried(command: list[str], *, most_seconds: float) -> Any:
+        return run(command, most_seconds=0.1 if "--yes" in command else most_seconds)
+
+    for days in (100, 200):
+        add_run(airflow, DAILY, days, "scheduled")
+    airflow.execute("CREATE TABLE _airflow_deleted__log__20260101000000 AS SELECT * FROM log LIMIT 1")
+    environment.setenv("OPERATIONS__MAINTENANCE__AIRFLOW__REMOVED_ROWS", "export")
+    settings.cache_clear()
+    with environment.context() as patch:
+        patch.setattr(airflow_database, "_run", hurried)
+        airflow_database.clean("r1", False)
+    state, reason, _, applied, proof = action(warehouse, "r1")
+    assert (state, proof) == ("postponed", None)
+    assert reason.endswith("old rows are left for the next run: 30 minutes were over")
+    exported = applied["removed_rows"]["_airflow_deleted__log__20260101000000"]
+    assert (exported["rows"], len(exported["sha256_of_content"])) == (1, 64)
+    assert (applied["rows_due_before"]["dag_run"], applied["rows_due_after"]["dag_run"]) == (1, 1)
+    assert applied["rows_after"]["dag_run"] >= 2
+
+    airflow.execute("CREATE TABLE _airflow_deleted__log__20260102000000 AS SELECT * FROM log LIMIT 1")
+    airflow.execute("REVOKE DELETE ON dag_run FROM airflow")
+    try:
+        with pytest.raises(MaintenanceFailed, match="rows of dag_run should be removed"):
+            airflow_database.clean("r2", False)
+    finally:
+        airflow.execute("GRANT DELETE ON dag_run TO airflow")
+    state, _, _, _, proof = action(warehouse, "r2")
+    assert (state, proof["rows_due_after"]["dag_run"]) == ("failed", 1)
+    assert proof["removed_rows"]["_airflow_deleted__log__20260102000000"]["file"].endswith(".csv.zst")
+    settings.cache_clear()
+
+
 def test_another_database_or_another_clean_up(
     airflow_database: str, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
 ) -> None:
