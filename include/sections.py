@@ -160,6 +160,7 @@ class AirflowUpkeep(Section):
     most_minutes: Annotated[int, Field(ge=1, le=40)]  # its task has 60 and counts before and after
     removed_rows: Literal["drop", "export"]
     logs_keep_days: Annotated[int, Field(ge=2)]
+    logs_keep_bytes: Annotated[int, Field(ge=1)] | None
     most_log_files: Annotated[int, Field(ge=1)]
     stuck_after_hours: Annotated[float, Field(gt=0)]
     queued_too_long_minutes: Annotated[float, Field(gt=0)]

@@ -1,11 +1,13 @@
 """Removes Airflow's own old logs: those of task runs and of the DAG processor, never those of a run that goes on.
 
 Airflow has no retention for logs on a local disk. Only folders of the names that Airflow makes are touched, whole runs
-at a time, the oldest first and at most so many files a night; links are never followed.
+at a time, the oldest first and at most so many files a night; links are never followed. What a legal hold on
+"airflow_logs" is about stays. They are not compressed: Airflow shows a run's log only from the file that it wrote.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -16,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from include.maintenance.airflow import airflow_connections
+from include.maintenance.logs.log_retention import AIRFLOW_LOGS
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import airflow_api, log_writers
 from include.settings import settings
-from include.warehouse import actions
+from include.warehouse import actions, legal_holds, session
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_YOUNGEST = timedelta(days=1)  # what was written to since is removed in no case
+_LONGEST_LINE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,12 @@ class _Logs:
 def clean(folder: Path, run_id: str, dry_run: bool, now: datetime | None = None) -> dict[str, Any]:
     """Remove logs in Airflow's base log folder that were last written ``logs_keep_days`` before ``now`` (aware).
 
-    Returns the act's summary. Raises ConfigurationError, SourceUnavailable (runs that go on could not be asked for)
-    or MaintenanceFailed.
+    Beyond ``logs_keep_bytes`` of all logs together younger ones go as well, down to those of the last day. Returns the
+    act's summary. Raises ConfigurationError, SourceUnavailable (runs that go on could not be asked for) or
+    MaintenanceFailed.
     """
-    upkeep = settings().maintenance.airflow
-    cut_off = (now or datetime.now(UTC)) - timedelta(days=upkeep.logs_keep_days)
+    upkeep, now = settings().maintenance.airflow, now or datetime.now(UTC)
+    cut_off, untouched_since = now - timedelta(days=upkeep.logs_keep_days), now - _YOUNGEST
     action = actions.plan(
         "delete_airflow_logs", "Airflow's logs", run_id, dry_run=dry_run, plan={"folder": str(folder)}
     )
@@ -56,35 +62,49 @@ def clean(folder: Path, run_id: str, dry_run: bool, now: datetime | None = None)
             everything = list(_all_logs(folder))
         except PermissionError as error:
             raise _not_permitted(error) from None
-        old = sorted((logs for logs in everything if logs.newest < cut_off), key=lambda logs: logs.newest)
-        due, left = _bounded([logs for logs in old if logs.run not in going_on], upkeep.most_log_files)
+        old = _beyond_limits(everything, cut_off, untouched_since, upkeep.logs_keep_bytes)
+        held = _held([logs for logs in old if logs.run not in going_on])
+        ended = [logs for logs in old if logs.run not in going_on and logs.folder not in held]
+        due, left = _bounded(ended, upkeep.most_log_files)
         plan = {
             "folder": str(folder),
             "cut_off": cut_off,
             "runs_and_days": len(due),
             "files": sum(logs.files for logs in due),
             "bytes": sum(logs.bytes for logs in due),
+            "younger_ones_beyond_the_size": sum(logs.newest >= cut_off for logs in due),
             "files_in_all": sum(logs.files for logs in everything),
+            "bytes_in_all": sum(logs.bytes for logs in everything),
+            "kept_by_legal_holds": len(held),
+            "legal_holds": sorted(set(held.values())),
             "kept_because_they_go_on": sum(logs.run in going_on for logs in old),
             "runs_that_go_on_are_told_by": told_by,
             "left_for_the_next_night": left,
         }
         action = actions.plan("delete_airflow_logs", "Airflow's logs", run_id, dry_run=dry_run, plan=plan)
         if not due:
-            return actions.nothing_to_do(action, f"no log is older than {upkeep.logs_keep_days} days").summary()
+            none = f"no log is older than {upkeep.logs_keep_days} days"
+            if upkeep.logs_keep_bytes is not None:
+                none += f" or beyond {upkeep.logs_keep_bytes} bytes"
+            return actions.nothing_to_do(action, _kept_on_hold(plan) or none).summary()
         if dry_run:
             return action.summary()
-        return _remove(actions.applying(action), folder, due, cut_off).summary()
+        return _remove(actions.applying(action), folder, due, untouched_since).summary()
 
 
-def _remove(action: actions.Action, folder: Path, due: list[_Logs], cut_off: datetime) -> actions.Action:
+def _kept_on_hold(plan: dict[str, Any]) -> str:
+    holds = ", ".join(map(str, plan.get("legal_holds", [])))
+    return f"{plan['kept_by_legal_holds']} runs and days are kept: legal hold {holds}" if holds else ""
+
+
+def _remove(action: actions.Action, folder: Path, due: list[_Logs], untouched_since: datetime) -> actions.Action:
     try:
-        held = sum(_remove_old_files(logs.folder, cut_off.timestamp()) for logs in due)
+        held = sum(_remove_old_files(logs.folder, untouched_since.timestamp()) for logs in due)
     except PermissionError as error:
         raise _not_permitted(error) from None
     after = list(_all_logs(folder))
     due_folders = {logs.folder for logs in due}
-    still = [logs for logs in after if logs.folder in due_folders and logs.newest < cut_off]
+    still = [logs for logs in after if logs.folder in due_folders and logs.newest < untouched_since]
     if len(still) > held:
         raise MaintenanceFailed(f"{len(still)} folders of old logs are still there, such as {still[0].folder.name}")
     proof = {
@@ -96,7 +116,9 @@ def _remove(action: actions.Action, folder: Path, due: list[_Logs], cut_off: dat
     }
     applied = {"folders": len(due), "bytes_freed": sum(logs.bytes for logs in due)}
     left = action.plan["left_for_the_next_night"]
-    return actions.prove(action, proof, applied, f"{left} files are left for the next night" if left else "")
+    more = [f"{left} files are left for the next night"] if left else []
+    more += [kept] if (kept := _kept_on_hold(action.plan)) else []
+    return actions.prove(action, proof, applied, "; ".join(more))
 
 
 def _not_permitted(error: PermissionError) -> ConfigurationError:
@@ -144,6 +166,49 @@ def _raise(error: OSError) -> None:
         raise error
 
 
+def _beyond_limits(
+    everything: list[_Logs], cut_off: datetime, untouched_since: datetime, most_bytes: int | None
+) -> list[_Logs]:
+    """The logs that are too old or, counted from the newest on, beyond the size; the oldest first."""
+    found: list[_Logs] = []
+    size = 0
+    for logs in sorted(everything, key=lambda logs: logs.newest, reverse=True):
+        size += logs.bytes
+        too_much = most_bytes is not None and size > most_bytes
+        if logs.newest < (untouched_since if too_much else cut_off):
+            found.append(logs)
+    return found[::-1]
+
+
+def _held(logs: list[_Logs]) -> dict[Path, int]:
+    """The folders that a legal hold keeps, each with the number of the first that does."""
+    with session.transaction() as connection:
+        holds = legal_holds.active(connection, AIRFLOW_LOGS)
+    found: dict[Path, int] = {}
+    for one in logs if holds else []:
+        begins = _first_written(one.folder)
+        for hold in holds:
+            begun_in_time = hold.time_until is None or begins is None or begins < hold.time_until
+            if begun_in_time and (hold.time_from is None or one.newest >= hold.time_from):
+                found.setdefault(one.folder, hold.legal_hold_id)
+    return found
+
+
+def _first_written(folder: Path) -> datetime | None:
+    """When the first line of a run's logs was written, by their own word; None when one of them does not tell."""
+    times: list[datetime] = []
+    for path in _files(folder):
+        if path.is_symlink() or not path.is_file():
+            continue
+        try:
+            with path.open("rb") as file:
+                if line := file.readline(_LONGEST_LINE):
+                    times.append(datetime.fromisoformat(json.loads(line)["timestamp"]).astimezone(UTC))
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+    return min(times, default=None)
+
+
 def _bounded(logs: list[_Logs], most_files: int) -> tuple[list[_Logs], int]:
     """The oldest logs of at most so many files (at least one run), and how many files are left."""
     taken: list[_Logs] = []
@@ -159,6 +224,11 @@ def _bounded(logs: list[_Logs], most_files: int) -> tuple[list[_Logs], int]:
 def _going_on() -> tuple[set[tuple[str, str] | None], str]:
     """The runs that are not finished, as Airflow's API tells them; without it on purpose, open files tell alone."""
     if not airflow_connections.is_given(airflow_api.CONNECTION):
+        if settings().maintenance.airflow.logs_keep_bytes is not None:
+            raise ConfigurationError(
+                "maintenance.airflow.logs_keep_bytes needs the connection airflow_api, which tells whose young logs "
+                "are still needed; configure it, or set no limit"
+            )
         return set(), "their age and open files; workers are without the connection airflow_api on purpose"
     with airflow_api.open_api() as api:
         runs = api.pages("/dags/~/dagRuns", "dag_runs", state=["running", "queued"])

@@ -15,8 +15,9 @@ from include.settings import settings
 from include.warehouse import actions, legal_holds, session
 from include.warehouse.legal_holds import LegalHold
 
-HELD_AS = ("platform_logs", *(f"{kind.value}_logs" for kind in Kind))
-"""What a row of ops.legal_hold names as its ``source_table`` to hold all logs, or those of one kind."""
+AIRFLOW_LOGS = "airflow_logs"
+HELD_AS = ("platform_logs", *(f"{kind.value}_logs" for kind in Kind), AIRFLOW_LOGS)
+"""What a row of ops.legal_hold names as its ``source_table``: all logs of the platform, those of a kind, Airflow's."""
 
 
 @dataclass(frozen=True)

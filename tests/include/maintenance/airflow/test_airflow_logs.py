@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from include.maintenance.airflow import airflow_logs
+from include.maintenance.pruning import holds
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.settings import settings
 from tests.include.maintenance.airflow.airflow_server import airflow_server
@@ -123,6 +124,66 @@ def test_one_night_removes_so_much_and_the_oldest_first(
     assert act(warehouse, "r1")[1] == "2 files are left for the next night"
     airflow_logs.clean(folder, "r2", False, NOW)
     assert left(folder) == []
+
+
+def line(day: str) -> str:
+    """A log as a task of Airflow 3.3.2 writes it."""
+    return f'{{"timestamp":"{day}T10:00:00.123456Z","level":"info","event":"began"}}\nthe rest\n'
+
+
+def test_a_legal_hold_keeps_the_logs_of_its_time(folder: Path, warehouse: psycopg.Connection) -> None:
+    for name, days, text in (
+        ("before", 50, line("2026-08-14")),
+        ("into", 40, line("2026-08-14")),
+        ("after", 39, line("2026-08-26")),
+        ("untold", 38, "no time\n"),
+    ):
+        log(folder, f"dag_id=a/run_id={name}/task_id=x/attempt=1.log", days, text)
+    log(folder, "dag_id=a/run_id=into/task_id=y/attempt=1.log", 41, line("2026-08-24"))
+    (folder / "dag_id=a/run_id=into/task_id=z").mkdir()
+    held = holds.place(
+        "airflow_logs", "case 7", "counsel",
+        time_from=datetime(2026, 8, 20, tzinfo=UTC), time_until=datetime(2026, 8, 26, tzinfo=UTC),
+    )["legal_hold"]  # fmt: skip
+    airflow_logs.clean(folder, "r1", False, NOW)
+    assert sorted(path.name for path in (folder / "dag_id=a").iterdir()) == ["run_id=into", "run_id=untold"]
+    reason = f"2 runs and days are kept: legal hold {held}"
+    assert act(warehouse, "r1")[:2] == ("proven", reason)
+    airflow_logs.clean(folder, "r2", False, NOW)
+    assert act(warehouse, "r2")[:2] == ("nothing_to_do", reason)
+    holds.release(held, "counsel")
+    everything = holds.place("airflow_logs", "case 8", "counsel")["legal_hold"]
+    airflow_logs.clean(folder, "r3", False, NOW)
+    assert len(left(folder)) == 3
+    holds.release(everything, "counsel")
+    airflow_logs.clean(folder, "r4", False, NOW)
+    assert left(folder) == []
+
+
+def test_beyond_their_size_younger_logs_go_too_but_none_of_the_last_day(
+    folder: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    for days in (40, 20, 10, 5, 0.9):
+        log(folder, f"dag_id=a/run_id={days}/task_id=x/attempt=1.log", days, "x" * 100)
+    environment.setenv("OPERATIONS__MAINTENANCE__AIRFLOW__LOGS_KEEP_BYTES", "250")
+    settings.cache_clear()
+    with pytest.raises(ConfigurationError, match="logs_keep_bytes needs the connection airflow_api"):
+        airflow_logs.clean(folder, "r0", False, NOW)
+    with airflow_server() as served:
+        environment.setenv("AIRFLOW_CONN_AIRFLOW_API", served.connection)
+        served.dag_runs = [{"dag_id": "a", "dag_run_id": "10", "state": "running"}]
+        airflow_logs.clean(folder, "r1", False, NOW)
+        assert sorted(path.name for path in (folder / "dag_id=a").iterdir()) == ["run_id=0.9", "run_id=10", "run_id=5"]
+        _, _, plan, applied, proof = act(warehouse, "r1")
+        assert (plan["younger_ones_beyond_the_size"], plan["kept_because_they_go_on"]) == (1, 1)
+        assert (plan["bytes_in_all"], applied["bytes_freed"], proof["bytes_after"]) == (500, 200, 300)
+        served.dag_runs = []
+        environment.setenv("OPERATIONS__MAINTENANCE__AIRFLOW__LOGS_KEEP_BYTES", "1")
+        settings.cache_clear()
+        airflow_logs.clean(folder, "r2", False, NOW)
+        assert left(folder) == ["dag_id=a/run_id=0.9/task_id=x/attempt=1.log"]
+        airflow_logs.clean(folder, "r3", False, NOW)
+        assert act(warehouse, "r3")[1] == "no log is older than 30 days or beyond 1 bytes"
 
 
 def test_a_folder_that_is_not_there(folder: Path, warehouse: psycopg.Connection) -> None:
