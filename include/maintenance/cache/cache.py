@@ -39,40 +39,49 @@ def statistics(run_id: str, dry_run: bool = False) -> dict[str, Any]:
         last = actions.last_proven(_KIND, CONNECTION)
         server = cache_server.client()
         stack.callback(server.close)
-        plan = {"before": cache_server.measure(server), "call_milliseconds": limits.call_milliseconds}
+        measured = cache_server.measure(server)
+        plan = {"before": measured, "call_milliseconds": limits.call_milliseconds}
         # An attempt that had begun its pass keeps its plan: the pass itself counts as hits.
         action = actions.plan(_KIND, CONNECTION, run_id, dry_run=dry_run, plan=plan)
         before = action.plan["before"]
         if dry_run:
             return action.summary() | {"keys": before["keys"]}
         action = actions.applying(action)
-        keys = _pass(server, before["version"], limits)
+        keys = _pass(server, measured, limits)
         earlier = last.proof if last else None
         proof = _proof(before, cache_server.measure(server), keys, earlier, _disturbed(action, last))
         found = cache_findings.all_findings(proof, earlier, limits)
         proof["findings"] = {
             check: findings.replace(run_id, check, found[check])["outcome"] for check in cache_findings.CHECKS
         }
-    reason = "" if keys["complete"] else f"not all keys were visited within {limits.longest_pass_seconds:.0f} s"
+    reason = cache_findings.not_visited(keys)
+    if not reason and not keys["complete"]:
+        reason = f"not all keys were visited within {limits.longest_pass_seconds:.0f} s"
     return _summary(actions.prove(action, proof, {"keys_visited": keys["visited"], "calls": keys["calls"]}, reason))
 
 
-def _pass(server: Any, version: str, limits: Cache) -> dict[str, Any]:
-    """Visit every key, as far as the login permits, and say what it does not."""
+def _pass(server: Any, measured: dict[str, Any], limits: Cache) -> dict[str, Any]:
+    """Visit every key of every database, as far as the login permits, and say what it does not."""
+    own, held = cache_server.own_database(server), {int(name): keys for name, keys in measured["databases"].items()}
+    others = sorted(held.keys() - {own}, key=lambda number: -held[number])  # where the most keys are first
+    return _visited(server, measured["version"], limits, others) | {"database": own}
+
+
+def _visited(server: Any, version: str, limits: Cache, others: list[int]) -> dict[str, Any]:
     refused = cache_server.refused_commands(server)
     if needed := [command for command in refused if command != "memory|usage"]:
         allowed = " ".join(f"+{command}" for command in refused)
         note = f"this login may not use {', '.join(needed)}; allow it by ACL SETUSER with {allowed}"
-        return _swept_only(server, limits, refused) | {"note": note}
+        return _swept_only(server, limits, refused, others) | {"note": note}
     untouched = cache_server.leave_order_alone(server, version)
-    found = cache_keys.look_at_all(server, limits, memory=not refused)
+    found = cache_keys.look_at_all(server, limits, memory=not refused, others=others)
     return found.facts(limits.most_prefixes) | {"eviction_order_untouched": untouched}
 
 
-def _swept_only(server: Any, limits: Cache, refused: list[str]) -> dict[str, Any]:
+def _swept_only(server: Any, limits: Cache, refused: list[str], others: list[int]) -> dict[str, Any]:
     if "scan" in refused:
         return {"visited": 0, "complete": False, "calls": 0}
-    return cache_keys.sweep_only(server, limits)
+    return cache_keys.sweep_only(server, limits, others)
 
 
 def _proof(
@@ -89,7 +98,14 @@ def _proof(
     return {
         "before": before,
         "after": after,
-        "since_last": since | {"hit_rate": rate, "hit_rate_note": note},
+        "since_last": since
+        | {
+            "hit_rate": rate,
+            "hit_rate_note": note,
+            "fragmentation_ratio_change": cache_server.fragmentation_change(
+                earlier["after"] if earlier else None, after
+            ),
+        },
         "sweep": {
             "possible": primary,
             "note": "" if primary else "it is a replica: expired keys go when its primary removes them",

@@ -20,20 +20,37 @@ CHECKS = (
     "cache_large_keys",
 )  # fmt: skip
 
+_MOST_NAMED = 3  # databases that were not visited
 _UNITS = {"string": "bytes", "hash": "fields", "set": "members", "zset": "members", "list": "elements"}
 
 
 def all_findings(proof: dict[str, Any], before: dict[str, Any] | None, limits: Cache) -> dict[str, list[Finding]]:
     """Return the findings of each of CHECKS from an act's proof and the proof of the act before it, if any."""
     since, server, keys = proof["since_last"], proof["after"], proof["keys"]
-    return {
+    found = {
         "cache_hit_rate": [_hit_rate(since, limits)],
         "cache_evictions": [_evictions(since, server, limits)],
-        "cache_fragmentation": [_fragmentation(server, limits)],
+        "cache_fragmentation": [_fragmentation(since, server, limits)],
         "cache_expiry": [_expiry(proof, limits)],
         "cache_keys_without_expiry": _without_expiry(keys, (before or {}).get("keys"), server, limits),
         "cache_large_keys": _large(keys),
     }
+    return {check: [*of_node, *_other_shards(server)] for check, of_node in found.items()}
+
+
+def not_visited(keys: dict[str, Any]) -> str:
+    """Which other databases were not visited, and why; empty when all were."""
+    told = [f"database {name} was not visited: {why}" for name, why in (keys.get("not_visited") or {}).items()]
+    return "; ".join([*told[:_MOST_NAMED], f"and {len(told) - _MOST_NAMED} more"] if len(told) > _MOST_NAMED else told)
+
+
+def _other_shards(server: dict[str, Any]) -> list[Finding]:
+    """What one node of a cluster says holds for its own keys only."""
+    if (shards := server["shards"]) == 1:
+        return []
+    many = f"{shards} shards" if shards else "shards whose number is not known"
+    text = f"{CONNECTION} is one node of a cluster of {many}: the others are neither swept nor looked at"
+    return [Finding("other shards", Outcome.UNKNOWN, text, {"shards": shards})]
 
 
 def _one(outcome: Outcome, summary: str, evidence: dict[str, Any], remedy: str = "") -> Finding:
@@ -84,15 +101,22 @@ def _evictions(since: dict[str, Any], server: dict[str, Any], limits: Cache) -> 
     return _one(Outcome.OK, f"{evicted} keys were evicted since {since['since']}", evidence)
 
 
-def _fragmentation(server: dict[str, Any], limits: Cache) -> Finding:
-    ratio = server["fragmentation_ratio"]
-    evidence = {"fragmentation_ratio": ratio, "used_memory_bytes": server["used_memory_bytes"]}
+def _fragmentation(since: dict[str, Any], server: dict[str, Any], limits: Cache) -> Finding:
+    ratio, change = server["fragmentation_ratio"], since["fragmentation_ratio_change"]
+    evidence = {
+        "fragmentation_ratio": ratio,
+        "fragmentation_ratio_change": change,
+        "used_memory_bytes": server["used_memory_bytes"],
+    }
     if ratio is None:
         return _one(Outcome.NOT_APPLICABLE, server["fragmentation_note"], evidence)
+    text = f"the process takes {ratio:.2f} times the memory of its data"
+    if change is not None:
+        text += f" ({change:+.2f} since the last recorded act)"
     if ratio <= limits.fragmentation_ratio:
-        return _one(Outcome.OK, f"the process takes {ratio:.2f} times the memory of its data", evidence)
+        return _one(Outcome.OK, text, evidence)
     wasted = round(server["used_memory_bytes"] * (ratio - 1))
-    text = f"the process takes {ratio:.2f} times the memory of its data: {wasted} bytes are lost to fragmentation"
+    text += f": {wasted} bytes are lost to fragmentation"
     return Finding(
         CONNECTION, Outcome.WARNING, text, evidence, "redis-cli CONFIG SET activedefrag yes", {"bytes": wasted}
     )
@@ -114,7 +138,8 @@ def _expiry(proof: dict[str, Any], limits: Cache) -> Finding:
         text = f"{stale:.0f} % of the keys with an expiry are expired and still held: Redis's own expiry falls behind"
         return _one(Outcome.WARNING, text, evidence, "redis-cli CONFIG SET active-expire-effort 5")
     if not proof["keys"]["complete"]:
-        return _one(Outcome.UNKNOWN, "the sweep of expired keys ran out of time before the last key", evidence)
+        why = not_visited(proof["keys"]) or "the sweep of expired keys ran out of time before the last key"
+        return _one(Outcome.UNKNOWN, why, evidence)
     return _one(Outcome.OK, f"{sweep['expired_keys']} expired keys went during the sweep", evidence)
 
 
@@ -129,22 +154,25 @@ def _without_expiry(
         "keys": keys["visited"],
         "maxmemory_policy": server["maxmemory_policy"],
     }
-    if before is None or not before.get("complete") or "by_prefix" not in before:
+    comparable = before is not None and before.get("database", keys["database"]) == keys["database"]
+    if before is None or not comparable or not before.get("complete") or "by_prefix" not in before:
         text = f"{keys['without_expiry']} of {keys['visited']} keys have no expiry; how they grow is known next time"
         return [_one(Outcome.NOT_APPLICABLE, text, evidence)]
     found = []
     for prefix, now in keys["by_prefix"].items():
         if prefix == OTHER or (prefix not in before["by_prefix"] and OTHER in before["by_prefix"]):
             continue  # other prefixes than then may stand behind it
+        if "database" in now and "not_visited" not in before:
+            continue  # an earlier release did not visit other databases
         earlier = before["by_prefix"].get(prefix, {}).get("without_expiry", 0)
         growth = now["without_expiry"] - earlier
         if growth >= limits.no_expiry_growth_keys and growth >= earlier * limits.no_expiry_growth_share:
-            found.append(_growing(prefix, now, earlier))
+            found.append(_growing(prefix, now, earlier, keys["database"]))
     total = _one(Outcome.OK, f"{keys['without_expiry']} of {keys['visited']} keys have no expiry", evidence)
     return [*found, total]
 
 
-def _growing(prefix: str, now: dict[str, Any], earlier: int) -> Finding:
+def _growing(prefix: str, now: dict[str, Any], earlier: int, own: int) -> Finding:
     keys, size = now["without_expiry"], now["bytes_without_expiry"]
     growth = keys - earlier
     evidence = {"keys_without_expiry": keys, "keys_without_expiry_before": earlier, "bytes_without_expiry": size}
@@ -153,20 +181,26 @@ def _growing(prefix: str, now: dict[str, Any], earlier: int) -> Finding:
         Outcome.WARNING,
         f"{growth} keys without expiry were added under {prefix} (now {keys}); let what writes them set an expiry",
         evidence,
-        _set_expiry(prefix),
+        _set_expiry(prefix.removeprefix(f"db{now['database']} ") if "database" in now else prefix, _program(now, own)),
         None if size is None else {"bytes": round(size * growth / keys)},
     )
 
 
-def _set_expiry(prefix: str) -> str:
+def _program(told: dict[str, Any], own: int) -> str:
+    """How redis-cli is called for the database that something told belongs to; ``own`` is the connection's."""
+    database = told.get("database", own)
+    return f"redis-cli -n {database}" if database else "redis-cli"
+
+
+def _set_expiry(prefix: str, program: str) -> str:
     """The command for the prefix's keys without expiry; empty where its name is not shown as it is."""
     if prefix == NO_PREFIX:
-        keys = "redis-cli --scan | LC_ALL=C grep -v :"
+        keys = f"{program} --scan | LC_ALL=C grep -v :"
     elif re.fullmatch(r"[\w.@/+=-]{1,119}", prefix):  # no pattern, and neither masked nor escaped nor cut off
-        keys = f"redis-cli --scan --pattern {shlex.quote(f'{prefix}:*')}"
+        keys = f"{program} --scan --pattern {shlex.quote(f'{prefix}:*')}"
     else:
         return ""
-    set_it = 'if [ "$(redis-cli TTL "$key")" = -1 ]; then redis-cli EXPIRE "$key" 604800; fi'
+    set_it = f'if [ "$({program} TTL "$key")" = -1 ]; then {program} EXPIRE "$key" 604800; fi'
     return f"{keys} | while read -r key; do {set_it}; done"
 
 
@@ -179,7 +213,7 @@ def _large(keys: dict[str, Any]) -> list[Finding]:
     found: dict[str, Finding] = {}
     for one in keys["large_keys"]:
         unit = _UNITS.get(one["type"], "elements")
-        name = found_as = one["key"]
+        name = found_as = f"db{one['database']} {one['key']}" if "database" in one else one["key"]
         while found_as in found:  # names that are alike once secrets are masked
             found_as += "'"
         found[found_as] = Finding(
@@ -187,7 +221,7 @@ def _large(keys: dict[str, Any]) -> list[Finding]:
             Outcome.WARNING,
             f"{name} is a {one['type']} with {one['elements']} {unit} in about {one['bytes']} bytes: split it",
             {name: one[name] for name in ("type", "bytes", "elements")},
-            f"redis-cli MEMORY USAGE {shlex.quote(name)} SAMPLES 0",
+            f"{_program(one, keys['database'])} MEMORY USAGE {shlex.quote(one['key'])} SAMPLES 0",
         )
     number = sum(keys["large_keys_by_type"].values())
     evidence = {"large_keys_by_type": keys["large_keys_by_type"], "largest_by_type": keys["largest_by_type"]}
@@ -205,6 +239,8 @@ def _not_seen(keys: dict[str, Any]) -> str:
     """Why not all keys were looked at; empty when they were."""
     if "by_prefix" not in keys:
         return str(keys["note"])
+    if elsewhere := not_visited(keys):
+        return elsewhere
     if not keys["complete"]:
         return f"only {keys['visited']} keys were visited in the time of the pass"
     if keys["refused_keys"]:

@@ -3,7 +3,8 @@
 Each slice is one call of cache_keys.lua: pages of SCAN with type, expiry and memory of their keys, added up there, so
 that a million keys cost a thousand short answers. The clock of the server ends a slice; the number of pages is bounded
 too, and follows the time that the last slices took. Redis removes an expired key when SCAN meets it, so the pass is
-also the sweep.
+also the sweep. The database of the connection is visited first, then the others that hold keys: theirs are told apart
+by the database's name, "db1 session".
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ _MOST_PAGES = 5_000
 _PREFIXES_COUNTED = 10_000  # those with the most memory are reported
 _NOTICED_FROM_BYTES = 16_384  # no key below has more elements than the smallest of the default limits
 _LONGEST_NAME = 120
+_TIME_IS_OVER = "the time of the pass was over"
 
 
 @dataclass
@@ -40,7 +42,8 @@ class Keyspace:
     """What a pass saw. ``groups`` holds keys and bytes by expiry (its place in EXPIRIES), type and prefix.
 
     ``refused_keys`` may not be read by this login. Times are milliseconds: of the longest slice by the server's own
-    clock and as the caller waited for it. ``complete`` tells whether all keys were visited.
+    clock and as the caller waited for it. ``complete`` tells whether all keys were visited, ``not_visited`` why other
+    databases were not, by number; ``databases`` has the number of those that a prefix as it is told belongs to.
     """
 
     memory_known: bool
@@ -51,6 +54,8 @@ class Keyspace:
     longest_server_milliseconds: float = 0.0
     longest_call_milliseconds: float = 0.0
     complete: bool = False
+    not_visited: dict[str, str] = field(default_factory=dict)
+    databases: dict[str, int] = field(default_factory=dict)
     groups: dict[tuple[int, str, str], list[int]] = field(default_factory=dict)
     largest: dict[str, dict[str, Any]] = field(default_factory=dict)
     large: list[dict[str, Any]] = field(default_factory=list)
@@ -71,7 +76,8 @@ class Keyspace:
             "large_keys": self.large,
             "large_keys_by_type": dict(sorted(self.large_by_type.items())),
             "memory_known": self.memory_known,
-            "complete": self.complete,
+            "complete": self.complete and not self.not_visited,
+            "not_visited": self.not_visited,
             "calls": self.calls,
             "seconds": round(self.seconds, 3),
             "longest_server_milliseconds": round(self.longest_server_milliseconds, 3),
@@ -104,6 +110,7 @@ class Keyspace:
                 "without_expiry": without,
                 "bytes": self._bytes(size),
                 "bytes_without_expiry": self._bytes(lasting),
+                **({"database": self.databases[prefix]} if prefix in self.databases else {}),
             }
             for prefix, (with_expiry, without, size, lasting) in sorted(sums.items())
         }
@@ -112,20 +119,41 @@ class Keyspace:
         return size if self.memory_known else None
 
 
-def look_at_all(server: redis.Redis, limits: Cache, *, memory: bool) -> Keyspace:
+def look_at_all(server: redis.Redis, limits: Cache, *, memory: bool, others: Sequence[int] = ()) -> Keyspace:
     """Visit every key (SCAN may show one twice while the table grows) and add up what it is.
 
-    Ends early, with ``complete`` False, after ``limits.longest_pass_seconds``. Raises SourceUnavailable or
-    ConfigurationError.
+    ``others`` are databases to visit after that of the connection. Ends early, with ``complete`` False, after
+    ``limits.longest_pass_seconds`` for all of them. Raises SourceUnavailable or ConfigurationError.
     """
     found = Keyspace(memory_known=memory)
-    prefixes: dict[bytes, str] = {}
+    prefixes: dict[tuple[int | None, bytes], str] = {}
+    begun = time.monotonic()
+    ends_at = begun + limits.longest_pass_seconds
+    found.complete = _look_at_one(server, limits, found, prefixes, None, ends_at)
+    for database in others:
+        if refused := _TIME_IS_OVER if time.monotonic() >= ends_at else cache_server.select(server, database):
+            found.not_visited[str(database)] = refused
+        elif not _look_at_one(server, limits, found, prefixes, database, ends_at):
+            found.complete = False
+    found.seconds = time.monotonic() - begun
+    return found
+
+
+def _look_at_one(
+    server: redis.Redis,
+    limits: Cache,
+    found: Keyspace,
+    prefixes: dict[tuple[int | None, bytes], str],
+    database: int | None,
+    ends_at: float,
+) -> bool:
+    """Visit the keys of the selected database until the time is over; return whether all were visited."""
     large = limits.large_keys
     sizes = (large.string_bytes, large.hash_fields, large.set_members, large.other_elements)
-    aim = limits.call_milliseconds
-    cursor, pages, begun = b"0", 1, time.monotonic()
-    while not found.complete and time.monotonic() - begun < limits.longest_pass_seconds:
-        arguments = (cursor, _KEYS_PER_PAGE, pages, aim / 1000, "yes" if memory else "no", _NOTICED_FROM_BYTES, *sizes)
+    aim, memory = limits.call_milliseconds, "yes" if found.memory_known else "no"
+    cursor, pages, complete = b"0", 1, False
+    while not complete and time.monotonic() < ends_at:
+        arguments = (cursor, _KEYS_PER_PAGE, pages, aim / 1000, memory, _NOTICED_FROM_BYTES, *sizes)
         asked_at = time.monotonic()
         # Names of keys may be any bytes.
         answer = cache_server.asked(server, "EVAL", _SCRIPT, 0, *arguments, NEVER_DECODE=[])
@@ -136,61 +164,89 @@ def look_at_all(server: redis.Redis, limits: Cache, *, memory: bool) -> Keyspace
         found.refused_keys += refused
         found.longest_call_milliseconds = max(found.longest_call_milliseconds, waited)
         found.longest_server_milliseconds = max(found.longest_server_milliseconds, float(seconds) * 1000)
-        _add(found, prefixes, groups, largest, over)
-        found.complete = cursor == b"0"
+        _add(found, prefixes, database, groups, largest, over)
+        complete = cursor == b"0"
         if waited < aim / 2:
             pages = min(pages * 2, _MOST_PAGES)
         elif waited > aim * 1.5:
             pages = max(pages // 2, 1)
-        if limits.pause_milliseconds and not found.complete:
+        if limits.pause_milliseconds and not complete:
             time.sleep(limits.pause_milliseconds / 1000)
-    found.seconds = time.monotonic() - begun
-    return found
+    return complete
 
 
-def sweep_only(server: redis.Redis, limits: Cache) -> dict[str, Any]:
+def sweep_only(server: redis.Redis, limits: Cache, others: Sequence[int] = ()) -> dict[str, Any]:
     """Visit every key by SCAN alone, so that expired ones go, where the server may not look at keys for this login."""
-    cursor, calls, visited, longest, begun = b"0", 0, 0, 0.0, time.monotonic()
-    complete = False
-    while not complete and time.monotonic() - begun < limits.longest_pass_seconds:
-        asked_at = time.monotonic()
-        cursor, keys = cache_server.asked(server, "SCAN", cursor, "COUNT", 500, NEVER_DECODE=[])
-        longest = max(longest, (time.monotonic() - asked_at) * 1000)
-        calls, visited, complete = calls + 1, visited + len(keys), int(cursor) == 0
+    calls, visited, longest, begun = 0, 0, 0.0, time.monotonic()
+    not_visited: dict[str, str] = {}
+    complete, ends_at = True, begun + limits.longest_pass_seconds
+    for database in (None, *others):
+        over = time.monotonic() >= ends_at
+        if database is not None and (refused := _TIME_IS_OVER if over else cache_server.select(server, database)):
+            not_visited[str(database)] = refused
+            continue
+        cursor, begins = b"0", True
+        while (begins or int(cursor) != 0) and time.monotonic() < ends_at:
+            asked_at = time.monotonic()
+            cursor, keys = cache_server.asked(server, "SCAN", cursor, "COUNT", 500, NEVER_DECODE=[])
+            longest = max(longest, (time.monotonic() - asked_at) * 1000)
+            calls, visited, begins = calls + 1, visited + len(keys), False
+        complete = complete and not begins and int(cursor) == 0
     return {
         "visited": visited,
-        "complete": complete,
+        "complete": complete and not not_visited,
+        "not_visited": not_visited,
         "calls": calls,
         "seconds": round(time.monotonic() - begun, 3),
         "longest_call_milliseconds": round(longest, 3),
     }
 
 
-def _add(found: Keyspace, prefixes: dict[bytes, str], groups: Any, largest: Any, over: Any) -> None:
+def _add(
+    found: Keyspace,
+    prefixes: dict[tuple[int | None, bytes], str],
+    database: int | None,
+    groups: Any,
+    largest: Any,
+    over: Any,
+) -> None:
+    of_other = {} if database is None else {"database": database}
     for line in groups.splitlines():
         keys, size, name = line.split(b" ", 2)
         kind, colon, prefix = name[1:].partition(b":")
-        known = _prefix(prefix, prefixes) if colon else NO_PREFIX
+        known = _prefix(found, prefixes, database, prefix if colon else None)
         one = found.groups.setdefault((int(name[:1]), kind.decode(), known), [0, 0])
         one[0] += int(keys)
         one[1] += int(float(size))
     for kind, size, key in largest:
         if size > found.largest.get(kind.decode(), {"bytes": 0})["bytes"]:
-            found.largest[kind.decode()] = {"key": readable(key), "bytes": size}
+            found.largest[kind.decode()] = {"key": readable(key), "bytes": size, **of_other}
     for kind, size, elements, key in over:
         found.large_by_type[kind.decode()] += 1
-        found.large.append({"key": readable(key), "type": kind.decode(), "bytes": size, "elements": elements})
+        one_key = {"key": readable(key), "type": kind.decode(), "bytes": size, "elements": elements}
+        found.large.append(one_key | of_other)
     found.large.sort(key=lambda one: (-one["bytes"], one["key"]))
     del found.large[LARGE_KEYS_KEPT:]
 
 
-def _prefix(raw: bytes, known: dict[bytes, str]) -> str:
-    """The prefix as it is shown, or "(other)" once very many are known."""
-    if raw not in known:
-        if len(known) >= _PREFIXES_COUNTED:
-            return OTHER
-        known[raw] = readable(raw) or "(empty)"
-    return known[raw]
+def _prefix(
+    found: Keyspace, known: dict[tuple[int | None, bytes], str], database: int | None, raw: bytes | None
+) -> str:
+    """The prefix as it is shown, or "(other)" once very many are known; None is that of names without a colon."""
+    if raw is None:
+        name = NO_PREFIX
+    elif (database, raw) in known:
+        return known[database, raw]
+    elif len(known) >= _PREFIXES_COUNTED:
+        return OTHER
+    else:
+        name = readable(raw) or "(empty)"
+    if database is not None:
+        name = f"db{database} {name}"
+        found.databases[name] = database
+    if raw is not None:
+        known[database, raw] = name
+    return name
 
 
 def readable(name: bytes) -> str:

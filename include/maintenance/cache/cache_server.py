@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +42,14 @@ def client() -> redis.Redis:
 def measure(server: redis.Redis) -> dict[str, Any]:
     """Counters (since the server's start or reset) and gauges of INFO; bytes, shares as percent where Redis says so.
 
+    ``databases`` holds the number of keys of each database that has any, ``keys`` their sum. ``shards`` is how many
+    the cluster has, 1 without one; None is not known.
     Raises SourceUnavailable or ConfigurationError.
     """
     info: Any = asked(server, "INFO")
     used = int(info["used_memory"])
     speaks = used >= _FRAGMENTATION_SAYS_SOMETHING_FROM_BYTES
+    databases = {name[2:]: int(of["keys"]) for name, of in info.items() if re.fullmatch(r"db\d+", name)}
     return {
         "server": info["run_id"],
         "version": str(info["redis_version"]),
@@ -65,8 +69,50 @@ def measure(server: redis.Redis) -> dict[str, Any]:
         "maxmemory_policy": info["maxmemory_policy"],
         "fragmentation_ratio": float(info["mem_fragmentation_ratio"]) if speaks else None,
         "fragmentation_note": "" if speaks else "the ratio says nothing below 100 MB of used memory",
-        "keys": int(asked(server, "DBSIZE")),
+        "keys": sum(databases.values()),
+        "databases": databases,
+        "shards": _shards(server) if int(info.get("cluster_enabled", 0)) else 1,
     }
+
+
+def _shards(server: Any) -> int | None:
+    import redis as library
+
+    try:
+        told = re.search(r"^cluster_size:(\d+)", str(server.execute_command("CLUSTER", "INFO")), re.MULTILINE)
+    except library.exceptions.ResponseError:  # not permitted
+        return None
+    except library.exceptions.RedisError as error:
+        raise _sentence(error, "CLUSTER INFO") from None
+    return int(told[1]) if told else None
+
+
+def own_database(server: redis.Redis) -> int:
+    """The number of the database that the connection names."""
+    return int(server.connection_pool.connection_kwargs.get("db") or 0)
+
+
+def select(server: Any, database: int) -> str:
+    """Go on in another database; return why that is refused, or nothing. Raises SourceUnavailable."""
+    import redis as library
+
+    try:
+        server.execute_command("SELECT", database)
+    except library.exceptions.NoPermissionError:
+        return "this login may not use SELECT; allow it by ACL SETUSER with +select"
+    except library.exceptions.ResponseError:
+        return "the server refuses to select it"
+    except library.exceptions.RedisError as error:
+        raise _sentence(error, "SELECT") from None
+    return ""
+
+
+def fragmentation_change(last: dict[str, Any] | None, now: dict[str, Any]) -> float | None:
+    """How much the ratio grew since an earlier measurement; None where one is not known or the server restarted."""
+    if last is None or last["server"] != now["server"]:
+        return None
+    before, after = last.get("fragmentation_ratio"), now["fragmentation_ratio"]
+    return None if before is None or after is None else round(after - before, 4)
 
 
 def gained(last: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:

@@ -4,16 +4,18 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import redis
 
-from demo.processes import Processes, free_port
+from demo.install import TOOLS
+from demo.processes import Processes, free_port, listens
 from demo.servers import Redis
 from include import connections
-from include.maintenance.cache import cache
+from include.maintenance.cache import cache, cache_server
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.settings import settings
 from include.warehouse import findings
@@ -180,3 +182,170 @@ def test_the_remedy_for_keys_without_expiry_is_about_these_keys_only(
     assert limited_by("prefix (none)") == {"rate:1", "rate:2", "rate:3", "one", "two", "three"}
     assert server.ttl("three") <= 100
     settings.cache_clear()
+
+
+# --------------------------------------------------------------------------------- other databases, other shards
+def _summaries(check: str) -> dict[str, tuple[str, str]]:
+    return {one.finding.resource: (one.finding.outcome.value, one.finding.summary) for one in findings.latest(check)}
+
+
+def _database(server: redis.Redis, number: int) -> redis.Redis:
+    return redis.Redis(port=server.connection_pool.connection_kwargs["port"], db=number, decode_responses=True)
+
+
+def test_every_database_that_holds_keys_is_swept_and_looked_at(
+    server: redis.Redis, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("OPERATIONS__MAINTENANCE__CACHE__NO_EXPIRY_GROWTH_KEYS", "2")
+    settings.cache_clear()
+    first, third = _database(server, 1), _database(server, 3)
+    server.config_set("hz", 1)  # its own sweep comes once a second
+    server.set("rate:1", "x")
+    first.mset({"rate:1": "x", "lonely": "x"})
+    third.set("blob:1", "x" * 200_000)
+    third.eval("for n = 1, 2000 do redis.call('SET', 'session:' .. n, 'x', 'PX', 1) end", 0)
+    time.sleep(0.05)
+    assert cache.statistics("r1")["keys"] == 4
+    proof = _proof(warehouse, "r1")
+    assert proof["before"]["databases"] == {"0": 1, "1": 2, "3": proof["before"]["keys"] - 3}
+    assert (proof["keys"]["visited"], proof["keys"]["complete"], proof["keys"]["not_visited"]) == (4, True, {})
+    assert proof["sweep"]["expired_keys"] == proof["sweep"]["keys_released"] == proof["before"]["keys"] - 4
+    prefixes = {name: told.get("database") for name, told in proof["keys"]["by_prefix"].items()}
+    assert prefixes == {"rate": None, "db1 rate": 1, "db1 (none)": 1, "db3 blob": 3}
+    [large] = [one.finding for one in findings.latest("cache_large_keys")]
+    assert (large.resource, large.remedy) == ("db3 blob:1", "redis-cli -n 3 MEMORY USAGE blob:1 SAMPLES 0")
+
+    first.mset({"rate:2": "x", "rate:3": "x"})
+    cache.statistics("r2")
+    growing = next(one.finding for one in findings.latest("cache_keys_without_expiry") if one.finding.remedy)
+    assert (growing.resource, growing.evidence["keys_without_expiry_before"]) == ("prefix db1 rate", 1)
+    assert growing.remedy.startswith("redis-cli -n 1 --scan --pattern 'rate:*' | ")
+
+    port = server.connection_pool.connection_kwargs["port"]
+    environment.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://127.0.0.1:{port}/3")
+    cache.statistics("r3")
+    [large] = [one.finding for one in findings.latest("cache_large_keys")]
+    assert (large.resource, large.remedy) == ("blob:1", "redis-cli -n 3 MEMORY USAGE blob:1 SAMPLES 0")
+    assert set(_proof(warehouse, "r3")["keys"]["by_prefix"]) == {"blob", "db0 rate", "db1 rate", "db1 (none)"}
+    settings.cache_clear()
+
+
+def test_growth_is_not_told_against_an_act_that_did_not_visit_the_database(
+    server: redis.Redis, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("OPERATIONS__MAINTENANCE__CACHE__NO_EXPIRY_GROWTH_KEYS", "2")
+    settings.cache_clear()
+    cache.statistics("r1")
+    warehouse.execute(
+        "UPDATE ops.maintenance_action SET proof = proof #- '{keys,not_visited}'"
+    )  # of an earlier release
+    _database(server, 1).mset({"rate:1": "x", "rate:2": "x"})
+    assert cache.statistics("r2")["findings"]["cache_keys_without_expiry"] == "ok"
+    settings.cache_clear()
+
+
+@pytest.mark.parametrize(("refused", "visited"), [("-select", 1), ("-select -eval", 1)])
+def test_a_database_that_may_not_be_selected_is_unknown_by_name(
+    server: redis.Redis, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, refused: str, visited: int
+) -> None:
+    server.set("a", "1")
+    _database(server, 7).set("b", "1")
+    server.execute_command("ACL", "SETUSER", "operations", "on", ">secret", "~*", "+@all", *refused.split())  # type: ignore[no-untyped-call]
+    port = server.connection_pool.connection_kwargs["port"]
+    environment.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://operations:secret@127.0.0.1:{port}/0")
+    told = cache.statistics("r1")
+    why = "database 7 was not visited: this login may not use SELECT; allow it by ACL SETUSER with +select"
+    assert told["reason"] == why
+    keys = _proof(warehouse, "r1")["keys"]
+    assert (keys["visited"], keys["complete"]) == (visited, False)
+    unknown = {check for check, outcome in told["findings"].items() if outcome == "unknown"}
+    assert unknown == {"cache_expiry", "cache_keys_without_expiry", "cache_large_keys"}
+    assert _summaries("cache_expiry") == {"platform_redis": ("unknown", why)}
+
+
+def test_databases_that_the_time_is_over_for_are_unknown_by_name(
+    server: redis.Redis, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    server.eval("for n = 1, 2000 do redis.call('SET', 'k:' .. n, n) end", 0)
+    for number in range(1, 6):
+        _database(server, number).set("b", "1")
+    environment.setenv("OPERATIONS__MAINTENANCE__CACHE__LONGEST_PASS_SECONDS", "0.01")
+    environment.setenv("OPERATIONS__MAINTENANCE__CACHE__PAUSE_MILLISECONDS", "20")
+    settings.cache_clear()
+    told = cache.statistics("r1")
+    over = "was not visited: the time of the pass was over"
+    assert told["reason"].startswith(f"database 1 {over}; database 2 {over}; database 3 {over}; and 2 more")
+    assert _summaries("cache_large_keys")["platform_redis"][0] == "unknown"
+    settings.cache_clear()
+
+
+@pytest.fixture
+def shards(
+    warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[redis.Redis]]:
+    """A cluster of two nodes with half of the slots each; the connection leads to the first."""
+    folder = tmp_path_factory.mktemp("shards")
+    processes = Processes(folder / "processes.json")
+    nodes = []
+    for name in ("first", "second"):
+        while (port := free_port()) > 55_535:  # the nodes' own port is this and 10,000
+            pass
+        (folder / name).mkdir()
+        command: list[str | Path] = [
+            *(TOOLS / "redis" / "redis-server", "--bind", "127.0.0.1", "--port", str(port)),
+            *("--save", "", "--dir", folder / name, "--cluster-enabled", "yes"),
+        ]
+        process = processes.start(name, command, log=folder / name / "redis.log")
+        processes.wait_until(process, lambda port=port: listens(port), seconds=15)  # type: ignore[misc]
+        nodes.append(redis.Redis(port=port, decode_responses=True))
+    for node, slots in zip(nodes, (range(8192), range(8192, 16384)), strict=True):
+        node.execute_command("CLUSTER", "ADDSLOTS", *slots)  # type: ignore[no-untyped-call]
+    port = nodes[1].connection_pool.connection_kwargs["port"]
+    nodes[0].execute_command("CLUSTER", "MEET", "127.0.0.1", port)  # type: ignore[no-untyped-call]
+    deadline = time.monotonic() + 30
+    while not all("cluster_state:ok" in _cluster(node) and "cluster_size:2" in _cluster(node) for node in nodes):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    port = nodes[0].connection_pool.connection_kwargs["port"]
+    environment.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://127.0.0.1:{port}/0")
+    yield nodes
+    processes.stop_all()
+
+
+def _cluster(node: redis.Redis) -> str:
+    return str(node.execute_command("CLUSTER", "INFO"))  # type: ignore[no-untyped-call]
+
+
+def test_a_node_of_a_cluster_does_not_speak_for_the_other_shards(
+    shards: list[redis.Redis], warehouse: psycopg.Connection
+) -> None:
+    shards[0].set("{bar}:1", "x")  # its slot is 5061
+    told = cache.statistics("r1")
+    assert set(told["findings"].values()) == {"unknown"}
+    text = "platform_redis is one node of a cluster of 2 shards: the others are neither swept nor looked at"
+    assert _summaries("cache_large_keys") == {
+        "platform_redis": ("ok", "no key is large"), "other shards": ("unknown", text),
+    }  # fmt: skip
+    proof = _proof(warehouse, "r1")
+    assert (proof["keys"]["visited"], proof["after"]["shards"]) == (1, 2)
+
+
+def test_fragmentation_is_told_with_its_change(
+    server: redis.Redis, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setattr(cache_server, "_FRAGMENTATION_SAYS_SOMETHING_FROM_BYTES", 0)
+    cache.statistics("r1")
+    server.mset({f"k:{n}": "x" * 10_000 for n in range(500)})
+    cache.statistics("r2")
+    first, second = _proof(warehouse, "r1"), _proof(warehouse, "r2")
+    ratios = [proof["after"]["fragmentation_ratio"] for proof in (first, second)]
+    assert ratios[0] != ratios[1]
+    assert first["since_last"]["fragmentation_ratio_change"] is None
+    change = second["since_last"]["fragmentation_ratio_change"]
+    assert change == round(ratios[1] - ratios[0], 4)
+    [(_, summary)] = _summaries("cache_fragmentation").values()
+    assert f"({change:+.2f} since the last recorded act)" in summary
+    [found] = [one.finding for one in findings.latest("cache_fragmentation")]
+    assert found.evidence["fragmentation_ratio_change"] == change
+    restarted = second["after"] | {"server": "another"}
+    assert cache_server.fragmentation_change(first["after"], restarted) is None

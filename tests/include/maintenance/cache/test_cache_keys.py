@@ -193,9 +193,10 @@ def test_hit_rate_evictions_and_memory(server: redis.Redis, warehouse: psycopg.C
 def test_a_finding_per_threshold() -> None:
     limits = settings().maintenance.cache
     gauges = {"used_memory_bytes": 10**9, "fragmentation_ratio": 1.5, "fragmentation_note": ""}
-    found = cache_findings._fragmentation(gauges, limits)
+    since = {"fragmentation_ratio_change": None}
+    found = cache_findings._fragmentation(since, gauges, limits)
     assert (found.outcome.value, found.estimated_gain) == ("warning", {"bytes": 500_000_000})
-    assert cache_findings._fragmentation(gauges | {"fragmentation_ratio": 1.4}, limits).outcome.value == "ok"
+    assert cache_findings._fragmentation(since, gauges | {"fragmentation_ratio": 1.4}, limits).outcome.value == "ok"
     proof: dict[str, Any] = {
         "before": {"expired_stale_percent": 30.0},
         "after": {"expired_stale_percent": 10.5},
