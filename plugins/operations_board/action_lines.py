@@ -162,14 +162,17 @@ def _rotate_logs(action: Row) -> list[str]:
         lines += [f"{plural(more, 'more file')} rotated"] if more > 0 else []
         lines += [f"{plural(len(proof['removed']), 'old file')} removed"] if proof.get("removed") else []
         return lines
+    if "acts" in proof:  # the run as a whole
+        return [f"{words(state)}: {plural(count, 'act')}" for state, count in proof["acts"].items()]
     to = applied["to"]
-    if "sha256_of_content" in proof:
+    if "equal_byte_for_byte" in proof:
         before, after = proof["bytes_before"], proof["bytes_after"]
         return [
             f"Compressed to {to}: {size(before)} → {size(after)}",
             f"Every one of {plural(proof['lines'], 'line')} kept",
         ]
-    lines = [f"Renamed to {to} with all its {plural(proof['lines'], 'line')}, {size(proof['bytes_after'])}"]
+    kept = f"all its {plural(proof['lines'], 'line')}, " if "lines" in proof else ""  # else counted when compressed
+    lines = [f"Renamed to {to} with {kept}{size(proof['bytes_after'])}"]
     return [*lines, "A new log has begun" if proof["writer_reopened"] else "No new log was begun yet"]
 
 

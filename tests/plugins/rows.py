@@ -208,7 +208,7 @@ def actions(owner: psycopg.Connection, now: datetime) -> None:
     action(owner, "vacuum", "public.messages", run, at, "postponed", {"score": 1.2},
            reason="912.0 s are expected and 611.2 s of the window are left")  # fmt: skip
     action(owner, "rotate_logs", f"access.log-{day}", run, at + timedelta(minutes=3), "proven", {"bytes": 3177309},
-           proof={"lines": 40122, "sha256_of_content": "8d2f", "sha256_of_file": "77aa", "bytes_before": 3177309,
+           proof={"lines": 40122, "equal_byte_for_byte": True, "sha256_of_file": "77aa", "bytes_before": 3177309,
                   "bytes_after": 301776}, applied={"to": f"access.log-{day}.zst"})  # fmt: skip
     action(owner, "delete_logs", "access.log-20260901.zst", run, at, "proven",
            {"bytes": 298_112, "limit": "age", "days": ["2026-09-01"]}, proof={"exists_after": False},

@@ -52,9 +52,18 @@ def test_every_kind_has_words_of_its_own() -> None:
             ["Size: 126 MB → 41.9 MB", "Wasted: 83.9 MB → 0 B", "83.9 MB returned, 66.7 % of it"],
         ),
         (
-            lines("rotate_logs", {"lines": 1, "sha256_of_content": "a", "bytes_before": 3_177_309, "bytes_after": 900},
-                  applied={"to": "a.zst"}),
+            lines("rotate_logs", {"lines": 1, "equal_byte_for_byte": True, "sha256_of_file": "a",
+                                  "bytes_before": 3_177_309, "bytes_after": 900}, applied={"to": "a.zst"}),
             ["Compressed to a.zst: 3.2 MB → 900 B", "Every one of 1 line kept"],
+        ),
+        (
+            lines("rotate_logs", {"bytes_before": 900, "bytes_after": 900, "writer_reopened": False},
+                  applied={"to": "a.log-20261002"}),
+            ["Renamed to a.log-20261002 with 900 B", "No new log was begun yet"],
+        ),
+        (
+            lines("rotate_logs", {"acts": {"proven": 4, "nothing_to_do": 2}}, applied={"acts": 4}),
+            ["Proven: 4 acts", "Nothing to do: 2 acts"],
         ),
         (
             lines("rotate_logs", {"rotated": {"a.log": "a.log.1"}, "removed": ["a.log.9", "a.log.10"]}),
