@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
-from include.maintenance.postgres.query_texts import can_be_planned, for_the_planner
+from include.maintenance.postgres.query_texts import can_be_planned, for_the_planner, without_values
 from include.outcome import Outcome
 from include.platform import database
 from include.settings import settings
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 ALL_QUERIES = "all queries"
 _STATEMENTS = statements(__file__)
+LONGEST_PLAN = 8000
+"""Characters kept of one plan."""
+_LONGEST_CONDITION = 400  # characters of one condition: a list of values can be as long as it likes
+_CONDITIONS = (" Cond", "Filter", " Key")  # what a node is done by: Index Cond, Join Filter, Sort Key and so on
 _MOST_COLUMNS = 4  # of one table whose indexes are tried: 4 single ones and 12 pairs
 _EQUAL = re.compile(r"^\s*\)?(?:::[\w\s.\[\]\"]+\)?)?\s*=")
 
@@ -42,19 +46,23 @@ class Scan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the planner said about a query: its cost, the large tables read from end to end, or why it said nothing."""
+    """What the planner said about a query, or why it said nothing: the cost, the large tables read from end to end.
+
+    ``steps`` is the plan itself as people read it, a line for each node, without values and cut at ``LONGEST_PLAN``.
+    """
 
     text: str
     cost: float | None = None
     large_scans: tuple[Scan, ...] = ()
     why_not: str = ""
+    steps: str = ""
 
     def facts(self) -> dict[str, Any]:
         """The plan as small JSON-able facts."""
         if self.cost is None:
             return {"unknown": self.why_not}
         scans = [{"table": scan.table, "rows": scan.rows, "size_bytes": scan.size_bytes} for scan in self.large_scans]
-        return {"cost": self.cost, "large_sequential_scans": scans}
+        return {"cost": self.cost, "large_sequential_scans": scans, "steps": self.steps}
 
 
 @dataclass
@@ -87,7 +95,7 @@ def plan(connection: psycopg.Connection[Any], text: str | None) -> Plan:
         return Plan(text, why_not="another session holds a lock on its tables")
     except psycopg.Error as error:
         return Plan(text, why_not=f"the planner refused it: {error.diag.message_primary}")
-    return Plan(text, root["Total Cost"], _large_scans(connection, root))
+    return Plan(text, root["Total Cost"], _large_scans(connection, root), steps=_steps(root))
 
 
 @contextmanager
@@ -150,6 +158,34 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield node
     for child in node.get("Plans", ()):
         yield from _nodes(child)
+
+
+def _steps(root: dict[str, Any]) -> str:
+    """Write a plan as EXPLAIN does, in short: a line for each node, under the one that it serves."""
+    lines = list(_written(root, 0))
+    kept, size = 0, 0
+    while kept < len(lines) and size + len(lines[kept]) < LONGEST_PLAN - 40:
+        size += len(lines[kept]) + 1
+        kept += 1
+    left_out = len(lines) - kept
+    return "\n".join(lines[:kept] + ([f"… and {left_out} more steps"] if left_out else []))
+
+
+def _written(node: dict[str, Any], depth: int) -> Iterator[str]:
+    name = str(node["Node Type"])
+    if "Index Name" in node:
+        name += f" using {node['Index Name']}"
+    if "Relation Name" in node:
+        name += f" on {'.'.join(part for part in (node.get('Schema'), node['Relation Name']) if part)}"
+    name += f" (cost {node['Total Cost']}, rows {node['Plan Rows']})"
+    for key, value in node.items():
+        if key.endswith(_CONDITIONS):
+            said = without_values(", ".join(value) if isinstance(value, list) else str(value))
+            short = said if len(said) <= _LONGEST_CONDITION else said[: _LONGEST_CONDITION - 1] + "…"
+            name += f" {key}: {short}"
+    yield f"{'  ' * depth}{'-> ' if depth else ''}{name}"
+    for child in node.get("Plans", ()):
+        yield from _written(child, depth + 1)
 
 
 def _large_scans(connection: psycopg.Connection[Any], root: dict[str, Any]) -> tuple[Scan, ...]:

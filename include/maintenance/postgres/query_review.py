@@ -6,6 +6,7 @@ The statements stand in query_review.sql; plans and index advice are in query_pl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ SLOW = "slow_queries"
 REGRESSIONS = "query_regressions"
 ADVICE = "index_advice"
 ALL_QUERIES = "all queries"
+LIBRARY = "pg_stat_statements"
+_LIBRARY = re.compile(r'"(?:[^"]|"")*"|[^\s,"]+')  # a name of the list of libraries
 _STATEMENTS = statements(__file__)
 
 
@@ -42,6 +45,7 @@ class _Source:
     reading: Reading
     texts: dict[int, str]
     most_entries: int
+    server_version: int
 
 
 def review(run_id: str) -> list[dict[str, Any]]:
@@ -58,11 +62,11 @@ def review(run_id: str) -> list[dict[str, Any]]:
         query_statistics.record(run_id, source.reading, keep_days=wanted.keep_days)
         week, before = query_statistics.periods(run_id, baseline_days=wanted.baseline_days)
         statistics = findings.replace(run_id, STATISTICS, [_completeness(week, source)])
-        regressions = findings.replace(run_id, REGRESSIONS, _regressions(week, before))
+        regressions = findings.replace(run_id, REGRESSIONS, _regressions(week, before, source))
     slow = _slow(week)
     with _unknown_recorded(run_id, SLOW, ADVICE), _session() as connection:
         plans = {work.query_id: query_plans.plan(connection, source.texts.get(work.query_id)) for work in slow}
-        slowness = findings.replace(run_id, SLOW, _slow_findings(slow, week, plans))
+        slowness = findings.replace(run_id, SLOW, _slow_findings(slow, week, plans, source))
     with _unknown_recorded(run_id, ADVICE), _session() as connection:
         days = (week.ended_at - week.began_at).total_seconds() / 86_400 if week.began_at else None
         advice = findings.replace(run_id, ADVICE, query_plans.advice(connection, slow, plans, days))
@@ -96,12 +100,13 @@ def _read(connection: psycopg.Connection[Any]) -> _Source | Finding:
     def unknown(why: str, remedy: str) -> Finding:
         return Finding(ALL_QUERIES, Outcome.UNKNOWN, why, {}, remedy)
 
-    preload = "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements';  -- beside what is there; then restart"
+    row = connection.execute(_STATEMENTS["libraries"]).fetchone()
+    preload = _to_preload(row[0] if row else None)
     extension = connection.execute(_STATEMENTS["extension"]).fetchone()
     if extension is None:
         return unknown(
             "The extension pg_stat_statements is not installed in the platform's database.",
-            f"{preload}\nCREATE EXTENSION pg_stat_statements;",
+            f"{preload}CREATE EXTENSION pg_stat_statements;",
         )
     schema, version, columns = extension
     row = connection.execute(_STATEMENTS["server"]).fetchone()
@@ -121,12 +126,31 @@ def _read(connection: psycopg.Connection[Any]) -> _Source | Finding:
         rows = connection.execute(_entries(schema, set(columns), io_measured)).fetchall()
         since, evictions = _information(connection, schema, version)
     except psycopg.errors.ObjectNotInPrerequisiteState:
-        return unknown("The library pg_stat_statements is not loaded by the server.", preload)
+        return unknown("The library pg_stat_statements is not loaded by the server.", preload.strip())
     if not rows:
         return unknown("pg_stat_statements holds no query of the platform's database.", "")
     entries = [Entry._make((*row[:3], _masked(row[3]), *row[4:])) for row in rows]
     texts = {row[0]: row[3] for row in rows if row[3] is not None}
-    return _Source(Reading(server, now, since, evictions, entries), texts, most)
+    reading = Reading(server, now, since, evictions, entries)
+    return _Source(reading, texts, most, database.server_version(connection))
+
+
+def _to_preload(loaded: str | None) -> str:
+    """The line that makes the server load the library beside those it ``loaded``; nothing when it has it already.
+
+    The setting is one list: to set it to one name would unload all others, such as those that audit or replicate. Who
+    may not read it gets words.
+    """
+    if loaded is None:
+        return (
+            f"-- The role of {database.MAINTENANCE} may not read shared_preload_libraries: as a superuser add\n"
+            "-- pg_stat_statements to what SHOW gives, then restart; to set it alone unloads all others\n"
+        )
+    names = [name.strip('"').replace('""', '"') for name in _LIBRARY.findall(loaded)]
+    if LIBRARY in names:
+        return ""
+    listed = ", ".join("'" + name.replace("'", "''") + "'" for name in [*names, LIBRARY])
+    return f"ALTER SYSTEM SET shared_preload_libraries = {listed};  -- takes a restart\n"
 
 
 def _masked(text: str | None) -> str:
@@ -232,7 +256,9 @@ def _is_query(work: Work) -> bool:
     return work.text == query_statistics.LOST or query_texts.can_be_planned(work.text)
 
 
-def _slow_findings(slow: list[Work], week: Period, plans: dict[int, query_plans.Plan]) -> list[Finding]:
+def _slow_findings(
+    slow: list[Work], week: Period, plans: dict[int, query_plans.Plan], source: _Source
+) -> list[Finding]:
     total = sum(work.seconds for work in week.work)
     found = []
     for work in slow:
@@ -245,26 +271,27 @@ def _slow_findings(slow: list[Work], week: Period, plans: dict[int, query_plans.
         )
         evidence = _figures(work) | {"share_of_total": round(share, 4), "plan": plan.facts()}
         gain = {"seconds_per_period_at_most": round(work.seconds, 3)}
-        found.append(Finding(_name(work), Outcome.WARNING, summary, evidence, _to_see_why(work), gain))
+        found.append(Finding(_name(work), Outcome.WARNING, summary, evidence, _to_see_why(work, source), gain))
     if not found:
         summary = f"None of {len(week.work)} queries is slow."
         found = [Finding(ALL_QUERIES, Outcome.OK, summary, {"queries": len(week.work), "seconds": round(total, 3)})]
     return found
 
 
-def _regressions(week: Period, before: Period | None) -> list[Finding]:
-    """Queries whose mean time rose against the week before, with enough executions in both."""
+def _regressions(week: Period, before: Period | None, source: _Source) -> list[Finding]:
+    """Queries whose mean time rose against the period before, with enough executions in both."""
     wanted = settings().maintenance.query_review
     if before is None:
         summary = f"There is no reading yet that is at least {wanted.baseline_days} days old to compare with."
         return [Finding(ALL_QUERIES, Outcome.UNKNOWN, summary, {}, "Nothing: the next weeks' runs will have one.")]
     earlier = {work.query_id: work for work in before.work}
-    found, compared = [], 0
-    for work in week.work:
-        old = earlier.get(work.query_id)
-        if old is None or min(work.calls, old.calls) < wanted.calls or not _is_query(work):
-            continue
-        compared += 1
+    then = _called(before)
+    facts = {"compared_with": then, "before_began_at": before.began_at, "before_ended_at": before.ended_at}
+    frequent = [work for work in week.work if work.calls >= wanted.calls and _is_query(work)]
+    pairs = [(work, earlier[work.query_id]) for work in frequent if work.query_id in earlier]
+    pairs = [(work, old) for work, old in pairs if old.calls >= wanted.calls]
+    found = []
+    for work, old in pairs:
         rise = work.mean_milliseconds - old.mean_milliseconds
         if (
             rise < wanted.regression_minimum_milliseconds
@@ -272,23 +299,42 @@ def _regressions(week: Period, before: Period | None) -> list[Finding]:
         ):
             continue
         summary = (
-            f"It takes {work.mean_milliseconds:.1f} ms on average, {old.mean_milliseconds:.1f} ms the week before "
+            f"It takes {work.mean_milliseconds:.1f} ms on average, {old.mean_milliseconds:.1f} ms {then} "
             f"({work.calls} and {old.calls} executions)."
         )
-        evidence = _figures(work) | {"before": _figures(old)}
+        evidence = _figures(work) | facts | {"before": _figures(old)}
         gain = {"seconds_per_period": round(rise * work.calls / 1000, 3)}
-        found.append(Finding(_name(work), Outcome.WARNING, summary, evidence, _to_see_why(work), gain))
-    if not found:
-        summary = f"None of {compared} queries with enough executions in both weeks became slower."
-        found = [Finding(ALL_QUERIES, Outcome.OK, summary, {"compared": compared})]
-    return found
+        found.append(Finding(_name(work), Outcome.WARNING, summary, evidence, _to_see_why(work, source), gain))
+    return found or [_no_regression(len(frequent), len(pairs), then, facts)]
 
 
-def _to_see_why(work: Work) -> str:
+def _no_regression(frequent: int, compared: int, then: str, facts: dict[str, Any]) -> Finding:
+    """Tell "none became slower" from "there was nothing to compare", which is no pass."""
+    calls = settings().maintenance.query_review.calls
+    facts = {"compared": compared, "frequent": frequent} | facts
+    if compared:
+        summary = f"None of {compared} queries with enough executions became slower than {then}."
+        return Finding(ALL_QUERIES, Outcome.OK, summary, facts)
+    if not frequent:
+        summary = f"No query was executed {calls} times: too few for a mean that tells anything."
+        return Finding(ALL_QUERIES, Outcome.NOT_APPLICABLE, summary, facts)
+    summary = f"None of {frequent} frequent queries was executed {calls} times {then}: nothing could be compared."
+    return Finding(ALL_QUERIES, Outcome.UNKNOWN, summary, facts, "Nothing: the next run compares them.")
+
+
+def _called(before: Period) -> str:
+    """The period that is compared with: the first reading counts from the beginning of the statistics."""
+    if before.began_at is not None:
+        return "the week before"
+    since = f"{before.statistics_since:%Y-%m-%d}" if before.statistics_since else "the beginning of the statistics"
+    return f"in all the time from {since} to {before.ended_at:%Y-%m-%d}"
+
+
+def _to_see_why(work: Work, source: _Source) -> str:
     """The SQL that shows where a query's time goes; what would help it is the index advice, if anything."""
     if work.text == query_statistics.LOST:
         return ""
-    return f"EXPLAIN (ANALYZE, BUFFERS) {work.text.rstrip('; ')};  -- with values in place of $1, $2 and so on"
+    return query_texts.to_see_why(work.text, work.query_id, generic_plans=source.server_version >= 160000)
 
 
 def _name(work: Work) -> str:

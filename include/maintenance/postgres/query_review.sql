@@ -8,6 +8,10 @@ SELECT n.nspname, e.extversion,
 FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 WHERE e.extname = 'pg_stat_statements';
 
+-- statement: libraries
+-- What the server loads at its start; there is no row for a role that may not read the setting.
+SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries';
+
 -- statement: server
 SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || current_database(), clock_timestamp(),
        pg_has_role('pg_read_all_stats', 'USAGE'), current_setting('track_io_timing')::boolean,

@@ -85,6 +85,10 @@ def test_a_slow_query_with_its_plan(queried: psycopg.Connection, warehouse: psyc
         {"table": "public.orders", "rows": 20000, "size_bytes": pages[0] if pages else 0}
     ]
     assert found.summary.endswith("It reads all of public.orders.")
+    steps = found.evidence["plan"]["steps"].splitlines()
+    assert steps[0].startswith("Aggregate (cost ")
+    assert steps[1].startswith("  -> Seq Scan on public.orders (cost ")
+    assert steps[1].endswith(" Filter: (orders.customer = $1)")
     assert _of_text("slow_queries", "FROM small") is None, "frequent but quick"
     [complete] = _findings("query_statistics")
     known = {Outcome.OK, Outcome.WARNING} if queried.info.server_version >= 140000 else {Outcome.UNKNOWN}
@@ -92,6 +96,20 @@ def test_a_slow_query_with_its_plan(queried: psycopg.Connection, warehouse: psyc
     [regression] = _findings("query_regressions")
     assert regression.outcome is Outcome.UNKNOWN, "there is nothing to compare with yet"
     assert query_review.review("r1")[1]["outcome"] == "warning", "a repeated run has the same rows"
+
+
+def test_the_remedy_of_a_slow_change_changes_nothing(queried: psycopg.Connection) -> None:
+    for _ in range(6):
+        queried.execute("UPDATE orders SET note = note || 'y' WHERE id = 1 AND pg_sleep(0.005) IS NOT NULL")
+    query_review.review("r1")
+    found = _of_text("slow_queries", "UPDATE orders")
+    assert found is not None
+    remedy = found.remedy
+    if queried.info.server_version < 160000:  # there a person puts the values in
+        for parameter, value in (("$1", "'y'"), ("$2", "1"), ("$3", "0.005")):
+            remedy = remedy.replace(parameter, value, 1)
+    assert "Update on public.orders" in str(queried.execute(remedy.encode()).fetchall())
+    assert queried.execute("SELECT note FROM orders WHERE id = 1").fetchone() == ("xyyyyyy",)
 
 
 def test_too_few_executions_are_not_slow(queried: psycopg.Connection) -> None:
@@ -134,11 +152,15 @@ def test_a_week_is_compared_with_the_week_before(queried: psycopg.Connection) ->
     assert slow is not None
     assert slow.evidence["calls"] == 6, "this week's only"
     assert slow.estimated_gain == {"seconds_per_period_at_most": slow.evidence["seconds"]}
-    look = f"EXPLAIN (ANALYZE, BUFFERS) {slow.evidence['text']};  -- with values in place of $1, $2 and so on"
+    look = (
+        f"BEGIN TRANSACTION READ ONLY;\nEXPLAIN (ANALYZE, BUFFERS) {slow.evidence['text']};"
+        "  -- with values in place of $1, $2 and so on\nROLLBACK;"
+    )
     [found] = _findings("query_regressions")
     assert found.outcome is Outcome.WARNING
     assert found.evidence["text"].startswith("SELECT pg_sleep($1) FROM orders")
     assert found.remedy == slow.remedy == look
+    assert found.evidence["compared_with"] == "the week before"
     assert found.evidence["before"]["calls"] == 6
     assert found.evidence["mean_milliseconds"] >= 20
     assert found.evidence["before"]["mean_milliseconds"] < 15
@@ -151,6 +173,40 @@ def test_a_week_is_compared_with_the_week_before(queried: psycopg.Connection) ->
     query_review.review("r2")
     [found] = _findings("query_regressions", "r2")
     assert found.outcome is Outcome.OK
+    assert found.summary == "None of 2 queries with enough executions became slower than the week before."
+
+
+@pytest.mark.usefixtures("quick_weeks")
+def test_nothing_to_compare_is_no_pass(queried: psycopg.Connection, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("OPERATIONS__MAINTENANCE__QUERY_REVIEW__CALLS", "50")
+    settings.cache_clear()
+    for run_id in ("w2", "w1", "r1"):
+        query_review.review(run_id)
+    [found] = _findings("query_regressions", "r1")
+    assert found.outcome is Outcome.NOT_APPLICABLE
+    assert found.summary == "No query was executed 50 times: too few for a mean that tells anything."
+    for _ in range(60):
+        queried.execute("SELECT 'new' FROM orders WHERE id = 7")
+    query_review.review("r2")
+    [found] = _findings("query_regressions", "r2")
+    assert found.outcome is Outcome.UNKNOWN
+    assert (found.evidence["frequent"], found.evidence["compared"]) == (1, 0)
+    assert found.summary.endswith("was executed 50 times the week before: nothing could be compared.")
+
+
+@pytest.mark.usefixtures("quick_weeks")
+def test_the_first_reading_is_no_week(queried: psycopg.Connection) -> None:
+    for _ in range(6):
+        queried.execute("SELECT pg_sleep(0.002) FROM orders WHERE id = 7")
+    query_review.review("r1")
+    for _ in range(6):
+        queried.execute("SELECT pg_sleep(0.02) FROM orders WHERE id = 7")
+    query_review.review("r2")
+    found = _of_text("query_regressions", "SELECT pg_sleep($1) FROM orders", "r2")
+    assert found is not None
+    assert "the week before" not in found.summary
+    assert " in all the time from " in found.summary
+    assert found.evidence["before_began_at"] is None
 
 
 @pytest.mark.usefixtures("quick_weeks")
@@ -194,6 +250,24 @@ def test_statistics_that_cannot_be_read_are_unknown(
     with pytest.raises(SourceUnavailable):
         query_review.review("r2")
     assert [_findings(check, "r2")[0].outcome for check in CHECKS] == [Outcome.UNKNOWN] * 4
+
+
+def test_the_library_is_added_to_those_that_are_loaded(any_platform: psycopg.Connection) -> None:
+    def to_preload(loaded: str | None) -> str:
+        return query_review._to_preload(loaded)
+
+    assert to_preload("pg_cron, pg_stat_statements") == ""
+    assert to_preload("") == "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements';  -- takes a restart\n"
+    assert to_preload('auto_explain,"$libdir/my audit"').startswith(
+        "ALTER SYSTEM SET shared_preload_libraries = 'auto_explain', '$libdir/my audit', 'pg_stat_statements';"
+    )
+    assert all(line.startswith("-- ") for line in to_preload(None).splitlines()), "unreadable: words only"
+    with database.maintenance_session() as connection:
+        loaded = connection.execute(query_review._STATEMENTS["libraries"]).fetchone()
+        assert loaded is not None
+        assert loaded[0].startswith("pg_stat_statements")
+        connection.execute("SET ROLE pg_read_all_stats")  # a role that may not read the setting
+        assert connection.execute(query_review._STATEMENTS["libraries"]).fetchone() is None
 
 
 def _expect_unknown(summary: str, remedy: str) -> None:
@@ -417,4 +491,15 @@ def test_facts_of_a_plan() -> None:
         "cost": 7.5,
         "large_sequential_scans": [{"table": "public.t", "rows": 5, "size_bytes": 8192}],
     }
-    assert query_plans.Plan("x", 7.5, (scan,)).facts() == facts
+    assert query_plans.Plan("x", 7.5, (scan,), steps="Seq Scan").facts() == facts | {"steps": "Seq Scan"}
+
+
+def test_the_steps_of_a_plan_are_bounded_and_hold_no_values() -> None:
+    leaf = {"Node Type": "Index Scan", "Index Name": "i", "Schema": "public", "Relation Name": "t", "Total Cost": 1.5}
+    leaf |= {"Plan Rows": 2, "Output": ["t.a"], "Index Cond": "(t.a = 'secret'::text)", "Sort Key": ["t.a", "t.b"]}
+    root = {"Node Type": "Append", "Total Cost": 9, "Plan Rows": 4, "Plans": [leaf] * 3}
+    line = "  -> Index Scan using i on public.t (cost 1.5, rows 2) Index Cond: (t.a = ?::text) Sort Key: t.a, t.b"
+    assert query_plans._steps(root).splitlines() == ["Append (cost 9, rows 4)", line, line, line]
+    many = query_plans._steps(root | {"Plans": [leaf | {"Filter": "x OR " * 10_000}] * 500})
+    assert len(many) <= query_plans.LONGEST_PLAN
+    assert many.splitlines()[-1] == f"… and {501 - len(many.splitlines()) + 1} more steps"

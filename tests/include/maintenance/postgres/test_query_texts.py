@@ -52,3 +52,42 @@ def test_what_the_planner_is_asked() -> None:
         assert not query_texts.can_be_planned(text)
     asked = "SELECT interval $1, date $2, interval '1 day', updated $3 FROM t"
     assert query_texts.for_the_planner(asked) == "SELECT $1::interval, $2::date, interval '1 day', updated $3 FROM t"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("SELECT a FROM t WHERE b = $1",
+         "BEGIN TRANSACTION READ ONLY;\nEXPLAIN (ANALYZE, BUFFERS) SELECT a FROM t WHERE b = $1;"
+         "  -- with values in place of $1, $2 and so on\nROLLBACK;"),
+        ("SELECT updated_at FROM t;",
+         "BEGIN TRANSACTION READ ONLY;\nEXPLAIN (ANALYZE, BUFFERS) SELECT updated_at FROM t;\nROLLBACK;"),
+        ("UPDATE t SET a = now() - interval $1",
+         "EXPLAIN (GENERIC_PLAN, VERBOSE) UPDATE t SET a = now() - $1::interval;"
+         "  -- the plan alone: with ANALYZE it would be executed and change or lock rows"),
+    ],
+)  # fmt: skip
+def test_what_shows_where_the_time_goes(text: str, expected: str) -> None:
+    assert query_texts.to_see_why(text, 5, generic_plans=True) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DELETE FROM t", "insert into t values ($1)", "MERGE INTO t USING u ON true WHEN MATCHED THEN DELETE",
+        "WITH x AS (DELETE FROM t RETURNING a) SELECT * FROM x", "SELECT a INTO u FROM t", "SELECT a FROM t FOR UPDATE",
+        "TABLE t FOR SHARE",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("generic_plans", [True, False])
+def test_what_writes_or_locks_is_never_executed(text: str, generic_plans: bool) -> None:
+    remedy = query_texts.to_see_why(text, 5, generic_plans=generic_plans)
+    assert remedy.startswith(f"EXPLAIN ({'GENERIC_PLAN, ' if generic_plans else ''}VERBOSE) {text};  -- ")
+    assert "ANALYZE" not in remedy.split(";")[0]
+
+
+@pytest.mark.parametrize("text", ["SELECT " + "a, " * 10_000 + "b", "SELECT a FROM t WHERE b = 'secret'"])
+def test_a_text_that_is_not_whole_gives_no_sql(text: str) -> None:
+    remedy = query_texts.to_see_why(query_texts.masked(text), 5, generic_plans=True)
+    assert all(line.startswith("-- ") for line in remedy.splitlines())
+    assert "its queryid is 5" in remedy
