@@ -6,6 +6,7 @@ index_review.sql; bloat is reviewed in bloat.py.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -78,18 +79,21 @@ def _unused(connection: psycopg.Connection[Any], run_id: str) -> list[Finding]:
     wanted = settings().maintenance.index_review
     server, now = _row(connection, "server")
     usages, gaps = _usage(connection, PRIMARY), []
-    standbys = Counter(name for name, _ in connection.execute(_STATEMENTS["standbys"]))
+    standbys, unread = _standbys(connection, PRIMARY)
     seen: dict[str, str | None] = {}
     for replica in wanted.replicas:
         try:
             with connections.postgres(replica, autocommit=True) as other, database.errors_named("its indexes", replica):
                 usages += _usage_of_replica(other, replica, server, seen)
+                cascaded, unread_there = _standbys(other, replica)
+                standbys, unread = standbys + cascaded, unread + unread_there
         except (ConfigurationError, MaintenanceFailed, SourceUnavailable) as error:
             gaps.append(f"the replica {replica} could not be looked at ({error})")
     gaps += [
         f"{number} standby named '{name}' is not among the replicas of maintenance.index_review.replicas"
         for name, number in (standbys - Counter(name for name in seen.values() if name)).items()
     ]
+    gaps += unread
     idle: dict[int, list[Idle]] = defaultdict(list)
     for one in index_usage.record(run_id, server, now, usages, keep_days=_KEEP_DAYS):
         idle[one.index_oid].append(one)
@@ -100,6 +104,16 @@ def _unused(connection: psycopg.Connection[Any], run_id: str) -> list[Finding]:
         if finding := _judge(idle.get(oid, []), nodes, gaps, now, size, partitioned, table):
             found.append(finding)
     return found
+
+
+def _standbys(connection: psycopg.Connection[Any], node: str) -> tuple[Counter[str], list[str]]:
+    """The names of the standbys that stream from a server now, and a doubt for each that may be down at the moment."""
+    streaming = Counter(name for name, _ in connection.execute(_STATEMENTS["standbys"]))
+    unread = [
+        f"nobody reads the replication slot '{slot}' of {node} just now: its standby may be down"
+        for (slot,) in connection.execute(_STATEMENTS["unread_slots"])
+    ]
+    return streaming, unread
 
 
 def _usage(connection: psycopg.Connection[Any], node: str) -> list[Usage]:
@@ -157,8 +171,13 @@ def _judge(
 
 
 def _drop(name: str, partitioned: bool) -> str:
-    # A partitioned index cannot be dropped without a short exclusive lock.
-    return f"DROP INDEX {'' if partitioned else 'CONCURRENTLY '}{name};"
+    if not partitioned:
+        return f"DROP INDEX CONCURRENTLY {name};"
+    # The server drops a partitioned index in no other way: it must not queue for the lock, with everybody behind it.
+    return (
+        "-- Locks the table and all its partitions for a moment, reads as well; try again when the lock is not free.\n"
+        f"BEGIN;\nSET LOCAL lock_timeout = '800ms';\nDROP INDEX {name};\nCOMMIT;"
+    )
 
 
 # ------------------------------------------------------------------------- redundant, invalid and missing ones
@@ -199,11 +218,52 @@ def _invalid(connection: psycopg.Connection[Any]) -> list[Finding]:
 
 def _foreign_keys(connection: psycopg.Connection[Any]) -> list[Finding]:
     found = []
-    for key, table, parent, columns, size, rows, partitioned in connection.execute(_STATEMENTS["foreign_keys"]):
+    for oid, key, table, parent, columns, size, rows, partitioned in connection.execute(
+        _STATEMENTS["foreign_keys"]
+    ).fetchall():
         listed = ", ".join(columns)
         summary = f"No index begins with {listed}: each deletion or change of a key in {parent} reads all of {table}."
-        remedy = f"CREATE INDEX {'' if partitioned else 'CONCURRENTLY '}ON {table} ({listed});"
+        remedy = f"CREATE INDEX CONCURRENTLY ON {table} ({listed});"
+        if partitioned:
+            remedy = _index_of_partitions(connection, oid, columns)
         evidence = {"table": table, "columns": columns, "refers_to": parent, "size_bytes": size, "rows": rows}
         gain = {"bytes_not_read_per_deletion": size}
         found.append(Finding(f"{table} {key}", Outcome.WARNING, summary, evidence, remedy, gain))
     return found
+
+
+def _index_of_partitions(connection: psycopg.Connection[Any], oid: int, columns: list[str]) -> str:
+    """The SQL that indexes a partitioned table while others write.
+
+    CREATE INDEX on the whole locks writers out of every partition for as long as it builds, and has no CONCURRENTLY.
+    """
+    taken = {(schema, name) for schema, name in connection.execute(_STATEMENTS["taken_names"], {"oid": oid})}
+    lines = [
+        "-- Each on its own, not in a transaction. Writers wait for moments; the last ATTACH makes the index valid."
+    ]
+    attached, indexes = [], {}
+    for table_oid, parent, leaf, schema, relation, table in connection.execute(_STATEMENTS["partitions"], {"oid": oid}):
+        name = _free_name(schema, relation, "_".join(column.strip('"') for column in columns), taken)
+        indexes[table_oid] = f"{schema}.{name}"
+        kind = f"CONCURRENTLY {name} ON" if leaf else f"{name} ON ONLY"
+        lines.append(f"CREATE INDEX {kind} {table} ({', '.join(columns)});")
+        if parent in indexes:
+            attached.append(f"ALTER INDEX {indexes[parent]} ATTACH PARTITION {indexes[table_oid]};")
+    return "\n".join([*lines, *attached])
+
+
+def _free_name(schema: str, relation: str, what: str, taken: set[tuple[str, str]]) -> str:
+    """A name for an index as the server would choose it, quoted where it must be; it joins those that are ``taken``."""
+    number = 0
+    while True:
+        ending = f"_{_cut(what, 30)}_idx{number or ''}"
+        name = _cut(relation, 63 - len(ending.encode())) + ending
+        if (schema, name) not in taken:
+            taken.add((schema, name))
+            return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
+        number += 1
+
+
+def _cut(text: str, size: int) -> str:
+    """The beginning of a text, of so many bytes at most."""
+    return text.encode()[:size].decode(errors="ignore")

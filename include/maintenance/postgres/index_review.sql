@@ -30,6 +30,10 @@ WHERE (r.state IS NULL OR r.state <> 'backup' AND r.replay_lsn IS NOT NULL)
   AND NOT EXISTS (SELECT FROM pg_replication_slots s WHERE s.active_pid = r.pid AND s.slot_type = 'logical')
 ORDER BY 1, 2;
 
+-- statement: unread_slots
+-- Physical slots that nobody reads just now. A standby keeps its slot while it is down, and its scans count all the same.
+SELECT slot_name FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT active AND NOT temporary ORDER BY 1;
+
 -- statement: replica
 -- Whether this is a standby, which server it is, and under which name it shows in its primary's list of standbys.
 SELECT pg_is_in_recovery(),
@@ -125,7 +129,7 @@ ORDER BY 1;
 -- statement: foreign_keys
 -- Foreign keys whose columns are not the first ones of a valid index. A condition that only leaves out the rows
 -- without a value does no harm: those refer to nothing.
-SELECT k.conname, quote_ident(n.nspname) || '.' || quote_ident(t.relname), k.confrelid::regclass::text,
+SELECT t.oid::bigint, k.conname, quote_ident(n.nspname) || '.' || quote_ident(t.relname), k.confrelid::regclass::text,
        (SELECT array_agg(quote_ident(a.attname) ORDER BY position) FROM unnest(k.conkey) WITH ORDINALITY AS key (number, position)
         JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.number),
        CASE t.relkind WHEN 'p' THEN (SELECT coalesce(sum(pg_relation_size(relid)), 0) FROM pg_partition_tree(t.oid))
@@ -144,7 +148,23 @@ WHERE k.contype = 'f' AND k.conparentid = 0 AND coalesce((to_jsonb(k) ->> 'conen
         AND (i.indpred IS NULL OR cardinality(k.conkey) = 1 AND pg_get_expr(i.indpred, i.indrelid) = (
              SELECT format('(%I IS NOT NULL)', a.attname) FROM pg_attribute a
              WHERE a.attrelid = k.conrelid AND a.attnum = k.conkey[1])))
-ORDER BY 2, 1;
+ORDER BY 3, 2;
+
+-- statement: partitions
+-- A partitioned table and all its partitions, each after the one that it belongs to.
+SELECT p.relid::oid::bigint, p.parentrelid::oid::bigint, p.isleaf, quote_ident(n.nspname), c.relname,
+       quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+FROM pg_partition_tree(%(oid)s::oid::regclass) p
+JOIN pg_class c ON c.oid = p.relid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+ORDER BY p.level, n.nspname, c.relname;
+
+-- statement: taken_names
+-- The names that an index of those tables may not have, with their schemas.
+SELECT quote_ident(n.nspname), c.relname
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relnamespace IN (SELECT t.relnamespace FROM pg_partition_tree(%(oid)s::oid::regclass) p JOIN pg_class t ON t.oid = p.relid);
 
 -- statement: counted
 -- How many indexes and foreign keys there are to review.

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg.pq import ExecStatus, PGconn
 
 from demo.databases import Databases
 from demo.processes import Processes
@@ -160,7 +163,10 @@ def test_what_holds_a_rule_is_never_called_unused(
     _review("second")
     found = _findings("unused_indexes", "second")
     assert set(found) == {"public.of_all_partitions", "public.audit_logs_created_at_idx"}
-    assert found["public.of_all_partitions"].remedy == "DROP INDEX public.of_all_partitions;"
+    warning, *statements = found["public.of_all_partitions"].remedy.splitlines()
+    assert warning.startswith("-- Locks the table and all its partitions for a moment")
+    drop = "DROP INDEX public.of_all_partitions;"
+    assert statements == ["BEGIN;", "SET LOCAL lock_timeout = '800ms';", drop, "COMMIT;"]
     assert found["public.of_all_partitions"].evidence["size_bytes"] == 2 * 8192
     reviewed.execute("INSERT INTO p VALUES (1, 1); SET enable_seqscan = off")
     reviewed.execute("SELECT FROM p1 WHERE v = 1")
@@ -201,6 +207,27 @@ def replicated() -> Iterator[tuple[Databases, Postgres]]:
         shutil.rmtree(place, ignore_errors=True)
 
 
+@contextmanager
+def _streaming(server: Postgres, name: str) -> Iterator[None]:
+    """Stream from a server as a standby of that name does, as far as the server can tell."""
+    with psycopg.connect(server.url("postgres"), autocommit=True) as superuser:
+        row = superuser.execute("SELECT pg_last_wal_replay_lsn()::text, pg_last_wal_replay_lsn() - '0/0'").fetchone()
+        assert row is not None
+        connection = PGconn.connect(f"{server.url('postgres')}?replication=true&application_name={name}".encode())
+        started = connection.exec_(f"START_REPLICATION PHYSICAL {row[0]}".encode())
+        assert started.status == ExecStatus.COPY_BOTH, started.error_message
+        replayed = int(row[1])
+        connection.put_copy_data(b"r" + struct.pack("!QQQqB", replayed, replayed, replayed, 0, 0))
+        connection.flush()
+        told = "SELECT count(*) FROM pg_stat_replication WHERE application_name = %s AND replay_lsn IS NOT NULL"
+        deadline = time.monotonic() + 20
+        while superuser.execute(told, (name,)).fetchone() != (1,):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield
+        connection.finish()
+
+
 def test_replicas_count(
     replicated: tuple[Databases, Postgres], warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +265,25 @@ def test_replicas_count(
         found = _findings("unused_indexes", "third")["public.i"]
         assert found.outcome is WARNING
         assert found.evidence["scans"] == {"primary": 0, "platform_db_replica_one": 0}
+        with _streaming(standby, "third"):
+            _review("cascaded")
+        found = _findings("unused_indexes", "cascaded")["public.i"]
+        assert (found.outcome, found.remedy) == (UNKNOWN, ""), "a standby of the standby may be using it"
+        assert found.evidence["doubts"] == [
+            "1 standby named 'third' is not among the replicas of maintenance.index_review.replicas"
+        ]
+        with psycopg.connect(databases.postgres.url("escrow"), autocommit=True) as superuser:
+            for server in (superuser, replica):
+                server.execute("SELECT pg_create_physical_replication_slot('of_a_standby', true)")
+            _review("down")
+            for server in (superuser, replica):
+                server.execute("SELECT pg_drop_replication_slot('of_a_standby')")
+        found = _findings("unused_indexes", "down")["public.i"]
+        assert (found.outcome, found.remedy) == (UNKNOWN, ""), "a standby that is down may use it when it is back"
+        assert found.evidence["doubts"] == [
+            f"nobody reads the replication slot 'of_a_standby' of {node} just now: its standby may be down"
+            for node in ("primary", "platform_db_replica_one")
+        ]
         replica.execute("SET enable_seqscan = off")
         replica.execute("SELECT count(*) FROM t WHERE id = 3")
         flush_statistics(replica)
@@ -315,7 +361,11 @@ def test_one_of_equal_partitioned_indexes_stays(reviewed: psycopg.Connection) ->
     _review()
     found = _findings("redundant_indexes", "r1")
     assert sorted(found) == ["public.second", "public.third"]
-    assert found["public.second"].remedy == "DROP INDEX public.second;"
+    assert "DROP INDEX public.second;" in found["public.second"].remedy
+    for one in found.values():
+        reviewed.execute(one.remedy.encode())
+    _review()
+    assert _findings("redundant_indexes", "r1")["all indexes"].outcome is OK
 
 
 # ------------------------------------------------------------------------------------------- invalid, missing
@@ -404,6 +454,43 @@ def test_foreign_keys_without_an_index(reviewed: psycopg.Connection) -> None:
     _review()
     whole = _findings("foreign_keys_without_index", "r1")["all foreign keys"]
     assert (whole.outcome, whole.evidence) == (OK, {"reviewed": 6})
+
+
+def test_a_foreign_key_of_a_partitioned_table_is_indexed_while_others_write(reviewed: psycopg.Connection) -> None:
+    reviewed.execute("""
+        CREATE TABLE parent (id int PRIMARY KEY);
+        CREATE TABLE "Whole" (at int, "Parent" int REFERENCES parent) PARTITION BY RANGE (at);
+        CREATE TABLE early PARTITION OF "Whole" FOR VALUES FROM (0) TO (10);
+        CREATE TABLE late PARTITION OF "Whole" FOR VALUES FROM (10) TO (20) PARTITION BY RANGE (at);
+        CREATE TABLE late_1 PARTITION OF late FOR VALUES FROM (10) TO (20);
+        CREATE TABLE "early_Parent_idx" ();
+        INSERT INTO parent VALUES (1);
+    """)
+    _review()
+    remedy = _findings("foreign_keys_without_index", "r1")['public."Whole" Whole_Parent_fkey'].remedy
+    assert remedy.splitlines()[1:] == [
+        'CREATE INDEX "Whole_Parent_idx" ON ONLY public."Whole" ("Parent");',
+        'CREATE INDEX CONCURRENTLY "early_Parent_idx1" ON public.early ("Parent");',
+        'CREATE INDEX "late_Parent_idx" ON ONLY public.late ("Parent");',
+        'CREATE INDEX CONCURRENTLY "late_1_Parent_idx" ON public.late_1 ("Parent");',
+        'ALTER INDEX public."Whole_Parent_idx" ATTACH PARTITION public."early_Parent_idx1";',
+        'ALTER INDEX public."Whole_Parent_idx" ATTACH PARTITION public."late_Parent_idx";',
+        'ALTER INDEX public."late_Parent_idx" ATTACH PARTITION public."late_1_Parent_idx";',
+    ]
+    for statement in remedy.splitlines():
+        if not statement.startswith("--"):
+            reviewed.execute(statement.encode())
+    _review()
+    assert _findings("foreign_keys_without_index", "r1")["all foreign keys"].outcome is OK
+    assert _findings("invalid_indexes", "r1")["all indexes"].outcome is OK
+
+
+def test_names_of_indexes_are_as_long_as_the_server_keeps_them() -> None:
+    taken: set[tuple[str, str]] = set()
+    first, second = (index_review._free_name("public", "ä" * 31, "column" * 9, taken) for _ in range(2))
+    assert (first[-7:-1], second[-7:-1]) == ("mn_idx", "n_idx1")
+    assert first != second
+    assert max(len(name[1:-1].encode()) for name in (first, second)) <= 63
 
 
 def test_an_invalid_index_serves_no_foreign_key(reviewed: psycopg.Connection) -> None:
