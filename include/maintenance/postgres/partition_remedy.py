@@ -1,8 +1,9 @@
 """Writes the SQL that turns an ordinary table into one partitioned by time, with locks of moments only.
 
 The old table becomes the first partition as it is: its rows are neither copied nor read under a lock. Long steps
-(an index, a check of the rows) come first and let others write; the exchange is one short transaction. What a person
-must decide comes back as reasons why there is no such SQL.
+(an index, a check of the rows) come first and let others write; the exchange is one short transaction, at whose end
+the new table protects its rows as the old one did: rights, row security, checks and foreign keys. What cannot be
+carried over so, and what a person must decide, comes back as reasons why there is no such SQL.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ def plan(
     obstacles += [
         f"the materialized view {view} reads it: drop it before and make it again" for view, _, _, m in views if m
     ]
+    obstacles += [f"{what}: {why}" for what, why in rows("left_behind")]
     if obstacles:
         return Plan("", obstacles)
     return Plan("\n".join(_lines(_names(name, time_column, interval, now), keys, rows)), [])
@@ -123,14 +125,16 @@ def _lines(names: _Names, keys: list[tuple[Any, ...]], rows: Rows) -> list[str]:
         *_new_table(names, rows),
         *new_keys,
         *(text.replace(f"INDEX {index} ON ", "INDEX ON ", 1) + ";" for index, text in rows("indexes")),
+        *(f"ALTER TABLE {names.table} ADD CONSTRAINT {key} {text};" for key, text in rows("foreign_keys")),
         *_rights(names, rows),
-        *_partitions(names),
+        *_row_security(names, rows),
+        *_partitions(names, rows),
         *_views(rows),
         "COMMIT;",
         f"ALTER TABLE {names.old} DROP CONSTRAINT {limit};",
-        *(f"-- 3. Look at {other}: it stays with the old part alone." for (other,) in rows("others")),
         "-- Make the next partitions ahead of time (pg_partman, or a job); no DEFAULT partition: with one, old",
-        "-- partitions cannot be detached concurrently.",
+        "-- partitions cannot be detached concurrently."
+        + (" Enable row security on each: they have no policies." if _secured(rows) else ""),
     ]
 
 
@@ -163,6 +167,10 @@ def _new_table(names: _Names, rows: Rows) -> list[str]:
         f"CREATE TABLE {names.table} (LIKE {names.old} INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING STORAGE"
         f" INCLUDING COMMENTS) PARTITION BY RANGE ({names.time});"
     )
+    # The newest key must be seen whatever the policies let the owner see.
+    forced = bool(identities) and "FORCE ROW LEVEL SECURITY" in _secured(rows)
+    if forced:
+        lines.append(f"ALTER TABLE {names.old} NO FORCE ROW LEVEL SECURITY;")
     for column, kind in identities:
         sequence = f"pg_get_serial_sequence({_literal(names.table)}, {_literal(_bare(column))})"
         newest = f"(SELECT max({column}) FROM {names.old})"  # noqa: S608 - the server's own quoted names
@@ -170,6 +178,8 @@ def _new_table(names: _Names, rows: Rows) -> list[str]:
             f"ALTER TABLE {names.table} ALTER COLUMN {column} ADD GENERATED {kind} AS IDENTITY;",
             f"SELECT setval({sequence}, greatest(1, {newest}));",
         ]
+    if forced:
+        lines.append(f"ALTER TABLE {names.old} FORCE ROW LEVEL SECURITY;")
     lines += [f"ALTER SEQUENCE {sequence} OWNED BY {names.table}.{column};" for sequence, column in rows("serials")]
     return lines + [f"ALTER TABLE {names.table} ADD CONSTRAINT {check} {text};" for check, text in rows("checks")]
 
@@ -183,7 +193,23 @@ def _rights(names: _Names, rows: Rows) -> list[str]:
     return lines
 
 
-def _partitions(names: _Names) -> list[str]:
+def _secured(rows: Rows) -> list[str]:
+    """What switches a table's row security on as it is on the old one; nothing when it is off there."""
+    enabled, forced = rows("row_security")[0]
+    return [f"{word} ROW LEVEL SECURITY" for word, is_on in (("ENABLE", enabled), ("FORCE", forced)) if is_on]
+
+
+def _row_security(names: _Names, rows: Rows) -> list[str]:
+    """The policies of the new table. They rule whoever reads through it, rows of the old part included."""
+    lines = []
+    for policy, permissive, command, roles, using, check in rows("policies"):
+        line = f"CREATE POLICY {policy} ON {names.table} AS {permissive} FOR {command} TO {roles}"
+        line += f" USING ({using})" if using else ""
+        lines.append(line + (f" WITH CHECK ({check})" if check else "") + ";")
+    return lines + [f"ALTER TABLE {names.table} {how};" for how in _secured(rows)]
+
+
+def _partitions(names: _Names, rows: Rows) -> list[str]:
     lines = [f"ALTER TABLE {names.table} ATTACH PARTITION {names.old} FOR VALUES FROM (MINVALUE) TO ({names.first});"]
     for start, end in pairwise(names.boundaries):
         partition = f"{names.schema}.{_suffixed(names.relation, f'_{start:{names.style}}')}"
@@ -191,6 +217,8 @@ def _partitions(names: _Names) -> list[str]:
             f"CREATE TABLE {partition} PARTITION OF {names.table}"
             f" FOR VALUES FROM ('{start:%Y-%m-%d} 00:00+00') TO ('{end:%Y-%m-%d} 00:00+00');"
         )
+        # Default privileges may open a new table to others; read by its own name it gives no row without a policy.
+        lines += [f"ALTER TABLE {partition} {how};" for how in _secured(rows)]
     return lines
 
 

@@ -43,15 +43,42 @@ SELECT x.privilege_type, CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid CROSS JOIN LATERAL aclexplode(a.attacl) AS x
 WHERE a.attrelid = %(oid)s AND x.grantee <> c.relowner ORDER BY 2, 1, 4;
 
--- statement: others
--- What LIKE does not copy and a person must look at: triggers, policies, foreign keys, rules.
-SELECT 'the trigger ' || quote_ident(t.tgname) FROM pg_trigger t WHERE t.tgrelid = %(oid)s AND NOT t.tgisinternal
-UNION ALL SELECT 'the policy ' || quote_ident(p.polname) FROM pg_policy p WHERE p.polrelid = %(oid)s
-UNION ALL SELECT 'the foreign key ' || quote_ident(k.conname) FROM pg_constraint k
-          WHERE k.conrelid = %(oid)s AND k.contype = 'f'
-UNION ALL SELECT 'the publication ' || quote_ident(p.pubname) FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
-          WHERE r.prrelid = %(oid)s
+-- statement: left_behind
+-- What would stay with the old table alone and cannot be carried over by rote, and why.
+SELECT 'the trigger ' || quote_ident(t.tgname), 'it would act on the old rows only; drop it before and make it again on the new table'
+FROM pg_trigger t WHERE t.tgrelid = %(oid)s AND NOT t.tgisinternal
+UNION ALL
+SELECT 'the rule ' || quote_ident(r.rulename), 'it would act on the old rows only; drop it before and make it again on the new table'
+FROM pg_rewrite r WHERE r.ev_class = %(oid)s
+UNION ALL
+SELECT 'the exclusion constraint ' || quote_ident(k.conname), 'a partitioned table cannot hold it'
+FROM pg_constraint k WHERE k.conrelid = %(oid)s AND k.contype = 'x'
+UNION ALL
+SELECT 'the constraint ' || quote_ident(k.conname), 'a partitioned table cannot hold one that is NO INHERIT'
+FROM pg_constraint k WHERE k.conrelid = %(oid)s AND k.contype = 'c' AND k.connoinherit
+UNION ALL
+SELECT 'the foreign key ' || quote_ident(k.conname), 'it is NOT VALID; validate it before'
+FROM pg_constraint k WHERE k.conrelid = %(oid)s AND k.contype = 'f' AND NOT k.convalidated
+UNION ALL
+SELECT 'the publication ' || quote_ident(p.pubname), 'it would not publish new rows, or publish them under the names of partitions'
+FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE r.prrelid = %(oid)s
 ORDER BY 1;
+
+-- statement: foreign_keys
+-- Those of the table to others. On attaching, the old table's own become parts of them without a look at its rows.
+SELECT quote_ident(k.conname), pg_get_constraintdef(k.oid)
+FROM pg_constraint k WHERE k.conrelid = %(oid)s AND k.contype = 'f' ORDER BY 1;
+
+-- statement: row_security
+SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = %(oid)s;
+
+-- statement: policies
+SELECT quote_ident(p.polname), CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
+       CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
+       (SELECT string_agg(CASE role WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(role)) END, ', ' ORDER BY role)
+        FROM unnest(p.polroles) AS role),
+       pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)
+FROM pg_policy p WHERE p.polrelid = %(oid)s ORDER BY p.polname;
 
 -- statement: owner
 SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class WHERE oid = %(oid)s;

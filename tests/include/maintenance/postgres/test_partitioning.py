@@ -157,6 +157,87 @@ def test_what_a_person_must_decide_is_said(low_limit: psycopg.Connection) -> Non
     assert not [line for line in remedy.splitlines() if not line.startswith("-- ")]
 
 
+def test_the_new_table_protects_its_rows_from_the_first_moment(low_limit: psycopg.Connection) -> None:
+    platform = low_limit
+    platform.execute("""
+        CREATE TABLE public.tenants (name text PRIMARY KEY);
+        INSERT INTO public.tenants VALUES ('a'), ('b');
+        INSERT INTO public.audit_logs (created_at, actor, action)
+            SELECT now(), CASE WHEN n <= 10 THEN 'a' ELSE 'b' END, 'x' FROM generate_series(1, 99) n;
+        ALTER TABLE public.audit_logs ADD CONSTRAINT of_tenant
+            FOREIGN KEY (actor) REFERENCES public.tenants ON DELETE CASCADE;
+        ALTER TABLE public.audit_logs ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE public.audit_logs FORCE ROW LEVEL SECURITY;
+        CREATE POLICY own ON public.audit_logs FOR SELECT USING (actor = current_setting('test.tenant'));
+        CREATE POLICY writes ON public.audit_logs FOR INSERT WITH CHECK (actor = current_setting('test.tenant'));
+        CREATE POLICY "No B" ON public.audit_logs AS RESTRICTIVE TO escrow_owner USING (actor <> 'b');
+    """)
+    before = platform.execute(POLICIES).fetchall()
+    drift.take("run 1", NOON)
+    partitioning.check("run 1")
+    remedy = found()["public.audit_logs"].remedy
+    assert "\n-- 3." not in remedy
+    after_exchange = remedy[remedy.index("COMMIT;") :]
+    assert "POLICY" not in after_exchange, "nothing is left to a step after the exchange"
+    platform.execute("SET test.tenant = 'a'")  # of whose rows none has the newest key
+    apply(platform, remedy)
+    assert platform.execute(POLICIES).fetchall() == before
+    assert platform.execute("SELECT count(*) FROM public.audit_logs").fetchone() == (10,)
+    platform.execute("INSERT INTO public.audit_logs (created_at, actor, action) VALUES (now() + '60 days', 'a', 'x')")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+        platform.execute("INSERT INTO public.audit_logs (created_at, actor, action) VALUES (now(), 'c', 'x')")
+    platform.execute("SET test.tenant = 'b'")
+    assert platform.execute("SELECT count(*) FROM public.audit_logs").fetchone() == (0,), "the restrictive policy holds"
+    parts = platform.execute(
+        "SELECT bool_and(c.relrowsecurity AND c.relforcerowsecurity), count(*) FROM pg_inherits"
+        " JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'public.audit_logs'::regclass"
+    )
+    assert parts.fetchone() == (True, 4)
+    keys = platform.execute("SELECT count(*) FROM pg_constraint WHERE conname = 'of_tenant' AND conparentid <> 0"
+                            " AND conrelid <> 0 AND confrelid = 'public.tenants'::regclass")  # fmt: skip
+    assert keys.fetchone() == (4,), "the old part's own foreign key is one of them"
+    platform.execute("ALTER TABLE public.audit_logs NO FORCE ROW LEVEL SECURITY")
+    newest = platform.execute("SELECT max(audit_log_id) FROM public.audit_logs").fetchone()
+    assert newest == (100,), "the identity goes on counting from rows that no policy shows"
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        platform.execute("INSERT INTO public.audit_logs (created_at, actor, action) VALUES (now(), 'nobody', 'x')")
+
+
+POLICIES = (
+    "SELECT policyname, permissive, roles, cmd, qual, with_check FROM pg_policies"
+    " WHERE (schemaname, tablename) = ('public', 'audit_logs') ORDER BY 1"
+)
+
+
+@pytest.mark.parametrize(
+    ("statement", "obstacle"),
+    [
+        ("CREATE TRIGGER guards BEFORE UPDATE ON public.audit_logs FOR EACH ROW"
+         " EXECUTE FUNCTION suppress_redundant_updates_trigger()", "the trigger guards: it would act on the old rows"),
+        ("CREATE RULE keeps AS ON DELETE TO public.audit_logs DO INSTEAD NOTHING", "the rule keeps: it would act on"),
+        ("ALTER TABLE public.audit_logs ADD CONSTRAINT apart EXCLUDE USING btree (audit_log_id WITH =)",
+         "the exclusion constraint apart: a partitioned table cannot hold it"),
+        ("ALTER TABLE public.audit_logs ADD CONSTRAINT \"Own\" CHECK (action <> '') NO INHERIT",
+         'the constraint "Own": a partitioned table cannot hold one that is NO INHERIT'),
+        ("CREATE TABLE public.actors (name text PRIMARY KEY); ALTER TABLE public.audit_logs ADD CONSTRAINT later"
+         " FOREIGN KEY (actor) REFERENCES public.actors NOT VALID", "the foreign key later: it is NOT VALID"),
+        ("CREATE PUBLICATION copied FOR TABLE public.audit_logs", "the publication copied: it would not publish new"),
+    ],
+)  # fmt: skip
+def test_what_would_stay_with_the_old_rows_is_an_obstacle(
+    low_limit: psycopg.Connection, statement: str, obstacle: str
+) -> None:
+    low_limit.execute(
+        "INSERT INTO public.audit_logs (created_at, actor, action) SELECT now(), 'a', 'b' FROM generate_series(1, 99)"
+    )
+    low_limit.execute(statement.encode())
+    drift.take("run 1", NOON)
+    partitioning.check("run 1")
+    finding = found()["public.audit_logs"]
+    assert finding.evidence["obstacles"][0].startswith(obstacle)
+    assert finding.remedy == f"-- {finding.evidence['obstacles'][0]}"
+
+
 def test_partitioned_tables_and_small_ones_are_no_findings(any_platform: psycopg.Connection) -> None:
     any_platform.execute("CREATE TABLE public.p (at date NOT NULL) PARTITION BY RANGE (at)")
     any_platform.execute("CREATE TABLE public.p1 PARTITION OF public.p DEFAULT")
