@@ -199,6 +199,8 @@ class IndexReview(Section):
     bloat_minimum_bytes: Annotated[int, Field(ge=1)]
     bloat_minimum_share: Annotated[float, Field(gt=0, lt=1)]
     measure_at_most_bytes: Annotated[int, Field(ge=0)]
+    measure_bytes_per_run: Annotated[int, Field(ge=0)]
+    measure_minutes_per_run: Annotated[float, Field(ge=0, le=40)]  # its task has 60
     replicas: list[Annotated[str, Field(pattern=r"^platform_db_replica_[a-z0-9_]+$")]]
 
 

@@ -1,11 +1,13 @@
 """Finds wasted space in B-tree indexes and tables: estimated by statistics, measured by pgstattuple where allowed.
 
 The estimate follows the idea of ioguix' pgsql-bloat-estimation: it knows fill factors, and it says so when statistics
-are missing. Nothing is changed. The statements stand in bloat.sql.
+are missing. Measuring reads all of an index, so a run has a budget for it: what is suspected to waste most comes
+first, and what is left over is known by its estimate, or unknown. Nothing is changed. The statements are in bloat.sql.
 """
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,23 +27,51 @@ TABLE_BLOAT = "table_bloat"
 _STATEMENTS = statements(__file__)
 
 
+class _Budget:
+    """What one run may still read to measure, and for how long.
+
+    ``kept_share`` (0 to 1) of the whole is out of reach for now: it is kept for the checks to come.
+    """
+
+    def __init__(self, most_bytes: int, seconds: float) -> None:
+        self._bytes, self._seconds = most_bytes, seconds
+        self._read, self._began = 0, time.monotonic()
+        self.kept_share = 0.0
+
+    def seconds_left(self) -> float:
+        return self._began + self._seconds * (1 - self.kept_share) - time.monotonic()
+
+    def take(self, size_bytes: int) -> bool:
+        """Take so many bytes out of it; False when they, or the time, are not there any more."""
+        if self._read + size_bytes > self._bytes * (1 - self.kept_share) or self.seconds_left() <= 0:
+            return False
+        self._read += size_bytes
+        return True
+
+
 def review(run_id: str) -> list[dict[str, Any]]:
     """Record the bloat of indexes and of tables as findings; return each check's facts.
 
     A check that fails is recorded as unknown, the other is made, and then the first error is raised: a
     ConfigurationError, MaintenanceFailed or SourceUnavailable.
     """
-    kinds: dict[str, Kind] = {INDEX_BLOAT: "index", TABLE_BLOAT: "table"}
-    return findings.each_in_turn({check: partial(_recorded, run_id, check, kind) for check, kind in kinds.items()})
+    wanted = settings().maintenance.index_review
+    budget = _Budget(wanted.measure_bytes_per_run, wanted.measure_minutes_per_run * 60)
+    # Indexes come first, and leave half of the budget to the tables; those have what the indexes did not need, too.
+    kinds: dict[str, tuple[Kind, float]] = {INDEX_BLOAT: ("index", 0.5), TABLE_BLOAT: ("table", 0.0)}
+    return findings.each_in_turn(
+        {check: partial(_recorded, run_id, check, kind, budget, kept) for check, (kind, kept) in kinds.items()}
+    )
 
 
-def _recorded(run_id: str, check: str, kind: Kind) -> dict[str, Any]:
+def _recorded(run_id: str, check: str, kind: Kind, budget: _Budget, kept_share: float) -> dict[str, Any]:
+    budget.kept_share = kept_share
     with (
         findings.unknown_recorded(run_id, check, _whole(kind)),
         database.maintenance_session() as connection,
         database.errors_named(f"the check {check}"),
     ):
-        found = _find(connection, kind)
+        found = _find(connection, kind, budget)
     return findings.replace(run_id, check, found)
 
 
@@ -49,7 +79,7 @@ def _whole(kind: Kind) -> str:
     return "all indexes" if kind == "index" else "all tables"
 
 
-def _find(connection: psycopg.Connection[Any], kind: Kind) -> list[Finding]:
+def _find(connection: psycopg.Connection[Any], kind: Kind, budget: _Budget) -> list[Finding]:
     from psycopg.rows import dict_row
 
     wanted = settings().maintenance.index_review
@@ -57,7 +87,8 @@ def _find(connection: psycopg.Connection[Any], kind: Kind) -> list[Finding]:
     with connection.cursor(row_factory=dict_row) as cursor:
         statement = _STATEMENTS["indexes" if kind == "index" else "tables"]
         relations = cursor.execute(statement, {"minimum_bytes": wanted.bloat_minimum_bytes}).fetchall()
-    found = [finding for one in relations if (finding := _judge(connection, kind, one, schema))]
+    suspected = sorted(filter(_is_suspected, relations), key=lambda one: (_estimate(one) is None, -_suspicion(one)))
+    found = [finding for one in suspected if (finding := _judge(connection, kind, one, schema, budget))]
     if not found:
         summary = (
             f"None of {len(relations)} {'indexes' if kind == 'index' else 'tables'} of at least "
@@ -73,37 +104,54 @@ def measuring_schema(connection: psycopg.Connection[Any]) -> str | None:
     return str(row[0]) if row and row[1] else None
 
 
-def _judge(connection: psycopg.Connection[Any], kind: Kind, one: dict[str, Any], schema: str | None) -> Finding | None:
-    """Return the finding about one index or table, or None when it wastes little."""
-    wanted = settings().maintenance.index_review
-    estimated = None if one["needed_bytes"] is None else one["size_bytes"] - one["needed_bytes"]
-    if estimated is not None and not _much(estimated, one["size_bytes"]):
-        return None
+def _estimate(one: dict[str, Any]) -> int | None:
+    return None if one["needed_bytes"] is None else one["size_bytes"] - one["needed_bytes"]
+
+
+def _suspicion(one: dict[str, Any]) -> int:
+    """The most that it may waste, as far as its statistics tell."""
+    at_least = one["least_bytes"] if one["needed_bytes"] is None else one["needed_bytes"]
+    return int(one["size_bytes"] - (at_least or 0))
+
+
+def _is_suspected(one: dict[str, Any]) -> bool:
+    return _much(_suspicion(one), one["size_bytes"])
+
+
+def _judge(
+    connection: psycopg.Connection[Any], kind: Kind, one: dict[str, Any], schema: str | None, budget: _Budget
+) -> Finding | None:
+    """Return the finding about a suspected index or table, or None when it wastes little."""
+    estimated = _estimate(one)
     evidence = {name: one[name] for name in ("size_bytes", "fill_factor", "rows", "analyzed_at")}
     evidence |= {"table": one["table_name"], "estimated_wasted_bytes": estimated, "measured_wasted_bytes": None}
     wasted, how = estimated, "as estimated"
-    if schema is not None and one["size_bytes"] <= wanted.measure_at_most_bytes:
-        try:
-            measured = (
-                measure_index(connection, schema, one) if kind == "index" else _measure_table(connection, schema, one)
-            )
-        except MaintenanceFailed as error:  # locked for long, or vanished: the estimate stays
-            evidence["not_measured"] = str(error)
-        else:
-            evidence |= measured | {"size_bytes": measured["size_bytes"]}
-            wasted, how = measured["measured_wasted_bytes"], "as measured"
+    try:
+        measured = _measure(connection, kind, one, schema, budget)
+    except MaintenanceFailed as error:  # too much for this run, locked for long, or vanished: the estimate stays
+        evidence["not_measured"] = str(error)
+    else:
+        evidence |= measured
+        wasted, how = measured["measured_wasted_bytes"], "as measured"
     if wasted is None:
-        summary = (
-            f"The planner has no statistics of all its columns that {database.MAINTENANCE} may see, "
-            "and its bloat could not be measured."
-        )
-        remedy = f"ANALYZE {one['table_name']};  -- and GRANT SELECT on it, or CREATE EXTENSION pgstattuple"
-        return Finding(one["name"], Outcome.UNKNOWN, summary, evidence, remedy)
+        return _unknown(one, evidence)
     if not _much(wasted, evidence["size_bytes"]):
         return None
     evidence["wasted_share"] = round(wasted / evidence["size_bytes"], 4)
     summary = f"{wasted / evidence['size_bytes']:.0%} of its {evidence['size_bytes']} bytes are wasted, {how}."
     return Finding(one["name"], Outcome.WARNING, summary, evidence, _remedy(kind, one["name"]), {"bytes": wasted})
+
+
+def _unknown(one: dict[str, Any], evidence: dict[str, Any]) -> Finding:
+    """The finding about what could neither be estimated nor measured, with the reasons for both."""
+    if one["least_bytes"] is not None:
+        why = "Many of its entries are equal and share room, so its statistics do not tell the size that it needs"
+        remedy = "-- Let it be measured: CREATE EXTENSION pgstattuple, or a larger limit as the evidence says"
+    else:
+        why = f"The planner has no statistics of all its columns that {database.MAINTENANCE} may see"
+        remedy = f"ANALYZE {one['table_name']};  -- and GRANT SELECT on it, or CREATE EXTENSION pgstattuple"
+    summary = f"{why}, and its bloat could not be measured: {evidence['not_measured']}."
+    return Finding(one["name"], Outcome.UNKNOWN, summary, evidence, remedy)
 
 
 def _much(wasted: int, size: int) -> bool:
@@ -115,6 +163,32 @@ def _remedy(kind: Kind, name: str) -> str:
     if kind == "index":
         return f"REINDEX INDEX CONCURRENTLY {name};"
     return f"VACUUM (FULL, ANALYZE) {name};  -- locks it for as long as it takes; pg_repack does the same without"
+
+
+def _measure(
+    connection: psycopg.Connection[Any], kind: Kind, one: dict[str, Any], schema: str | None, budget: _Budget
+) -> dict[str, Any]:
+    """Measure an index or a table within the budget; raises MaintenanceFailed with the reason why not."""
+    import psycopg
+
+    if schema is None:
+        raise MaintenanceFailed(f"pgstattuple is not installed, or {database.MAINTENANCE} may not use it")
+    if one["size_bytes"] > settings().maintenance.index_review.measure_at_most_bytes:
+        raise MaintenanceFailed("it is larger than maintenance.index_review.measure_at_most_bytes")
+    if not budget.take(one["read_bytes"]):
+        raise MaintenanceFailed(
+            "what a run may measure was used up (measure_bytes_per_run, measure_minutes_per_run of"
+            " maintenance.index_review)"
+        )
+    limit = max(1, int(budget.seconds_left() * 1000))
+    try:
+        connection.execute("SELECT set_config('statement_timeout', %s, false)", (str(limit),))
+        return measure_index(connection, schema, one) if kind == "index" else _measure_table(connection, schema, one)
+    except psycopg.errors.QueryCanceled:
+        raise MaintenanceFailed("the time that a run may measure ended meanwhile, or somebody cancelled it") from None
+    finally:
+        if not connection.closed:
+            connection.execute("RESET statement_timeout")
 
 
 def measure_index(connection: psycopg.Connection[Any], schema: str, one: dict[str, Any]) -> dict[str, Any]:

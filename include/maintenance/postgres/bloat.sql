@@ -4,12 +4,21 @@
 -- B-tree indexes and the size that their entries need by the planner's statistics. An entry is a header of 8 bytes
 -- (16 where columns may be empty), the columns' data, all aligned to 8 bytes, and a line pointer of 4 bytes; a leaf
 -- page has a header of 24 and a special space of 16 bytes and is filled up to the fill factor. Inner pages (about one
--- in a hundred) and the merging of equal entries are left out: the one makes the estimate a little high, the other low.
+-- in a hundred) are left out, which makes the estimate a little high.
+-- Equal entries are merged (PostgreSQL 13): one entry with a list of 6 bytes for each row. How far depends on the order
+-- in which they came, so an index with half as many distinct entries as rows, or fewer, has no needed_bytes, only the
+-- least it may need: the size with all of them merged. The distinct values of several columns are multiplied, as if
+-- they were independent of each other: of columns that are not, an estimate may stay that is too high.
 WITH index AS (
     SELECT i.indexrelid, i.indrelid, i.indkey::int2[] AS numbers, i.indnatts, n.nspname, c.relname, t.relname AS table_name,
            tn.nspname AS table_schema, c.reltuples, pg_relation_size(c.oid) AS bytes,
            current_setting('block_size')::numeric AS page,
            coalesce(substring(array_to_string(c.reloptions, ' ') FROM 'fillfactor=([0-9]+)')::numeric, 90) / 100 AS fill,
+           t.reltuples AS table_rows, i.indclass::oid[] AS classes,
+           -- A unique index, one with INCLUDE and one whose types tell equal from identical merge nothing.
+           NOT i.indisunique AND i.indnatts = i.indnkeyatts
+               AND coalesce(substring(array_to_string(c.reloptions, ' ') FROM 'deduplicate_items=(\w+)')::boolean, true)
+               AS merging,
            -- The entries as of the last vacuum or analyze, and as many more as the table has got since.
            c.reltuples * greatest(1, s.n_live_tup / nullif(t.reltuples, 0)::numeric) AS entries,
            greatest(s.last_analyze, s.last_autoanalyze) AS analyzed_at
@@ -24,14 +33,20 @@ WITH index AS (
     WHERE i.indisvalid AND i.indisready AND NOT i.indisexclusion AND pg_relation_size(c.oid) >= %(minimum_bytes)s
 ), entry AS (
     SELECT index.indexrelid, sum((1 - st.null_frac) * st.avg_width) AS data, coalesce(bool_or(st.null_frac > 0), false) AS empty,
-           bool_or(st.avg_width IS NULL OR own.atttypid = 'name'::regtype) AS is_na
+           bool_or(st.avg_width IS NULL OR own.atttypid = 'name'::regtype) AS is_na,
+           exp(sum(ln(greatest(1, CASE WHEN st.n_distinct < 0 THEN -st.n_distinct * index.table_rows ELSE st.n_distinct END
+                                  + (st.null_frac > 0)::integer))))::numeric AS distinct_entries,
+           bool_and(EXISTS (SELECT FROM pg_opclass o
+                            JOIN pg_amproc p ON p.amprocfamily = o.opcfamily AND p.amprocnum = 4
+                                AND (p.amproclefttype, p.amprocrighttype) = (o.opcintype, o.opcintype)
+                            WHERE o.oid = index.classes[position - 1])) AS equal_is_identical
     FROM index
     CROSS JOIN LATERAL generate_series(1, index.indnatts) AS position
     JOIN pg_attribute own ON own.attrelid = index.indexrelid AND own.attnum = position
     LEFT JOIN pg_attribute source ON source.attrelid = index.indrelid AND source.attnum = index.numbers[position - 1]
         AND source.attnum <> 0
     LEFT JOIN LATERAL (
-        SELECT p.null_frac, p.avg_width FROM pg_stats p
+        SELECT p.null_frac, p.avg_width, p.n_distinct FROM pg_stats p
         WHERE CASE WHEN source.attname IS NULL THEN (p.schemaname, p.tablename, p.attname) = (index.nspname, index.relname, own.attname)
                    ELSE (p.schemaname, p.tablename, p.attname) = (index.table_schema, index.table_name, source.attname) END
         ORDER BY p.inherited LIMIT 1
@@ -40,14 +55,19 @@ WITH index AS (
 )
 SELECT index.indexrelid::bigint AS oid, quote_ident(nspname) || '.' || quote_ident(relname) AS name,
        quote_ident(table_schema) || '.' || quote_ident(table_name) AS table_name, bytes::bigint AS size_bytes,
-       (fill * 100)::integer AS fill_factor, reltuples::bigint AS rows, analyzed_at,
-       CASE WHEN NOT is_na AND reltuples >= 0 THEN
+       (fill * 100)::integer AS fill_factor, reltuples::bigint AS rows, analyzed_at, bytes::bigint AS read_bytes,
+       CASE WHEN is_known AND NOT merges THEN
            (page * (1 + ceil(entries::numeric / greatest(1, floor((page - 40) * fill / entry_bytes)))))::bigint
-       END AS needed_bytes
+       END AS needed_bytes,
+       CASE WHEN is_known AND merges THEN
+           (page * (1 + ceil((distinct_entries * entry_bytes + 6 * entries::numeric) / ((page - 40) * fill))))::bigint
+       END AS least_bytes
 FROM index
 JOIN entry USING (indexrelid)
 CROSS JOIN LATERAL (
-    SELECT (4 + CASE WHEN empty THEN 16 ELSE 8 END + 8 * ceil(data / 8))::numeric AS entry_bytes
+    SELECT (4 + CASE WHEN empty THEN 16 ELSE 8 END + 8 * ceil(data / 8))::numeric AS entry_bytes,
+           NOT is_na AND reltuples >= 0 AS is_known,
+           coalesce(merging AND equal_is_identical AND 2 * distinct_entries <= entries::numeric, false) AS merges
 ) AS width
 ORDER BY bytes DESC, name;
 
@@ -57,6 +77,7 @@ ORDER BY bytes DESC, name;
 -- page has a header of 24 bytes. The padding between columns is left out, so the estimate is a little high.
 WITH wide AS (
     SELECT c.oid, n.nspname, c.relname, c.reltuples, pg_relation_size(c.oid) AS bytes,
+           greatest(0, 1 - c.relallvisible / nullif(c.relpages, 0)::numeric) AS unsure_share,
            current_setting('block_size')::numeric AS page,
            coalesce(substring(array_to_string(c.reloptions, ' ') FROM 'fillfactor=([0-9]+)')::numeric, 100) / 100 AS fill,
            greatest(c.reltuples, s.n_live_tup) AS live, greatest(s.last_analyze, s.last_autoanalyze) AS analyzed_at
@@ -82,9 +103,10 @@ WITH wide AS (
 SELECT oid::bigint AS oid, quote_ident(nspname) || '.' || quote_ident(relname) AS name,
        quote_ident(nspname) || '.' || quote_ident(relname) AS table_name, bytes::bigint AS size_bytes,
        (fill * 100)::integer AS fill_factor, reltuples::bigint AS rows, analyzed_at,
+       (bytes * coalesce(unsure_share, 1))::bigint AS read_bytes,  -- what is measured of it: pages that may hold dead rows
        CASE WHEN NOT is_na AND reltuples >= 0 THEN
            (page * ceil(live::numeric / greatest(1, floor((page - 24) * fill / row_bytes))))::bigint
-       END AS needed_bytes
+       END AS needed_bytes, NULL::bigint AS least_bytes
 FROM wide
 JOIN row USING (oid)
 CROSS JOIN LATERAL (

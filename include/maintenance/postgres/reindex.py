@@ -37,7 +37,9 @@ def candidates(run_id: str, dry_run: bool, most_indexes: int | None = None) -> l
     """
     wanted = settings().maintenance.reindex
     most = wanted.most_indexes if most_indexes is None else most_indexes
-    found = [one for one in findings.of_run(run_id, bloat.INDEX_BLOAT) if one.outcome is Outcome.WARNING]
+    reviewed = findings.of_run(run_id, bloat.INDEX_BLOAT)
+    found = [one for one in reviewed if one.outcome is Outcome.WARNING]
+    unknown = sum(one.outcome is Outcome.UNKNOWN for one in reviewed)
     measured = [one for one in found if one.evidence.get("measured_wasted_bytes") is not None]
     measured.sort(key=lambda one: (-one.evidence["measured_wasted_bytes"], one.resource))
     chosen = [
@@ -50,18 +52,20 @@ def candidates(run_id: str, dry_run: bool, most_indexes: int | None = None) -> l
         for one in measured[:most]
     ]
     if not chosen:
-        plan = {"bloated": len(found), "measured": len(measured), "most_indexes": most}
+        plan = {"bloated": len(found), "measured": len(measured), "unknown": unknown, "most_indexes": most}
         action = actions.plan(KIND, ALL_INDEXES, run_id, dry_run=dry_run, plan=plan)
         if not action.done:
-            actions.nothing_to_do(action, _why_nothing(len(found), len(measured)))
+            actions.nothing_to_do(action, _why_nothing(len(found), len(measured), unknown))
     return chosen
 
 
-def _why_nothing(found: int, measured: int) -> str:
+def _why_nothing(found: int, measured: int, unknown: int) -> str:
     if measured:
         return "the run may rebuild no index (most_indexes is 0)"
     if found:
         return "bloat is estimated only; it is rebuilt once pgstattuple has measured it"
+    if unknown:
+        return f"no index is known to be bloated; {unknown} could be neither estimated nor measured"
     return "no index is bloated"
 
 

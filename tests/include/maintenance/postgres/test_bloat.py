@@ -189,6 +189,85 @@ def test_too_large_to_be_measured(bloated: psycopg.Connection, environment: pyte
     assert _findings("index_bloat")['public."I"'].evidence["measured_wasted_bytes"] is None
 
 
+@pytest.mark.parametrize("limit", ["BYTES", "MINUTES"])
+def test_a_run_measures_no_more_than_its_budget(
+    bloated: psycopg.Connection, environment: pytest.MonkeyPatch, limit: str
+) -> None:
+    """Half of what it may read is kept for tables: of two indexes that leaves one."""
+    bloated.execute("CREATE TABLE hidden (id int) WITH (autovacuum_enabled = off)")
+    bloated.execute("INSERT INTO hidden SELECT generate_series(1, 9000); CREATE INDEX of_hidden ON hidden (id)")
+    most, minutes = 2**40, 0
+    if limit == "BYTES":
+        most, minutes = _pages(bloated, '"I"') * PAGE * 2 + 1000, 9
+    environment.setenv("OPERATIONS__MAINTENANCE__INDEX_REVIEW__MEASURE_BYTES_PER_RUN", str(most))
+    environment.setenv("OPERATIONS__MAINTENANCE__INDEX_REVIEW__MEASURE_MINUTES_PER_RUN", str(minutes))
+    settings.cache_clear()
+    bloat.review("r1")
+    found = _findings("index_bloat")
+    assert set(found) == {'public."I"', "public.of_hidden"}
+    measured = {'public."I"'} if limit == "BYTES" else set()
+    assert {name for name, one in found.items() if one.evidence["measured_wasted_bytes"] is not None} == measured
+    left_over = found["public.of_hidden"]
+    assert left_over.outcome is Outcome.UNKNOWN
+    assert "what a run may measure was used up" in left_over.summary
+    table = _findings("table_bloat")["public.t"]
+    assert table.outcome is Outcome.WARNING
+    assert (table.evidence["measured_wasted_bytes"] is not None) == (limit == "BYTES"), "half is kept for tables"
+    if limit == "MINUTES":
+        assert found['public."I"'].outcome is Outcome.WARNING, "the estimate stays"
+        assert found['public."I"'].evidence["not_measured"].startswith("what a run may measure was used up")
+
+
+def test_a_measurement_ends_with_the_time_of_the_run(bloated: psycopg.Connection) -> None:
+    with psycopg.connect(_superuser(bloated), autocommit=True) as superuser:
+        superuser.execute("CREATE SCHEMA slow; GRANT USAGE ON SCHEMA slow TO PUBLIC")
+        superuser.execute("CREATE FUNCTION slow.pgstattuple_approx(regclass, OUT table_len bigint,"
+                          " OUT approx_free_space bigint, OUT dead_tuple_len bigint)"
+                          " LANGUAGE sql AS 'SELECT 1, 1, 1 FROM pg_sleep(250)'")  # fmt: skip
+    one = {"oid": _oid(bloated, "t"), "fill_factor": 100, "size_bytes": PAGE, "read_bytes": PAGE}
+    with database.maintenance_session() as connection:
+        with pytest.raises(MaintenanceFailed, match="the time that a run may measure ended meanwhile"):
+            bloat._measure(connection, "table", one, "slow", bloat._Budget(PAGE, 0.3))
+        assert connection.execute("SHOW statement_timeout").fetchone() == ("0",), "nothing else is limited"
+
+
+def test_equal_entries_that_are_merged_are_not_estimated(bloated: psycopg.Connection, any_databases: Databases) -> None:
+    """Merged entries take 6 bytes instead of 20: by their number alone this index would need more than it has."""
+    bloated.execute("""
+        CREATE TABLE u (id int, kind int NOT NULL, whole numeric NOT NULL) WITH (autovacuum_enabled = off);
+        INSERT INTO u SELECT n, n % 3, n % 3 FROM generate_series(1, 60000) AS n;
+        CREATE INDEX fresh ON u (kind);
+        CREATE INDEX never_merged ON u (whole);
+        CREATE INDEX not_merged ON u (kind) WITH (deduplicate_items = off);
+        CREATE INDEX emptied ON u (kind);
+        GRANT SELECT ON u TO operations_maintainer;
+        DELETE FROM u WHERE id % 10 > 3;
+    """)
+    flush_statistics(bloated)
+    bloated.execute("VACUUM (ANALYZE, TRUNCATE off) u")
+    bloated.execute("REINDEX INDEX fresh; REINDEX INDEX never_merged; REINDEX INDEX not_merged")
+    unmerged = 20 * 24_000 / (PAGE * 0.9)
+    assert _pages(bloated, "emptied") < unmerged, "an estimate without merging would see nothing wasted"
+    bloat.review("r1")
+    found = _findings("index_bloat")
+    found.pop('public."I"')
+    assert set(found) == {"public.emptied"}
+    assert (found["public.emptied"].outcome, found["public.emptied"].evidence["estimated_wasted_bytes"]) == (
+        Outcome.WARNING,
+        None,
+    )
+    needed = _pages(bloated, "fresh")
+    assert found["public.emptied"].evidence["measured_wasted_bytes"] == pytest.approx(
+        (_pages(bloated, "emptied") - needed) * PAGE, rel=0.1
+    )
+    _without_pgstattuple(any_databases, bloated.info.dbname)
+    bloat.review("r1")
+    found = _findings("index_bloat")
+    assert found["public.emptied"].outcome is Outcome.UNKNOWN
+    assert found["public.emptied"].summary.startswith("Many of its entries are equal and share room")
+    assert set(found) == {'public."I"', "public.emptied"}, "the others need about what they have, merged or not"
+
+
 def test_a_locked_table_is_unknown_and_raised(bloated: psycopg.Connection) -> None:
     with (
         psycopg.connect(bloated.info.dsn, password=bloated.info.password) as other,
