@@ -130,12 +130,13 @@ class Prune(Section):
 
 
 class Monthly(Section):
-    """When the monthly checks of the platform's database speak up: days, bytes, minutes."""
+    """When the monthly checks of the platform's database speak up: days, bytes, hours, minutes."""
 
     wraparound_warning_days: Annotated[int, Field(ge=1)]
     wraparound_critical_days: Annotated[int, Field(ge=1)]
     partition_tables_larger_than_bytes: Annotated[int, Field(ge=1)]
     slot_retained_bytes: Annotated[int, Field(ge=1)]
+    slot_unread_hours: Annotated[float, Field(gt=0)]
     prepared_transaction_minutes: Annotated[int, Field(ge=1)]
     archive_sample: Annotated[int, Field(ge=1, le=1000)]
 

@@ -118,6 +118,15 @@ def of_run(run_id: str, check: str) -> list[Finding]:
     return [Finding(row[0], Outcome(row[1]), *row[2:]) for row in found]
 
 
+def last_seen(check: str) -> dict[str, dict[str, Any]]:
+    """Return the evidence of the newest finding on each resource of a check, of whatever run it is.
+
+    Raises as ``session.transaction`` does.
+    """
+    with session.transaction() as connection:
+        return dict(connection.execute(_STATEMENTS["last_seen"], {"check": check}).fetchall())
+
+
 @contextmanager
 def unknown_recorded(run_id: str, check: str, resource: str) -> Iterator[None]:
     """Record whatever is raised within as the check's unknown outcome, and let it pass on: no look is no pass."""

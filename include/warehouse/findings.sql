@@ -54,3 +54,7 @@ ORDER BY CASE outcome WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 WHEN 'unknown
 SELECT resource, outcome, summary, evidence, remedy, estimated_gain
 FROM ops.finding WHERE run_id = %(run_id)s AND check_name = %(check)s
 ORDER BY resource;
+
+-- statement: last_seen
+SELECT DISTINCT ON (resource) resource, evidence FROM ops.finding WHERE check_name = %(check)s
+ORDER BY resource, found_at DESC;

@@ -93,6 +93,14 @@ def test_the_latest_run_speaks(warehouse: psycopg.Connection) -> None:
     assert [(one.run_id, one.finding.resource) for one in findings.latest()] == [("r1", "a")]
 
 
+def test_what_was_last_seen_of_a_resource_is_not_forgotten(warehouse: psycopg.Connection) -> None:
+    for run_id, names in (("r1", "ab"), ("r2", "b")):
+        findings.replace(run_id, "unused_indexes", [Finding(name, OK, "A.", {"run": run_id}) for name in names])
+    findings.replace("r3", "another_check", [Finding("b", OK, "A.", {"run": "r3"})])
+    assert findings.last_seen("unused_indexes") == {"a": {"run": "r1"}, "b": {"run": "r2"}}
+    assert findings.last_seen("a_third_check") == {}
+
+
 def test_bad_input_and_a_lost_warehouse(warehouse: psycopg.Connection, environment: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="reports nothing"):
         findings.replace("r1", "unused_indexes", [])
