@@ -104,6 +104,7 @@ def _planning(connection: psycopg.Connection[Any]) -> Iterator[None]:
     milliseconds = int(settings().maintenance.query_review.plan_seconds * 1000)
     with connection.transaction(force_rollback=True):
         connection.execute("SET TRANSACTION READ ONLY")
+        connection.execute("SET LOCAL row_security = on")  # a plan shows no rows
         connection.execute("SELECT set_config('statement_timeout', %s, true)", (str(milliseconds),))
         yield
 

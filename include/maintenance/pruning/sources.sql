@@ -1,4 +1,4 @@
--- Statement of sources.py.
+-- Statements of sources.py, each under its name.
 
 -- statement: index_on_time
 SELECT EXISTS (
@@ -8,3 +8,24 @@ SELECT EXISTS (
        ) AS indexed,
        (SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class
         WHERE oid = %(oid)s OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = %(oid)s)) AS rows;
+
+-- statement: children
+-- Tables that inherit from a table and are no partitions of it, at whatever distance.
+WITH RECURSIVE below AS (
+    SELECT i.inhrelid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent AND c.relkind = 'r'
+    WHERE i.inhparent = %(oid)s
+    UNION
+    SELECT i.inhrelid FROM below JOIN pg_inherits i ON i.inhparent = below.inhrelid
+)
+SELECT inhrelid::regclass::text FROM below ORDER BY 1;
+
+-- statement: hidden
+-- The table and its partitions whose policies apply to this role. A partition's rows are read from it by name.
+WITH RECURSIVE parts AS (
+    SELECT %(oid)s::oid AS oid
+    UNION
+    SELECT i.inhrelid FROM parts JOIN pg_inherits i ON i.inhparent = parts.oid
+)
+SELECT c.oid::regclass::text FROM parts JOIN pg_class c USING (oid)
+WHERE c.relrowsecurity AND row_security_active(c.oid)
+ORDER BY 1;

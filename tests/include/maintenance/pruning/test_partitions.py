@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from demo.databases import Databases
-from include.maintenance.pruning import holds, manifests, partitions, prune
+from include.maintenance.pruning import holds, manifests, partitions, prune, sources
 from include.maintenance.pruning.restore import restore
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.settings import ROOT
@@ -368,3 +368,25 @@ def test_a_hold_that_comes_while_a_partition_is_read_keeps_it(
     assert _tables(partitioned) == ["audit_july", "audit_may"]
     assert partitioned.execute("SELECT audit_log_id FROM public.audit_may ORDER BY 1").fetchall() == [(5,), (6,)]
     assert in_table(partitioned) + archived(partitioned, warehouse) == before
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_partition_whose_policies_hide_rows_is_never_dropped(
+    partitioned: psycopg.Connection,
+    warehouse: psycopg.Connection,
+    any_databases: Databases,
+    environment: pytest.MonkeyPatch,
+    late: bool,
+) -> None:
+    """Its archive and its count would both be of the rows that are shown, and agree."""
+    with psycopg.connect(any_databases.postgres.url(partitioned.info.dbname), autocommit=True) as superuser:
+        superuser.execute("CREATE POLICY visible ON public.audit_may USING (actor = 'user3')")
+        superuser.execute("ALTER TABLE public.audit_may ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+        if late:  # as if the policies had come after the check
+            environment.setattr(sources, "_check_rows", lambda *_: None)
+        message = "query would be affected by row-level security" if late else "hides rows of audit_may from"
+        with pytest.raises(ConfigurationError, match=message):
+            prune.prune(ACROSS, "r1", dry_run=False, now=NOW)
+        assert superuser.execute("SELECT count(*) FROM public.audit_may").fetchone() == (40,)
+        superuser.execute("ALTER TABLE public.audit_may NO FORCE ROW LEVEL SECURITY")
+    assert prune.prune(ACROSS, "r2", dry_run=False, now=NOW)["rows"] == 80

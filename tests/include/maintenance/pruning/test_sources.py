@@ -1,0 +1,86 @@
+"""A table is refused where statements on it would see fewer rows than it has, or rows of other tables."""
+
+import psycopg
+import pytest
+
+from demo.databases import Databases
+from include.maintenance.pruning import prune, sources
+from include.outcome import ConfigurationError
+from tests.include.maintenance.pruning.audit_log_rows import CUT_OFF, NOW, rule, states
+
+
+@pytest.fixture
+def filled(any_platform: psycopg.Connection) -> psycopg.Connection:
+    """Twelve rows past their retention, of which a policy would show four."""
+    any_platform.execute(
+        "INSERT INTO public.audit_logs (created_at, actor, action) SELECT %s::timestamptz - n * interval '1 hour',"
+        " CASE WHEN n <= 4 THEN 'ann' ELSE 'bob' END, 'x' FROM generate_series(1, 12) AS n",
+        (CUT_OFF,),
+    )
+    return any_platform
+
+
+def _hide(platform: psycopg.Connection, condition: str) -> None:
+    platform.execute(f"CREATE POLICY visible ON public.audit_logs USING ({condition})".encode())
+    platform.execute("ALTER TABLE public.audit_logs ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+
+
+def _count(platform: psycopg.Connection, databases: Databases) -> int:
+    with psycopg.connect(databases.postgres.url(platform.info.dbname)) as superuser:
+        row = superuser.execute("SELECT count(*) FROM ONLY public.audit_logs").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@pytest.mark.parametrize("condition", ["actor = 'ann'", "false"])
+def test_rows_that_policies_hide_are_never_counted_as_not_there(
+    filled: psycopg.Connection, warehouse: psycopg.Connection, any_databases: Databases, condition: str
+) -> None:
+    _hide(filled, condition)
+    with pytest.raises(ConfigurationError, match=r"row-level security hides rows of audit_logs .* BYPASSRLS"):
+        prune.prune(rule(), "r1", dry_run=False, now=NOW)
+    assert _count(filled, any_databases) == 12
+    assert states(warehouse) == []
+
+
+def test_policies_that_come_while_rows_are_pruned_are_an_error_of_the_server(
+    filled: psycopg.Connection,
+    warehouse: psycopg.Connection,
+    any_databases: Databases,
+    environment: pytest.MonkeyPatch,
+) -> None:
+    def late(*_: object) -> None:
+        _hide(filled, "actor = 'ann'")
+
+    environment.setattr(sources, "_check_rows", late)
+    with pytest.raises(ConfigurationError, match=r"lacks a privilege \(query would be affected by row-level security"):
+        prune.prune(rule(), "r1", dry_run=False, now=NOW)
+    assert _count(filled, any_databases) == 12
+    assert states(warehouse) == []
+
+
+def test_a_table_that_others_inherit_from_is_refused(
+    filled: psycopg.Connection, warehouse: psycopg.Connection, any_databases: Databases
+) -> None:
+    filled.execute("CREATE TABLE public.audit_notes (note text) INHERITS (public.audit_logs)")
+    filled.execute("CREATE TABLE public.audit_drafts (draft text) INHERITS (public.audit_notes)")
+    filled.execute(
+        "INSERT INTO public.audit_notes (audit_log_id, created_at, action, note) VALUES (1, '2020-01-01', 'x', 'kept')"
+    )
+    with pytest.raises(ConfigurationError, match=r"inherit from it \(audit_drafts, audit_notes\).*a rule of its own"):
+        prune.prune(rule(), "r1", dry_run=False, now=NOW)
+    assert filled.execute("SELECT note FROM public.audit_notes").fetchall() == [("kept",)]
+    assert _count(filled, any_databases) == 12
+
+
+def test_one_of_the_tables_that_inherit_is_pruned_by_its_name(
+    filled: psycopg.Connection, warehouse: psycopg.Connection, any_databases: Databases
+) -> None:
+    filled.execute("CREATE TABLE public.audit_notes (note text, PRIMARY KEY (audit_log_id)) INHERITS (public.audit_logs)")
+    filled.execute("GRANT SELECT, DELETE ON public.audit_notes TO operations_maintainer")
+    filled.execute(
+        "INSERT INTO public.audit_notes (audit_log_id, created_at, action, note) VALUES (1, '2020-01-01', 'x', 'kept')"
+    )
+    assert prune.prune(rule(table="public.audit_notes"), "r1", dry_run=False, now=NOW)["rows"] == 1
+    assert filled.execute("SELECT count(*) FROM public.audit_notes").fetchone() == (0,)
+    assert _count(filled, any_databases) == 12
