@@ -11,10 +11,12 @@ SELECT count(*) AS replicas,
 FROM pg_stat_replication;
 
 -- statement: autovacuum
--- Autovacuum workers that work at the table (or one of its partitions) or wait for it.
+-- Autovacuum workers that work at the table (or one of its partitions) or wait for it. A role without
+-- pg_read_all_stats sees no backend_type, but that a process has no user: of those only they take this lock.
 SELECT count(*)
 FROM pg_locks l
-JOIN pg_stat_activity a ON a.pid = l.pid AND a.backend_type = 'autovacuum worker'
+JOIN pg_stat_activity a ON a.pid = l.pid AND a.usesysid IS NULL
+                       AND coalesce(a.backend_type, 'autovacuum worker') = 'autovacuum worker'
 WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND (l.relation = %(oid)s OR l.relation IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = %(oid)s))
   AND l.mode = 'ShareUpdateExclusiveLock';

@@ -13,10 +13,11 @@ import pytest
 
 from demo.databases import Databases
 from demo.processes import Processes, free_port
-from demo.servers import Postgres, postgres_binaries
+from demo.servers import Postgres
 from include.maintenance.pruning.pace import Batches, Throttle
 from include.outcome import MaintenanceFailed
 from tests.include.maintenance.pruning.audit_log_rows import rule
+from tests.old_postgres import OldPostgres, skip_where_absent
 
 
 def _after(batches: Batches, milliseconds: float, times: int = 1) -> int:
@@ -44,16 +45,20 @@ def test_a_batch_is_measured_and_never_empty() -> None:
     assert 60 <= batches.longest_milliseconds < 1000
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Databases, Processes, Path]]:
+@pytest.fixture(scope="module", params=[Postgres, OldPostgres], ids=["postgresql18", "postgresql15"])
+def own(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Databases, Processes, Path]]:
     """A cluster whose autovacuum comes at once and works slowly."""
+    if request.param is OldPostgres:
+        skip_where_absent()
     folder = tmp_path_factory.mktemp("pace")
     for parent in (folder, folder.parent, folder.parent.parent):
         with suppress(PermissionError):
             parent.chmod(0o755)
     processes = Processes(folder / "processes.json")
     try:
-        databases = Databases(Postgres(processes, folder / "postgres").start(), folder)
+        databases = Databases(request.param(processes, folder / "postgres").start(), folder)
         databases.create_roles()
         databases.create("escrow", "escrow_owner")
         with psycopg.connect(databases.postgres.url("postgres"), autocommit=True) as superuser:
@@ -78,8 +83,11 @@ def _throttle(own: tuple[Databases, Processes, Path], role: str, **changes: obje
 
 
 def test_it_waits_while_autovacuum_works_at_the_table(own: tuple[Databases, Processes, Path]) -> None:
+    """Also as a role without pg_monitor, which is not told what kind of process an autovacuum is."""
     throttle = _throttle(own, "operations_maintainer", longest_pause_seconds=0)
     throttle.wait()
+    blind = _throttle(own, "escrow_owner", longest_pause_seconds=0)
+    blind.wait()
     with psycopg.connect(own[0].url("escrow", "escrow_owner"), autocommit=True) as owner:
         owner.execute("UPDATE public.audit_logs SET id = id + 1")
         owner.execute("ALTER TABLE public.audit_logs SET (autovacuum_enabled = on, autovacuum_vacuum_cost_delay = 20)")
@@ -88,8 +96,12 @@ def test_it_waits_while_autovacuum_works_at_the_table(own: tuple[Databases, Proc
                 break
             time.sleep(0.05)
         throttle.looked_at = float("-inf")
-        with pytest.raises(MaintenanceFailed, match="waited for autovacuum, which works at the table longer than 0 s"):
-            throttle.wait()
+        blind.looked_at = float("-inf")
+        for one in (throttle, blind):
+            with pytest.raises(
+                MaintenanceFailed, match="waited for autovacuum, which works at the table longer than 0 s"
+            ):
+                one.wait()
         patient = _throttle(own, "operations_maintainer", longest_pause_seconds=60)
         ended = threading.Timer(
             1.0, lambda: owner.execute("ALTER TABLE public.audit_logs SET (autovacuum_enabled = off)")
@@ -100,6 +112,7 @@ def test_it_waits_while_autovacuum_works_at_the_table(own: tuple[Databases, Proc
         assert 0 < patient.facts()["paused_seconds_for_autovacuum"] < 60
         patient.connection.close()
     throttle.connection.close()
+    blind.connection.close()
 
 
 def test_it_waits_while_a_replica_is_behind(own: tuple[Databases, Processes, Path]) -> None:
@@ -113,7 +126,7 @@ def test_it_waits_while_a_replica_is_behind(own: tuple[Databases, Processes, Pat
     environment = os.environ | {"PGPASSWORD": databases.postgres.superuser_password}
     subprocess.run(
         [
-            *(postgres_binaries() / "pg_basebackup", "-h", "127.0.0.1", "-p", str(databases.postgres.port)),
+            *(databases.postgres.binaries / "pg_basebackup", "-h", "127.0.0.1", "-p", str(databases.postgres.port)),
             *("-U", "postgres", "-D", standby, "-R", "--checkpoint=fast", "--no-sync"),
         ],
         env=environment,
@@ -127,7 +140,15 @@ def test_it_waits_while_a_replica_is_behind(own: tuple[Databases, Processes, Pat
     process = processes.start(
         "standby",
         [
-            *(postgres_binaries() / "postgres", "-D", standby, "-p", str(port), "-c", "listen_addresses=127.0.0.1"),
+            *(
+                databases.postgres.binaries / "postgres",
+                "-D",
+                standby,
+                "-p",
+                str(port),
+                "-c",
+                "listen_addresses=127.0.0.1",
+            ),
             *("-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=120"),
         ],
         log=folder / "standby.log",
@@ -162,7 +183,7 @@ def test_it_waits_while_a_replica_is_behind(own: tuple[Databases, Processes, Pat
 def test_one_that_only_receives_the_log_is_no_replica_that_lags(own: tuple[Databases, Processes, Path]) -> None:
     """It says what it has written but never replays: the server's replay_lag for it grows without end."""
     databases, processes, folder = own
-    program = postgres_binaries() / "pg_receivewal"
+    program = databases.postgres.binaries / "pg_receivewal"
     if not program.exists():
         pytest.skip("pg_receivewal is not among the server programs here")
     user, group = databases.postgres._ids()
