@@ -92,8 +92,9 @@ def maintenance_session() -> Iterator[psycopg.Connection[Any]]:
 def prepare(connection: psycopg.Connection[Any]) -> bool:
     """Make an autocommit session wait little for locks and write values exactly; tell whether its role is a superuser.
 
-    It sees all rows of a table or gets an error, never a part of them by row-level security. It waits for locks for less than ``deadlock_timeout`` (at most 5 s): a lock request that waits longer than that
-    makes the server cancel an autovacuum in its way.
+    It sees all rows of a table or gets an error, never a part of them by row-level security. It waits for locks for
+    less than ``deadlock_timeout`` (at most 5 s): a lock request that waits longer than that makes the server cancel an
+    autovacuum in its way.
     """
     row = connection.execute(_STATEMENTS["session"], {"longest": _LONGEST_LOCK_WAIT_MILLISECONDS}).fetchone()
     return bool(row and row[0])

@@ -114,12 +114,12 @@ def _check_rows(connection: psycopg.Connection[Any], table: Table) -> None:
     """Raise ConfigurationError where statements on a table would see fewer rows than it has, or those of others."""
     if children := [name for (name,) in connection.execute(_STATEMENTS["children"], {"oid": table.oid})]:
         raise ConfigurationError(
-            f"{table.name} has tables that inherit from it ({', '.join(children)}): deleting from it would delete their "
-            "rows too, and their own columns would be in no archive; give each of them a rule of its own in "
+            f"{table.name} has tables that inherit from it ({', '.join(children)}): deleting from it would delete "
+            "their rows too, and their own columns would be in no archive; give each of them a rule of its own in "
             f"maintenance.prune instead of {table.name}"
         )
     if hidden := [name for (name,) in connection.execute(_STATEMENTS["hidden"], {"oid": table.oid})]:
         raise ConfigurationError(
-            f"row-level security hides rows of {', '.join(hidden)} from the role of {database.MAINTENANCE}; what it does "
-            "not see would never be pruned, or dropped without an archive: ALTER ROLE … BYPASSRLS for that role"
+            f"row-level security hides rows of {', '.join(hidden)} from the role of {database.MAINTENANCE}; what it "
+            "does not see would never be pruned, or dropped without an archive: ALTER ROLE … BYPASSRLS for that role"
         )

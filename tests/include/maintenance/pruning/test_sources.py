@@ -76,7 +76,9 @@ def test_a_table_that_others_inherit_from_is_refused(
 def test_one_of_the_tables_that_inherit_is_pruned_by_its_name(
     filled: psycopg.Connection, warehouse: psycopg.Connection, any_databases: Databases
 ) -> None:
-    filled.execute("CREATE TABLE public.audit_notes (note text, PRIMARY KEY (audit_log_id)) INHERITS (public.audit_logs)")
+    filled.execute(
+        "CREATE TABLE public.audit_notes (note text, PRIMARY KEY (audit_log_id)) INHERITS (public.audit_logs)"
+    )
     filled.execute("GRANT SELECT, DELETE ON public.audit_notes TO operations_maintainer")
     filled.execute(
         "INSERT INTO public.audit_notes (audit_log_id, created_at, action, note) VALUES (1, '2020-01-01', 'x', 'kept')"
