@@ -43,7 +43,10 @@ _BEGIN_ANEW = "set the state of its verified archives in ops.archive to 'withdra
 
 @dataclass(frozen=True)
 class Found:
-    """A partition with rows past their retention; ``past`` when all of them are, ``rows`` is the planner's estimate."""
+    """A partition with rows past their retention; ``past`` when all of them are, ``rows`` is the planner's estimate.
+
+    An ``endless`` one, up to MAXVALUE or infinity or the default partition, is never past as a whole.
+    """
 
     table: Table
     bound: str
@@ -51,6 +54,7 @@ class Found:
     owned: bool
     rows: int
     past: bool
+    endless: bool
 
 
 @dataclass
@@ -115,6 +119,8 @@ def _sorted_out(
             continue
         if one.pending:
             chosen.partitions.append(one)
+        elif one.endless:
+            kept.append(one)
         elif not one.past:
             waiting.append(one)
         elif _is_so(work, "infinite", one.table, held) or (held and _is_so(work, "held", one.table, held)):

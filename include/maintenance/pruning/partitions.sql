@@ -12,8 +12,9 @@ WHERE p.partrelid = %(oid)s;
 
 -- statement: partitions
 -- The partitions of a table that have rows before the cut-off, the oldest first. inhdetachpending is there from
--- PostgreSQL 14 on. A bound without a value is MINVALUE or MAXVALUE.
-SELECT oid, schema, relation, name, bound, pending, owned, rows, upper <= %(cut_off)s AS past
+-- PostgreSQL 14 on. A bound without a value is MINVALUE or MAXVALUE; the default partition has none.
+SELECT oid, schema, relation, name, bound, pending, owned, rows, coalesce(upper <= %(cut_off)s, false) AS past,
+       coalesce(upper, 'infinity') = 'infinity' AS endless
 FROM (
     SELECT c.oid, n.nspname AS schema, c.relname AS relation,
            quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,

@@ -141,6 +141,30 @@ def test_a_default_partition_is_said_and_rows_go_one_by_one(
     assert in_table(partitioned) + archived(partitioned, warehouse) == before
 
 
+@pytest.mark.parametrize("end", ["(MAXVALUE)", "('infinity')"])
+def test_rows_of_a_partition_without_an_end_go_one_by_one(
+    partitioned: psycopg.Connection, warehouse: psycopg.Connection, any_databases: Databases, end: str
+) -> None:
+    """It is never past as a whole: its rows would wait for ever."""
+    with psycopg.connect(any_databases.postgres.url(partitioned.info.dbname), autocommit=True) as superuser:
+        superuser.execute("DROP TABLE public.audit_july")
+        superuser.execute(
+            f"CREATE TABLE public.audit_now PARTITION OF public.audit_logs FOR VALUES FROM ('2026-07-01') TO {end}"
+        )
+        superuser.execute("ALTER TABLE public.audit_now OWNER TO operations_maintainer")
+        superuser.execute("GRANT ALL ON public.audit_now TO escrow_owner")
+        superuser.execute(
+            "INSERT INTO public.audit_logs (created_at, action) SELECT '2026-07-05'::timestamptz + n * interval '1 day'"
+            ", 'x' FROM generate_series(0, 4) AS n"
+        )
+    before = in_table(partitioned)
+    done = prune.prune(ACROSS, "r1", dry_run=False, now=NOW)
+    assert (done["state"], done["rows"]) == ("proven", 82), "80 of two partitions; 5 and 6 July 00:00 are past"
+    assert _tables(partitioned) == ["audit_now"]
+    assert "partitions_not_past_as_a_whole" not in _row(warehouse)[1]
+    assert in_table(partitioned) + archived(partitioned, warehouse) == before
+
+
 def test_a_role_that_does_not_own_the_table_deletes_rows(
     partitioned: psycopg.Connection, warehouse: psycopg.Connection, any_databases: Databases
 ) -> None:
