@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from include.outcome import ConfigurationError, SourceUnavailable
+from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.warehouse.statements import statements
 
 if TYPE_CHECKING:
@@ -73,38 +73,47 @@ def record_written(connection: psycopg.Connection[Any], archive: Archive) -> Non
 @_errors_named()
 def record_verified(connection: psycopg.Connection[Any], archive_id: str, number: int, manifest_sha256: str) -> None:
     """Record that the file was read back and equals the source rows, and its manifest's place in the chain."""
-    values = {"id": archive_id, "number": number, "manifest": manifest_sha256}
-    connection.execute(_STATEMENTS["record_verified"], values)
+    _change(connection, "record_verified", archive_id, number=number, manifest=manifest_sha256)
 
 
 @_errors_named()
 def record_deleted(connection: psycopg.Connection[Any], archive_id: str) -> None:
     """Record that the source rows are gone."""
-    connection.execute(_STATEMENTS["record_deleted"], {"id": archive_id})
+    _change(connection, "record_deleted", archive_id)
 
 
 @_errors_named()
 def record_replaced(connection: psycopg.Connection[Any], archive_id: str, replaced_id: str) -> None:
     """Record in one step that an archive's rows are gone and that the one it replaces does not count any more."""
-    connection.execute(_STATEMENTS["record_replaced"], {"id": archive_id, "replaced": replaced_id})
+    _change(connection, "record_replaced", archive_id, rows=2, replaced=replaced_id)
 
 
 @_errors_named()
 def record_withdrawing(connection: psycopg.Connection[Any], archive_id: str) -> None:
     """Record that a verified archive does not count any more: its rows stay in their table, its file goes."""
-    connection.execute(_STATEMENTS["record_withdrawing"], {"id": archive_id})
+    _change(connection, "record_withdrawing", archive_id)
 
 
 @_errors_named()
 def record_withdrawn(connection: psycopg.Connection[Any], archive_id: str) -> None:
     """Record that the file of a withdrawn archive is gone; its manifest stays, as a link of the chain."""
-    connection.execute(_STATEMENTS["record_withdrawn"], {"id": archive_id})
+    _change(connection, "record_withdrawn", archive_id)
 
 
 @_errors_named()
 def forget(connection: psycopg.Connection[Any], archive_id: str) -> None:
     """Remove an archive that was not verified yet."""
-    connection.execute(_STATEMENTS["forget"], {"id": archive_id})
+    _change(connection, "forget", archive_id)
+
+
+def _change(connection: psycopg.Connection[Any], statement: str, archive_id: str, rows: int = 1, **values: Any) -> None:
+    """Raise MaintenanceFailed unless the statement changed exactly that many archives."""
+    changed = connection.execute(_STATEMENTS[statement], {"id": archive_id} | values).rowcount
+    if changed != rows:
+        raise MaintenanceFailed(
+            f"{archive_id} of ops.archive is not in a state that '{statement}' could change: somebody else changed it, "
+            "or the warehouse was set back meanwhile; run again, which settles it"
+        )
 
 
 @_errors_named()
@@ -144,6 +153,17 @@ def chain_end(connection: psycopg.Connection[Any], source_table: str) -> tuple[i
 def deleted_since(connection: psycopg.Connection[Any], source_table: str, since: datetime) -> tuple[int, int]:
     """Return the number of archives, and of their rows, that were deleted from a table since an aware datetime."""
     row = connection.execute(_STATEMENTS["deleted_since"], {"table": source_table, "since": since}).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+@_errors_named()
+def unproven(connection: psycopg.Connection[Any], source_table: str, before: datetime) -> tuple[int, int]:
+    """Return the number of archives, and of their rows, that were deleted since the last proven act on a table.
+
+    ``before`` is an aware datetime: what was deleted since then is not among them.
+    """
+    row = connection.execute(_STATEMENTS["unproven"], {"table": source_table, "before": before}).fetchone()
     assert row is not None
     return row[0], row[1]
 

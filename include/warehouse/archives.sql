@@ -15,10 +15,12 @@ UPDATE ops.archive SET state = 'deleted', deleted_at = clock_timestamp()
 WHERE archive_id = %(id)s AND state = 'verified';
 
 -- statement: record_replaced
+-- Both or none: where one of them is in another state nothing is changed.
 UPDATE ops.archive
 SET state = CASE archive_id WHEN %(id)s THEN 'deleted' ELSE 'withdrawing' END,
     deleted_at = CASE archive_id WHEN %(id)s THEN clock_timestamp() END
-WHERE archive_id IN (%(id)s, %(replaced)s) AND state = 'verified';
+WHERE archive_id IN (%(id)s, %(replaced)s)
+  AND (SELECT count(*) FROM ops.archive WHERE archive_id IN (%(id)s, %(replaced)s) AND state = 'verified') = 2;
 
 -- statement: record_withdrawing
 UPDATE ops.archive SET state = 'withdrawing' WHERE archive_id = %(id)s AND state = 'verified';
@@ -60,6 +62,14 @@ ORDER BY chain_number DESC LIMIT 1;
 -- statement: deleted_since
 SELECT count(*), coalesce(sum(row_count), 0)::bigint
 FROM ops.archive WHERE source_table = %(table)s AND state = 'deleted' AND deleted_at >= %(since)s;
+
+-- statement: unproven
+-- Archives whose rows were deleted before a moment, and which no proven act has counted.
+SELECT count(*), coalesce(sum(row_count), 0)::bigint
+FROM ops.archive
+WHERE source_table = %(table)s AND state = 'deleted' AND deleted_at < %(before)s
+  AND deleted_at > coalesce((SELECT max(finished_at) FROM ops.maintenance_action
+                             WHERE kind = 'prune' AND resource = %(table)s AND state = 'proven'), '-infinity');
 
 -- statement: record_detaching
 INSERT INTO ops.detached_partition (source_table, partition, bound, state)

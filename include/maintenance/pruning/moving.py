@@ -12,8 +12,10 @@ For every chunk the steps follow each other, and each leaves enough behind for t
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -331,7 +333,7 @@ def settle_content(work: Work, record: Archive, content: Content, *, already_del
     Rows that changed or are held stay in the table, and the archive is replaced by one without them.
     ``already_deleted`` is None when an earlier attempt may have deleted some: then nobody can tell who did.
     """
-    source = _source_of(work, record)
+    source = source_of(work, record)
     archived = archive_files.keys(content, [source.key_column, source.time_column])
     deleted, stayed, position = 0, [], 0
     with database.errors_named(f"pruning of {record.source_table}"):
@@ -356,7 +358,8 @@ def settle_content(work: Work, record: Archive, content: Content, *, already_del
     content.path.unlink(missing_ok=True)
 
 
-def _source_of(work: Work, record: Archive) -> Source:
+def source_of(work: Work, record: Archive) -> Source:
+    """The table or partition that an archive's rows came from. Raises ConfigurationError when it is no more."""
     if record.relation in (None, work.source.table.name):
         return work.source
     with database.errors_named(f"pruning of {record.source_table}"):
@@ -384,11 +387,3 @@ def withdraw(work: Work, record: Archive) -> None:
     """Remove the file of an archive that does not count any more; its manifest stays as a link of the chain."""
     work.store.remove(record.location)
     archives.record_withdrawn(work.warehouse, record.archive_id)
-
-
-def take_back(work: Work, record: Archive) -> None:
-    """Remove an archive that was not verified: its rows are all in their table."""
-    # The files go first: a row without its file is settled again, a file without its row would stay for ever.
-    work.store.remove(record.location)
-    work.store.remove(record.manifest)
-    archives.forget(work.warehouse, record.archive_id)

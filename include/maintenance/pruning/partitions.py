@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from include.maintenance.pruning import holds, moving
+from include.maintenance.pruning import holds, moving, settling
 from include.maintenance.pruning.archive_files import ArchiveDamaged
 from include.maintenance.pruning.moving import Work
 from include.maintenance.pruning.rows import Place
@@ -177,7 +177,7 @@ def move_all(work: Work, chosen: Route) -> int:
 def _move(work: Work, record: Partition) -> int:
     name = record.partition
     for archive in archives.of_relation(work.warehouse, name, "written", "withdrawing"):
-        (moving.take_back if archive.state == "written" else moving.withdraw)(work, archive)
+        (settling.take_back if archive.state == "written" else moving.withdraw)(work, archive)
     with database.errors_named(f"pruning of {name}"):
         oid, attached, pending = _state(work, name)
         if oid is None:

@@ -11,7 +11,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,67 +34,95 @@ if TYPE_CHECKING:
 _LOCK_SEED = 7_041_778  # any constant: keeps these locks apart from other users of advisory locks
 
 
+class _Busy(MaintenanceFailed):
+    """Another run prunes the table just now."""
+
+
 def prune(rule: Prune, run_id: str, dry_run: bool, now: datetime | None = None) -> dict[str, Any]:
     """Archive and delete the rows of a table that are older than ``rule.keep_days`` times 24 hours before ``now``.
 
     ``now`` is an aware datetime, by default the present. Returns the action's summary with ``rows`` and ``archives``.
-    Raises ConfigurationError (a missing privilege, column or unique key, rows of other tables that would go too),
-    MaintenanceFailed (a damaged archive, a lock, a pause that got too long) or SourceUnavailable.
+    Whatever fails is recorded as the act's failure, unless the warehouse itself is away. Raises ConfigurationError (a
+    missing privilege, column or unique key, rows of other tables that would go too), MaintenanceFailed (a damaged
+    archive, a lock, a pause that got too long) or SourceUnavailable.
     """
     cut_off = (now or datetime.now(UTC)).astimezone(UTC) - timedelta(days=rule.keep_days)
-    with _attempt(rule, cut_off) as work:
-        resource = work.source.name
-        if (earlier := actions.find("prune", resource, run_id)) and earlier.done:
-            return _summary(earlier)
-        left = archives.unfinished(work.warehouse, resource)
-        on_their_way = archives.open_partitions(work.warehouse, resource)
-        if not dry_run:
-            settling.settle(work, [one for one in left if not partitions.is_of(one, on_their_way)], run_id)
-        held = work.holds()
-        route = partitions.route(work, cut_off, held)
-        older = _older(work, route, held)
-        plan = older | {
-            "cut_off": cut_off.isoformat(),
-            "keep_days": rule.keep_days,
-            "batch_rows": rule.batch_rows,
-            "unfinished_archives": len(left),
-            "legal_holds": [hold.legal_hold_id for hold in held],
-        }
-        plan |= route.facts()
-        action = actions.plan("prune", resource, run_id, dry_run=dry_run, plan=plan)
-        if dry_run:
-            return _summary(action)
-        # action.plan is that of the attempt that began: what it deleted is proven by the attempt that ends.
-        if not _has_work(action.plan) and not _has_work(plan):
-            return _summary(actions.nothing_to_do(action, _nothing(rule, older, route)))
-        with actions.failures_recorded(action):
-            action = actions.applying(action)
-            return _summary(_apply(work, action, route))
+    facts = {"cut_off": cut_off.isoformat(), "keep_days": rule.keep_days, "batch_rows": rule.batch_rows}
+    earlier = actions.find("prune", rule.table, run_id)
+    if earlier and earlier.done:
+        return _summary(earlier)
+    try:
+        with _alone(rule.table) as warehouse:
+            action = actions.plan("prune", rule.table, run_id, dry_run=dry_run, plan=facts)
+            if action.done:
+                return _summary(action)
+            with actions.failures_recorded(action), _attempt(rule, cut_off, warehouse) as work:
+                return _summary(_act(work, action, facts))
+    except _Busy as error:
+        earlier = actions.find("prune", rule.table, run_id)
+        if earlier is None or earlier.state not in ("planned", "applying", "proven"):  # or else it is this one's own
+            actions.fail(actions.plan("prune", rule.table, run_id, dry_run=dry_run, plan=facts), str(error))
+        raise
+
+
+def _act(work: Work, action: actions.Action, facts: dict[str, Any]) -> actions.Action:
+    """Settle what is left, plan the rest in full, and do it."""
+    resource, cut_off = action.resource, work.source.cut_off
+    assert cut_off is not None
+    left = archives.unfinished(work.warehouse, resource)
+    on_their_way = archives.open_partitions(work.warehouse, resource)
+    if not action.dry_run:
+        settling.settle(work, [one for one in left if not partitions.is_of(one, on_their_way)])
+    held = work.holds()
+    route = partitions.route(work, cut_off, held)
+    older = _older(work, route, held)
+    plan = older | facts
+    plan |= {"unfinished_archives": len(left), "legal_holds": [hold.legal_hold_id for hold in held]}
+    plan |= route.facts()
+    action = actions.plan("prune", resource, action.run_id, dry_run=action.dry_run, plan=plan)
+    if action.dry_run:
+        return action
+    unproven = archives.unproven(work.warehouse, resource, action.planned_at)  # by runs before, and settled just now
+    # action.plan is that of the attempt that began: what it deleted is proven by the attempt that ends.
+    if not (_has_work(action.plan) or _has_work(plan) or unproven[0]):
+        return actions.nothing_to_do(action, _nothing(work.rule, older, route))
+    return _apply(work, actions.applying(action), route, unproven)
 
 
 @contextmanager
-def _attempt(rule: Prune, cut_off: datetime | None = None) -> Iterator[Work]:
-    """Open everything; one attempt at a time works on a table."""
+def _alone(table: str) -> Iterator[psycopg.Connection[Any]]:
+    """Open the warehouse; one attempt at a time works on a table."""
+    with connections.postgres("warehouse", autocommit=True) as warehouse:
+        # Rows are deleted because the warehouse knows their archive: a crash must not make it forget that.
+        warehouse.execute("SET synchronous_commit = on")
+        lock = warehouse.execute(
+            "SELECT pg_try_advisory_lock(hashtextextended(%s, %s))", (table, _LOCK_SEED)
+        ).fetchone()
+        if lock != (True,):
+            raise _Busy(f"another run prunes {table} just now; try again when it has ended")
+        yield warehouse
+
+
+@contextmanager
+def _attempt(
+    rule: Prune, cut_off: datetime | None = None, warehouse: psycopg.Connection[Any] | None = None
+) -> Iterator[Work]:
+    """Open everything; ``warehouse`` is what ``_alone`` gave, by default it is asked here."""
     import psycopg
 
     with (
+        nullcontext(warehouse) if warehouse else _alone(rule.table) as locked,
         database.maintenance_session() as platform,
         database.maintenance_session() as reader,
-        connections.postgres("warehouse", autocommit=True) as warehouse,
     ):
         source = sources.look_up(platform, rule.table, rule.time_column, rule.key_column, cut_off or datetime.now(UTC))
         _check_encoding(platform.info.parameter_status("server_encoding"), source.name)
-        lock = warehouse.execute(
-            "SELECT pg_try_advisory_lock(hashtextextended(%s, %s))", (source.name, _LOCK_SEED)
-        ).fetchone()
-        if lock != (True,):
-            raise MaintenanceFailed(f"another run prunes {source.name} just now; try again when it has ended")
         with _scratch_folder(platform, source.name) as folder:
             work = Work(
                 rule,
                 platform,
                 reader,
-                warehouse,
+                locked,
                 source,
                 folders.open_folder(archive_files.CONNECTION),
                 folder,
@@ -158,8 +186,11 @@ def _nothing(rule: Prune, older: dict[str, Any], route: Route) -> str:
     return f"no row is older than {rule.keep_days} days"
 
 
-def _apply(work: Work, action: actions.Action, route: Route) -> actions.Action:
-    """Move the partitions and the rows, and prove that they are gone from the table and in archives."""
+def _apply(work: Work, action: actions.Action, route: Route, unproven: tuple[int, int]) -> actions.Action:
+    """Move the partitions and the rows, and prove that they are gone from the table and in archives.
+
+    ``unproven`` are the archives and their rows that went by runs before this one without a proof.
+    """
     with database.errors_named(f"pruning of {action.resource}"):
         began = rows.snapshot(work.platform)
     moved = partitions.move_all(work, route)
@@ -187,6 +218,8 @@ def _apply(work: Work, action: actions.Action, route: Route) -> actions.Action:
             max(work.reading.longest_milliseconds, work.deleting.longest_milliseconds), 1
         ),
     } | work.throttle.facts()
+    if unproven[0]:
+        proof |= {"archives_of_unproven_runs": unproven[0], "rows_of_unproven_runs": unproven[1]}
     arrived = _arrived(action, proof, moved)
     if arrived is not None:
         proof["rows_arrived_meanwhile"] = max(0, arrived)
@@ -198,10 +231,13 @@ def _apply(work: Work, action: actions.Action, route: Route) -> actions.Action:
         reason = f"{still} rows of {action.resource} past their retention are still there"
     else:
         reason = f"{still} rows past their retention arrived meanwhile and wait for the next run" if still else ""
-        applied = {"rows_deleted": archived, "rows_deleted_by_this_attempt": work.counts.deleted, "archives": files}
-        return actions.prove(action, proof, applied, reason)
+        return actions.prove(action, proof, _applied(work, files, archived), reason)
     actions.fail(action, reason, proof)
     raise MaintenanceFailed(reason)
+
+
+def _applied(work: Work, files: int, archived: int) -> dict[str, Any]:
+    return {"rows_deleted": archived, "rows_deleted_by_this_attempt": work.counts.deleted, "archives": files}
 
 
 def _arrived(action: actions.Action, proof: dict[str, Any], moved: int) -> int | None:
@@ -215,5 +251,5 @@ def _arrived(action: actions.Action, proof: dict[str, Any], moved: int) -> int |
 
 
 def _summary(action: actions.Action) -> dict[str, Any]:
-    proof = action.proof or {}
-    return action.summary() | {"rows": proof.get("rows_archived", 0), "archives": proof.get("archives", 0)}
+    applied = action.applied or {}
+    return action.summary() | {"rows": applied.get("rows_deleted", 0), "archives": applied.get("archives", 0)}

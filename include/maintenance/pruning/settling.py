@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from include.maintenance.pruning import moving
-from include.maintenance.pruning.archive_files import ArchiveDamaged
+from include.maintenance.pruning import archive_files, moving, rows
+from include.maintenance.pruning.archive_files import ArchiveDamaged, Content, Written
+from include.maintenance.pruning.manifests import Keys
 from include.maintenance.pruning.moving import Work
-from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
-from include.warehouse import actions, archives
+from include.outcome import MaintenanceFailed
+from include.platform import database
+from include.warehouse import archives
 from include.warehouse.archives import Archive
 
 
-def settle(work: Work, left: list[Archive], run_id: str) -> None:
-    """Settle unfinished archives. A failure is recorded in this run's row and raised."""
-    replaced = {archive.replaces for archive in left if archive.replaces}
-    try:
-        for archive in left:
-            if archive.state == "withdrawing":
-                moving.withdraw(work, archive)
-            elif archive.state == "written":  # deletion begins only after "verified": all rows are in their table
-                moving.take_back(work, archive)
-            elif archive.replaces:  # verified, and the one that it replaces still counts: that is settled again
-                archives.record_withdrawing(work.warehouse, archive.archive_id)
-                moving.withdraw(work, archive)
-            else:
-                _finish(work, archive)
-    except (ConfigurationError, MaintenanceFailed, SourceUnavailable) as error:
-        plan = {"unfinished_archives": len(left), "being_replaced": len(replaced)}
-        action = actions.plan("prune", work.source.name, run_id, dry_run=False, plan=plan)
-        actions.fail(action, str(error))
-        raise
+def settle(work: Work, left: list[Archive]) -> None:
+    """Settle unfinished archives. Raises as the steps of ``moving`` do; what was settled until then stays so."""
+    for archive_id in [archive.archive_id for archive in left]:
+        archive = archives.get(work.warehouse, archive_id)
+        if archive is None or archive.state in ("deleted", "withdrawn"):  # with one of the others
+            continue
+        if archive.state == "withdrawing":
+            moving.withdraw(work, archive)
+        elif archive.replaces and not _replacement(work, archive):
+            continue  # the one that it replaces still counts, and is settled next
+        elif archive.state == "written":  # deletion begins only after "verified": all rows are in their table
+            if forgotten := take_back(work, archive):
+                _finish(work, forgotten)
+        else:
+            _finish(work, archive)
 
 
 def _finish(work: Work, archive: Archive) -> None:
@@ -41,3 +39,88 @@ def _finish(work: Work, archive: Archive) -> None:
             f"or if the rows are in the table set the state of {archive.archive_id} in ops.archive to 'withdrawing'"
         ) from None
     moving.settle_content(work, archive, content, already_deleted=None)
+
+
+def take_back(work: Work, record: Archive) -> Archive | None:
+    """Remove an archive that is not recorded as verified, once its rows are seen to be in their table.
+
+    The warehouse may have forgotten that it was verified (set back in time, or failed over to a standby that was
+    behind): then rows may be gone from the table already. An intact file of which rows are gone is verified again and
+    returned, for the caller to finish. Raises MaintenanceFailed where neither is possible; nothing is removed then.
+    """
+    content = _intact(work, record)
+    if content is None and work.store.read(record.manifest) is not None:  # the file was intact when that was written
+        raise MaintenanceFailed(
+            f"the archive file {record.location} is missing or damaged and its rows may be gone from "
+            f"{record.source_table}: its manifest says that it was verified, but ops.archive does not; bring the file "
+            f"back from a copy, or if the rows are in the table remove {record.manifest}, and run again"
+        )
+    if content is not None and not _all_there(work, record, content):
+        return _verified_again(work, record, content)
+    _remove(work, record)
+    return None
+
+
+def _remove(work: Work, record: Archive) -> None:
+    """Remove an archive that is not verified and of which nothing is needed."""
+    # The files go first: a row without its file is settled again, a file without its row would stay for ever. Of them
+    # the manifest does: without its file it would say that the file got lost.
+    work.store.remove(record.manifest)
+    work.store.remove(record.location)
+    archives.forget(work.warehouse, record.archive_id)
+
+
+def _replacement(work: Work, record: Archive) -> Archive | None:
+    """Settle an archive that was to replace another, unless that one does not count any more: then it is returned.
+
+    The one that still has all the rows stays: the replaced one if its file is intact, or else this one.
+    """
+    replaced = archives.get(work.warehouse, record.replaces or "")
+    if replaced is None or replaced.state != "verified":
+        return record
+    if _intact(work, replaced) is None:  # removed already, and the warehouse has forgotten why
+        content = _intact(work, record)
+        if content is None:
+            raise MaintenanceFailed(
+                f"the archive files {replaced.location} and {record.location}, which was to replace it, are missing or "
+                f"damaged, and their rows may be gone from {record.source_table}; bring one of them back from a copy"
+            )
+        if record.state == "written":
+            _verified_again(work, record, content)
+        archives.record_replaced(work.warehouse, record.archive_id, replaced.archive_id)
+        moving.withdraw(work, replaced)
+    elif record.state == "written":
+        _remove(work, record)
+    else:
+        archives.record_withdrawing(work.warehouse, record.archive_id)
+        moving.withdraw(work, record)
+    return None
+
+
+def _intact(work: Work, record: Archive) -> Content | None:
+    try:
+        return moving.fetched(work, record)
+    except ArchiveDamaged:
+        return None
+
+
+def _all_there(work: Work, record: Archive, content: Content) -> bool:
+    """Whether every row of an archive is in its table, whatever became of its content."""
+    archived = archive_files.keys(content, [work.source.key_column, work.source.time_column])
+    with database.errors_named(f"pruning of {record.source_table}"):
+        exists = work.platform.execute("SELECT to_regclass(%s) IS NOT NULL", (record.relation,)).fetchone()
+        if record.relation is not None and exists != (True,):
+            return False
+        source = moving.source_of(work, record)
+        return all(
+            len(rows.still_there(work.platform, source, batch)) == len(batch)
+            for batch in (archived[n : n + work.rule.batch_rows] for n in range(0, len(archived), work.rule.batch_rows))
+        )
+
+
+def _verified_again(work: Work, record: Archive, content: Content) -> Archive:
+    """Give a compared file its manifest again and record it as verified."""
+    archived = archive_files.keys(content, [work.source.key_column, work.source.time_column])
+    written = Written(record.row_count, record.content_hash, record.file_sha256, content.metadata["columns"])
+    keys = Keys(work.source.key_column, archived[0][0], archived[-1][0])
+    return moving.verified(work, record, written, keys, content.path)

@@ -414,3 +414,24 @@ def test_a_partition_whose_policies_hide_rows_is_never_dropped(
         assert superuser.execute("SELECT count(*) FROM public.audit_may").fetchone() == (40,)
         superuser.execute("ALTER TABLE public.audit_may NO FORCE ROW LEVEL SECURITY")
     assert prune.prune(ACROSS, "r2", dry_run=False, now=NOW)["rows"] == 80
+
+
+def test_a_warehouse_that_forgot_a_partition_that_is_gone_keeps_its_archives(
+    partitioned: psycopg.Connection, warehouse: psycopg.Connection, tmp_path: Path
+) -> None:
+    """As after a failover to a standby that was behind: they are all that there is of its rows."""
+    before = in_table(partitioned)
+    prune.prune(ACROSS, "r1", dry_run=False, now=NOW)
+    kept = files(tmp_path)
+    warehouse.execute("UPDATE ops.detached_partition SET state = 'detaching' WHERE partition = 'public.audit_june'")
+    warehouse.execute(
+        "UPDATE ops.archive SET state = 'written', deleted_at = NULL, chain_number = NULL, manifest_sha256 = NULL"
+        " WHERE relation = 'public.audit_june'"
+    )
+    with pytest.raises(MaintenanceFailed, match="audit_june of public.audit_logs vanished before all of it was"):
+        prune.prune(ACROSS, "r2", dry_run=False, now=NOW)
+    assert files(tmp_path) == kept
+    assert set(states(warehouse)) == {"deleted"}
+    assert prune.prune(ACROSS, "r3", dry_run=False, now=NOW)["state"] in ("proven", "nothing_to_do")
+    assert in_table(partitioned) + archived(partitioned, warehouse) == before
+    assert manifests.verify_chain("public.audit_logs")["rows"] == 80

@@ -6,10 +6,11 @@ import psycopg
 import pytest
 
 from demo.databases import Databases
+from demo.processes import free_port
 from include.maintenance.pruning import manifests, moving, prune, row_statements, rows, sources
 from include.maintenance.pruning.restore import restore
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
-from include.warehouse import actions, legal_holds
+from include.warehouse import actions, archives, legal_holds
 from tests.include.maintenance.pruning.audit_log_rows import (
     CUT_OFF,
     NOW,
@@ -206,3 +207,103 @@ def test_planning_a_batch_does_not_walk_past_all_rows_deleted_before_it(
 
         assert index_pages("next_rows") < 30
         assert index_pages("first_rows") > 60, "25,000 entries of 20 bytes are 68 pages: the control sees them"
+
+
+# ------------------------------------------------------------------------------------- what could not even be begun
+def _acts(warehouse: psycopg.Connection) -> list[tuple]:
+    return warehouse.execute("SELECT run_id, state, reason FROM ops.maintenance_action ORDER BY 1").fetchall()
+
+
+def test_a_database_that_is_away_is_a_failed_act_of_this_run(
+    filled: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    prune.prune(rule(), "r1", dry_run=False, now=NOW)
+    with environment.context() as patch:
+        patch.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", f"postgresql://x:y@127.0.0.1:{free_port()}/z")
+        with pytest.raises(SourceUnavailable, match="platform_db_maintenance"):
+            prune.prune(rule(), "r2", dry_run=False, now=NOW)
+    assert [one[:2] for one in _acts(warehouse)] == [("r1", "proven"), ("r2", "failed")]
+    assert "platform_db_maintenance" in _acts(warehouse)[1][2]
+    assert prune.prune(rule(), "r2", dry_run=False, now=NOW)["state"] == "nothing_to_do"
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("ALTER TABLE public.audit_logs RENAME COLUMN created_at TO noted_at", "has no column created_at"),
+        ("ALTER TABLE public.audit_logs RENAME TO audit_log", "no table public.audit_logs"),
+    ],
+)
+def test_a_table_that_changed_is_a_failed_act_of_this_run(
+    filled: psycopg.Connection, warehouse: psycopg.Connection, statement: str, message: str
+) -> None:
+    filled.execute(statement.encode())
+    with pytest.raises(ConfigurationError, match=message):
+        prune.prune(rule(), "r1", dry_run=False, now=NOW)
+    [(_, state, reason)] = _acts(warehouse)
+    assert state == "failed"
+    assert message in reason
+
+
+def test_a_count_that_takes_too_long_is_a_failed_act_of_this_run(
+    filled: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    count = rows.count
+
+    def slow(connection: psycopg.Connection, *others: object) -> object:
+        connection.execute("SET statement_timeout = 1")
+        filled.execute("BEGIN; LOCK TABLE public.audit_logs")
+        try:
+            return count(connection, *others)  # type: ignore[arg-type]
+        finally:
+            filled.execute("ROLLBACK")
+
+    environment.setattr(rows, "count", slow)
+    with pytest.raises(MaintenanceFailed, match="ran into its time limit"):
+        prune.prune(rule(), "r1", dry_run=False, now=NOW)
+    assert [one[:2] for one in _acts(warehouse)] == [("r1", "failed")]
+
+
+def test_a_table_that_another_run_prunes_is_a_failed_act_but_never_that_of_the_other_attempt(
+    filled: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    action = actions.applying(actions.plan("prune", "public.audit_logs", "r1", dry_run=False, plan={}))
+    with prune._alone("public.audit_logs"):
+        for run in ("r1", "r2"):
+            with pytest.raises(MaintenanceFailed, match="another run prunes"):
+                prune.prune(rule(), run, dry_run=False, now=NOW)
+    assert [one[:2] for one in _acts(warehouse)] == [("r1", "applying"), ("r2", "failed")]
+    actions.prove(action, {}, {})
+
+
+def test_a_warehouse_that_is_away_is_said(filled: psycopg.Connection, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("AIRFLOW_CONN_WAREHOUSE", f"postgresql://x:y@127.0.0.1:{free_port()}/z")
+    with pytest.raises(SourceUnavailable, match="warehouse"):
+        prune.prune(rule(), "r1", dry_run=False, now=NOW)
+
+
+@pytest.mark.parametrize("after", [10, 23])
+def test_what_a_run_settles_of_an_earlier_one_is_in_its_proof(
+    filled: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, after: int
+) -> None:
+    before, record_deleted, deleted = in_table(filled), archives.record_deleted, []
+
+    def lost(*arguments: object) -> None:
+        deleted.append(arguments)
+        if len(deleted) * 10 >= after:  # archives of 10, 10 and 3 rows
+            raise SourceUnavailable("lost")
+        record_deleted(*arguments)  # type: ignore[arg-type]
+
+    with environment.context() as patch:
+        patch.setattr(archives, "record_deleted", lost)
+        with pytest.raises(SourceUnavailable):
+            prune.prune(rule(), "r1", dry_run=False, now=NOW)
+    done = prune.prune(rule(), "r2", dry_run=False, now=NOW)
+    [(proof,)] = warehouse.execute("SELECT proof FROM ops.maintenance_action WHERE run_id = 'r2'").fetchall()
+    assert done["state"] == "proven", "also when nothing else is left to do"
+    assert proof["rows_archived"] + proof["rows_of_unproven_runs"] == 23
+    assert proof["archives"] + proof["archives_of_unproven_runs"] == 3
+    assert proof["rows_arrived_meanwhile"] == 0
+    assert in_table(filled) + archived(filled, warehouse) == before
+    assert prune.prune(rule(), "r3", dry_run=False, now=NOW)["state"] == "nothing_to_do"
+
