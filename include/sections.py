@@ -112,8 +112,9 @@ class Prune(Section):
 
     ``batch_rows`` is the most that one transaction deletes, ``archive_rows`` the most that one file holds. Deleting
     pauses while a replica is further behind than the limits, or autovacuum works at the table, but not for longer than
-    ``longest_pause_seconds``. With ``whole_partitions`` the rows of a partition wait until all of it is past retention.
-    Legal holds may name the columns ``hold_columns``.
+    ``longest_pause_seconds``. After ``longest_minutes`` no further archive is begun; the next run goes on. With
+    ``whole_partitions`` the rows of a partition wait until all of it is past retention. Legal holds may name the
+    columns ``hold_columns``.
     """
 
     table: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$")]
@@ -125,6 +126,7 @@ class Prune(Section):
     largest_replica_lag_seconds: Annotated[float, Field(gt=0)] = 10.0
     largest_replica_lag_bytes: Annotated[int, Field(gt=0)] = 256 * 1024 * 1024
     longest_pause_seconds: Annotated[float, Field(ge=0, le=86_400)] = 900.0
+    longest_minutes: Annotated[float, Field(gt=0, le=10_080)] = 45.0
     whole_partitions: bool = True
     hold_columns: list[Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]] = []
 

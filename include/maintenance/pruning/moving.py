@@ -57,7 +57,11 @@ class Counts:
 
 @dataclass
 class Work:
-    """What one attempt works with. ``platform`` deletes, ``reader`` reads at the same time."""
+    """What one attempt works with. ``platform`` deletes, ``reader`` reads at the same time.
+
+    ``ends_at`` is the moment of the monotonic clock from which no further archive is begun, ``ended_early`` tells that
+    something was left for the next attempt then.
+    """
 
     rule: Prune
     platform: psycopg.Connection[Any]
@@ -69,10 +73,17 @@ class Work:
     throttle: Throttle
     reading: Batches
     deleting: Batches
+    ends_at: float = math.inf
+    ended_early: bool = field(default=False, init=False)
     counts: Counts = field(default_factory=Counts)
     chain: threading.Lock = field(default_factory=threading.Lock)
     _seen: dict[int, LegalHold] = field(default_factory=dict, init=False)
     _looking: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def out_of_time(self) -> bool:
+        """Whether what is to come must wait for the next attempt; asked only where something is to come."""
+        self.ended_early = self.ended_early or time.monotonic() >= self.ends_at
+        return self.ended_early
 
     def holds(self) -> tuple[LegalHold, ...]:
         """The legal holds in force now or at an earlier moment of this attempt, by their number.
@@ -124,11 +135,14 @@ def move(work: Work, source: Source) -> None:
     """Archive and delete the rows of a source that are past their retention.
 
     First go those that no transaction has just written: they are deleted without comparing their content again. What is
-    left arrived meanwhile with an old time stamp, or changed, or its age in transactions is unclear.
+    left arrived meanwhile with an old time stamp, or changed, or its age in transactions is unclear. It ends early when
+    the time is up.
     """
     times = _move(work, source, settled_only=True)
     # Piece by piece: until the next vacuum, looking for a row walks past every deleted one before it.
     for since, until in pairwise([None, *times, None]):
+        if work.ended_early:
+            return
         move_compared(work, source.between(since, until))
 
 
@@ -143,6 +157,8 @@ def _move(work: Work, source: Source, *, settled_only: bool) -> list[str]:
     waiting = None
     with ThreadPoolExecutor(1, "archive") as archiver:
         for chunk in chunks(work, source, settled_only):
+            if work.out_of_time():
+                break
             archived = archiver.submit(archive, work, chunk)
             times.append(chunk.last.time)
             if waiting:

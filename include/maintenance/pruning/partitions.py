@@ -170,6 +170,8 @@ def move_all(work: Work, chosen: Route) -> int:
             continue
         archives.record_detaching(work.warehouse, work.source.name, one.table.name, one.bound)
     for record in archives.open_partitions(work.warehouse, work.source.name):
+        if work.out_of_time():
+            break
         moved += _move(work, record)
     return moved
 
@@ -196,6 +198,8 @@ def _move(work: Work, record: Partition) -> int:
         _detach(work, table)
     _freeze(work, table)
     count = _archive(work, table)
+    if count is None:
+        return 0
     archives.change_partition(work.warehouse, work.source.name, name, "archived", count)
     held = work.holds()
     with database.errors_named(f"pruning of {name}"):
@@ -253,8 +257,11 @@ def _freeze(work: Work, table: Table) -> None:
             work.platform.execute(sql.SQL(statement).format(table.identifier))
 
 
-def _archive(work: Work, table: Table) -> int:
-    """Archive the rows of a detached partition, from where an earlier attempt ended; return how many there are."""
+def _archive(work: Work, table: Table) -> int | None:
+    """Archive the rows of a detached partition, from where an earlier attempt ended; return how many there are.
+
+    Returns None when the time was up before the last of them.
+    """
     source = work.source.on(table, None)
     found = archives.of_relation(work.warehouse, table.name, "verified")
     for one in found:  # by an earlier attempt: the files may have changed since
@@ -265,6 +272,8 @@ def _archive(work: Work, table: Table) -> int:
     count = sum(one.row_count for one in found)
     after = _end_of(work, max(found, key=lambda one: one.chain_number or 0)) if found else None
     for chunk in moving.chunks(work, source, False, after):
+        if work.out_of_time():
+            return None
         count += moving.archive(work, chunk).row_count
     with database.errors_named(f"archiving of {table.name}"):
         row = work.platform.execute(_composed(work, "count", table)).fetchone()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -42,6 +43,7 @@ def prune(rule: Prune, run_id: str, dry_run: bool, now: datetime | None = None) 
     """Archive and delete the rows of a table that are older than ``rule.keep_days`` times 24 hours before ``now``.
 
     ``now`` is an aware datetime, by default the present. Returns the action's summary with ``rows`` and ``archives``.
+    After ``rule.longest_minutes`` no further archive is begun: the act is postponed, and the next run goes on.
     Whatever fails is recorded as the act's failure, unless the warehouse itself is away. Raises ConfigurationError (a
     missing privilege, column or unique key, rows of other tables that would go too), MaintenanceFailed (a damaged
     archive, a lock, a pause that got too long) or SourceUnavailable.
@@ -129,6 +131,7 @@ def _attempt(
                 Throttle(platform, source.table.oid, source.name, rule),
                 Batches(rule.batch_rows),
                 Batches(rule.batch_rows),
+                time.monotonic() + rule.longest_minutes * 60,
             )
             try:
                 platform.execute("SET synchronous_commit = on")  # whatever the server's own setting is
@@ -196,6 +199,8 @@ def _apply(work: Work, action: actions.Action, route: Route, unproven: tuple[int
     moved = partitions.move_all(work, route)
     for source in route.by_rows:
         moving.move(work, source)
+    if work.ended_early:
+        return _postponed(work, action)
     held = work.holds()
     after = _older(work, route, held)
     with database.errors_named(f"pruning of {action.resource}"):  # also where there are too many to be counted
@@ -234,6 +239,16 @@ def _apply(work: Work, action: actions.Action, route: Route, unproven: tuple[int
         return actions.prove(action, proof, _applied(work, files, archived), reason)
     actions.fail(action, reason, proof)
     raise MaintenanceFailed(reason)
+
+
+def _postponed(work: Work, action: actions.Action) -> actions.Action:
+    """Leave the rest to the next run: what is archived and deleted stays so."""
+    files, archived = archives.deleted_since(work.warehouse, action.resource, action.planned_at)
+    reason = (
+        f"the {work.rule.longest_minutes:g} minutes of maintenance.prune.longest_minutes were over with {archived} "
+        "rows archived and deleted; the next run goes on from there"
+    )
+    return actions.postpone(action, reason, _applied(work, files, archived))
 
 
 def _applied(work: Work, files: int, archived: int) -> dict[str, Any]:

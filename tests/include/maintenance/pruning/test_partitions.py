@@ -1,17 +1,19 @@
 """Whole partitions past their retention are detached, archived and dropped; held and straddling ones are not."""
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 
 from demo.databases import Databases
-from include.maintenance.pruning import holds, manifests, partitions, prune, sources
+from include.maintenance.pruning import holds, manifests, moving, partitions, prune, sources
 from include.maintenance.pruning.restore import restore
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.settings import ROOT
@@ -414,6 +416,22 @@ def test_a_partition_whose_policies_hide_rows_is_never_dropped(
         assert superuser.execute("SELECT count(*) FROM public.audit_may").fetchone() == (40,)
         superuser.execute("ALTER TABLE public.audit_may NO FORCE ROW LEVEL SECURITY")
     assert prune.prune(ACROSS, "r2", dry_run=False, now=NOW)["rows"] == 80
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3])
+def test_a_partition_that_does_not_fit_in_the_time_goes_on_in_the_next_run(
+    partitioned: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, looks: int
+) -> None:
+    """The clock is looked at before each partition and before each of its two archives."""
+    before, moments = in_table(partitioned), iter([0.0] * looks)
+    with environment.context() as patch:
+        patch.setattr(moving, "time", SimpleNamespace(monotonic=lambda: next(moments, math.inf)))
+        done = prune.prune(ACROSS, "r1", dry_run=False, now=NOW)
+    assert (done["state"], done["rows"]) == ("postponed", 40 if looks == 3 else 0)
+    assert ("audit_may" in _tables(partitioned)) == (looks < 3)
+    assert prune.prune(ACROSS, "r2", dry_run=False, now=NOW)["state"] == "proven"
+    assert _tables(partitioned) == ["audit_july"]
+    assert in_table(partitioned) + archived(partitioned, warehouse) == before
 
 
 def test_a_warehouse_that_forgot_a_partition_that_is_gone_keeps_its_archives(

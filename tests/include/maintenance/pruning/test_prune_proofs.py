@@ -1,6 +1,9 @@
 """What pruning says of its work is proven: by this attempt or the next, of a counted table or one too large for it."""
 
+import math
+import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -17,6 +20,7 @@ from tests.include.maintenance.pruning.audit_log_rows import (
     archived,
     in_table,
     rule,
+    states,
     wait_until_settled,
 )
 
@@ -307,3 +311,30 @@ def test_what_a_run_settles_of_an_earlier_one_is_in_its_proof(
     assert in_table(filled) + archived(filled, warehouse) == before
     assert prune.prune(rule(), "r3", dry_run=False, now=NOW)["state"] == "nothing_to_do"
 
+
+# ------------------------------------------------------------------------------------------------------------ time
+def test_what_does_not_fit_in_its_time_is_postponed_and_goes_on(
+    filled: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    before, moments = in_table(filled), iter([0.0])
+    with environment.context() as patch:  # the time is up after the first archive was begun
+        patch.setattr(moving, "time", SimpleNamespace(monotonic=lambda: next(moments, math.inf)))
+        done = prune.prune(rule(), "r1", dry_run=False, now=NOW)
+    assert (done["state"], done["rows"], done["archives"]) == ("postponed", 10, 1)
+    assert done["reason"] == (
+        "the 45 minutes of maintenance.prune.longest_minutes were over with 10 rows archived and deleted; "
+        "the next run goes on from there"
+    )
+    assert states(warehouse) == ["deleted"]
+    assert in_table(filled) + archived(filled, warehouse) == before
+    assert prune.prune(rule(), "r2", dry_run=False, now=NOW)["rows"] == 13
+    [(proof,)] = warehouse.execute("SELECT proof FROM ops.maintenance_action WHERE run_id = 'r2'").fetchall()
+    assert proof["rows_of_unproven_runs"] == 10
+    assert prune.prune(rule(), "r1", dry_run=False, now=NOW)["state"] == "proven", "the same run goes on too"
+
+
+def test_the_time_is_that_of_the_rule(filled: psycopg.Connection) -> None:
+    with prune._attempt(rule(longest_minutes=2), CUT_OFF) as work:
+        assert 100 < work.ends_at - time.monotonic() <= 120
+    assert prune.prune(rule(longest_minutes=1e-9), "r1", dry_run=False, now=NOW)["state"] == "postponed"
+    assert filled.execute("SELECT count(*) FROM public.audit_logs").fetchone() == (30,)
