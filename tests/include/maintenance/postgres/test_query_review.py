@@ -370,6 +370,11 @@ def test_plans_of_normalised_texts(queried: psycopg.Connection) -> None:
     assert scan.table == "public.orders"
 
 
+def test_queries_of_a_table_with_policies_are_planned(queried: psycopg.Connection) -> None:
+    queried.execute("ALTER TABLE small ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    assert _plan("SELECT * FROM small WHERE id = $1").why_not == ""
+
+
 def test_a_text_that_cannot_be_planned_spoils_no_other(queried: psycopg.Connection, any_databases: Databases) -> None:
     _superuser(any_databases, queried, "CREATE TABLE hidden (id int)")
     with database.maintenance_session() as connection:
