@@ -82,6 +82,7 @@ def _compute_day(window: Window, run_id: str, also: frozenset[Identity]) -> tupl
             "%s: only %d of the %d lines that the known figures rest on are left in the logs; the figures stay",
             window.key, sum(day.held.values()), sum(own.held.values()),
         )  # fmt: skip
+        metrics.keep_day(window.first_day, "traffic", run_id)
         changed = False
     else:
         changed = _write(window, day, own, counted, run_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,6 +15,8 @@ from include.warehouse import session
 
 if TYPE_CHECKING:
     import psycopg
+
+logger = logging.getLogger(__name__)
 
 SUBJECT_TABLES: dict[str, tuple[str, ...]] = {
     "uptime": ("daily_uptime",),
@@ -58,6 +61,7 @@ def replace_day(
     reason: str,
     detail: dict[str, Any],
     run_id: str,
+    is_correction: bool = False,
 ) -> bool:
     """Replace all rows of ``subject`` on ``day`` and tell whether the content changed.
 
@@ -65,7 +69,9 @@ def replace_day(
     ``completeness`` is the share of the source that was there, 0 to 1; ``detail`` is written as JSON.
 
     Known figures are never replaced by poorer ones: when ``completeness`` is lower than the stored one (the source
-    has expired since), the stored rows stay and the write is logged as unchanged.
+    has expired since), the stored rows stay, which the write's row of ops.metric_write and a warning say.
+    ``is_correction`` says that nothing has expired: the source is whole and only more of it cannot be counted (a fee
+    that has come without its amount), so that these rows are the better ones although they rest on less.
     The same values always give the same content hash, in whatever order the rows come.
     Raises ValueError for a table that is not the subject's, ConfigurationError and SourceUnavailable as
     ``session.transaction`` does.
@@ -77,7 +83,11 @@ def replace_day(
     with session.transaction() as connection:
         _lock(connection, day, subject)
         stored = _stored(connection, day, subject)
-        if stored is not None and share < stored[1]:
+        if stored is not None and share < stored[1] and not is_correction:
+            logger.warning(
+                "%s of %s: only %s of the source is left and the known figures rest on %s of it, so they stay (%s)",
+                subject, day, share, stored[1], reason,
+            )  # fmt: skip
             _log(connection, day, subject, run_id, stored[0], changed=False)
             return False
         for table in SUBJECT_TABLES[subject]:
@@ -86,6 +96,17 @@ def replace_day(
         changed = stored is None or stored[0] != digest
         _log(connection, day, subject, run_id, digest, changed=changed)
         return changed
+
+
+def keep_day(day: date, subject: str, run_id: str) -> None:
+    """Note in ops.metric_write that a run found less than the stored rows of a day rest on and left them as they are.
+
+    Raises as ``session.transaction`` does.
+    """
+    with session.transaction() as connection:
+        _lock(connection, day, subject)
+        if (stored := _stored(connection, day, subject)) is not None:
+            _log(connection, day, subject, run_id, stored[0], changed=False)
 
 
 def subject_states(days: Iterable[date], *, connection_id: str = "warehouse") -> dict[date, dict[str, SubjectState]]:

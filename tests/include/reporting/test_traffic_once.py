@@ -204,6 +204,9 @@ def test_known_figures_stay_when_their_logs_are_gone(
     (logs / "access.log-1").unlink()
     assert run() == []
     assert everything(warehouse) == before
+    writes = warehouse.execute("SELECT changed, content_hash FROM ops.metric_write ORDER BY metric_write_id").fetchall()
+    assert [changed for changed, _ in writes] == [True, False, False], "a run that leaves a day as it is says so"
+    assert len({digest for _, digest in writes}) == 1
 
 
 def test_only_files_that_may_hold_the_day_are_read(

@@ -40,10 +40,11 @@ def write(
     reason: str = "",
     detail: dict[str, Any] | None = None,
     run_id: str = "run",
+    is_correction: bool = False,
 ) -> bool:
     return metrics.replace_day(
         day, subject, tables, state=state, completeness=Decimal(completeness), reason=reason, detail=detail or {},
-        run_id=run_id,
+        run_id=run_id, is_correction=is_correction,
     )  # fmt: skip
 
 
@@ -89,16 +90,37 @@ def test_what_is_said_of_the_rows_is_content_too(warehouse: psycopg.Connection[A
     assert write(rows(3), **change) is True
 
 
-def test_known_figures_are_not_replaced_by_poorer_ones(warehouse: psycopg.Connection[Any]) -> None:
+def test_known_figures_are_not_replaced_by_poorer_ones(
+    warehouse: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture
+) -> None:
     write(rows(3), completeness="0.9", state=Completeness.PARTIAL, reason="one hour was missing", run_id="1")
     missing = {"completeness": "0", "state": Completeness.MISSING, "reason": "the source has expired"}
     assert write({}, run_id="2", **missing) is False  # type: ignore[arg-type]
+    assert caplog.messages == [
+        "transactions of 2026-10-03: only 0.00000 of the source is left and the known figures rest on 0.90000 of it, "
+        "so they stay (the source has expired)"
+    ]
     assert len(stored(warehouse)) == 3
     state = metrics.subject_states([DAY])[DAY]["transactions"]
     assert (state.state, state.reason) == (Completeness.PARTIAL, "one hour was missing")
     assert [entry[1:] for entry in log(warehouse)] == [(True, state.content_hash), (False, state.content_hash)]
     assert write(rows(4), completeness="0.9", state=Completeness.PARTIAL, run_id="3") is True  # as good: the newer one
     assert write(rows(5), run_id="4") is True  # better
+
+
+def test_a_correction_may_rest_on_less(warehouse: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture) -> None:
+    write(rows(3))
+    assert write(rows(4), completeness="0.98", state=Completeness.PARTIAL, reason="a fee", is_correction=True) is True
+    assert stored(warehouse)[0][1] == 4
+    assert caplog.messages == []
+
+
+def test_a_run_that_left_a_day_as_it_was_stands_in_the_log(warehouse: psycopg.Connection[Any]) -> None:
+    metrics.keep_day(DAY, "transactions", "nothing to keep")
+    write(rows(3), run_id="1")
+    metrics.keep_day(DAY, "transactions", "2")
+    digest = metrics.subject_states([DAY])[DAY]["transactions"].content_hash
+    assert log(warehouse) == [("1", True, digest), ("2", False, digest)]
 
 
 def test_a_share_just_below_one_is_never_rounded_up_to_it(warehouse: psycopg.Connection[Any]) -> None:
