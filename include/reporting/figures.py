@@ -193,7 +193,7 @@ def figure(name: str, label: str, day: Day, history: Mapping[date, Day], weeks: 
     subject = day.subject(definition.subject)
     value = day.value(name)
     if value is None:
-        outcome, reason = _why_absent(definition, subject)
+        outcome, reason = _why_absent(definition, day)
         return Figure(name, label, None, definition.unit, "not available", None, 0, None, "", outcome, reason)
     compared = [
         found
@@ -217,13 +217,16 @@ def figure(name: str, label: str, day: Day, history: Mapping[date, Day], weeks: 
     )
 
 
-def _why_absent(definition: Definition, subject: Subject) -> tuple[Outcome, str]:
+def _why_absent(definition: Definition, day: Day) -> tuple[Outcome, str]:
+    subject = day.subject(definition.subject)
     if not subject.is_there:
         return Outcome.UNKNOWN, subject.reason or f"the {definition.subject} of this day are missing"
-    if definition.undefined:
+    if definition.undefined and (definition.name != "rating_average" or day.value("ratings") is not None):
         return Outcome.NOT_APPLICABLE, definition.undefined
     if definition.unit is Unit.SHARE:
         return Outcome.UNKNOWN, "no time up or down is known"
+    if subject.state is Completeness.PARTIAL:
+        return Outcome.UNKNOWN, subject.reason
     return Outcome.UNKNOWN, f"the warehouse holds no such figure although {definition.subject} is {subject.state}"
 
 

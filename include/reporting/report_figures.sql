@@ -62,10 +62,18 @@ LEFT JOIN LATERAL (
     FROM ops.daily_transactions WHERE daily_transactions.day = asked.day
 ) AS transactions ON true
 LEFT JOIN LATERAL (
+    -- A source whose fees begin after the day does not tell that there were none.
     SELECT
-        coalesce(sum(amount_usd), 0) AS revenue,
-        coalesce(sum(fees), 0)::bigint AS fees
-    FROM ops.daily_revenue WHERE daily_revenue.day = asked.day
+        CASE WHEN source.tells_fees THEN coalesce(sum(amount_usd), 0) END AS revenue,
+        CASE WHEN source.tells_fees THEN coalesce(sum(fees), 0)::bigint END AS fees
+    FROM (
+        SELECT NOT coalesce((
+            SELECT detail -> 'views_that_begin_later' @> '"fees"' FROM ops.daily_subject
+            WHERE daily_subject.day = asked.day AND subject = 'transactions'
+        ), false) AS tells_fees
+    ) AS source
+    LEFT JOIN ops.daily_revenue ON daily_revenue.day = asked.day
+    GROUP BY source.tells_fees
 ) AS revenue ON true
 LEFT JOIN LATERAL (
     SELECT

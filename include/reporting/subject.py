@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from include.outcome import Completeness
-from include.reporting.extent import Extent, extent
+from include.reporting.extent import Begins, Extent, not_begun
 from include.warehouse import metrics
 from include.warehouse.metrics import TableRows
 from include.window import Window
+
+if TYPE_CHECKING:
+    import psycopg
+
+_FIRST_USER = "SELECT nullif(min(registered_at), '-infinity') FROM operations.users"
 
 
 class Found(NamedTuple):
@@ -21,23 +27,47 @@ class Found(NamedTuple):
     extent: Extent
 
 
+def begins(connection: psycopg.Connection[Any], statement: str) -> Begins:
+    """Return the oldest time of each view that ``statement`` asks for: rows of a view's name and that time.
+
+    When none of them has a row, a platform that has users had nothing of their kind yet: its first user is returned
+    instead, as the view ``users``.
+    """
+    found: dict[str, datetime | None] = dict(connection.execute(statement).fetchall())
+    if not any(found.values()) and "users" not in found:
+        row = connection.execute(_FIRST_USER).fetchone()
+        if row and row[0]:
+            return {"users": row[0]}
+    return found
+
+
+def untold(judged: Extent) -> dict[str, list[str]]:
+    """Return, for the facts about the source, the views that begin after the day: none, and no fact, on most days."""
+    return {"views_that_begin_later": list(judged.untold)} if judged.untold else {}
+
+
 def compute_day(window: Window, run_id: str, subject: str, read: Callable[[Window, datetime], Found]) -> bool:
     """Read a subject's day and write it; tell whether its rows changed.
 
     ``read`` is called with the window and the instant (UTC) at which the reading begins; a day that has not begun
-    is not read and is missing. Raises what ``read`` raises, and as ``metrics.replace_day`` does.
+    is not read and is missing. A source that begins late has lost a part, and never replaces what was known before;
+    a whole one does, even where more of it had to be left out. Raises what ``read`` raises, and as
+    ``metrics.replace_day`` does.
     """
     now = datetime.now(UTC)
-    found = Found({}, {}, extent(window, now))
-    if found.extent.state is not Completeness.MISSING:
+    if now > window.start:
         found = read(window, now)
+    else:
+        found = Found({}, {}, Extent(Completeness.MISSING, Decimal(0), not_begun(window)))
+    is_missing = found.extent.state is Completeness.MISSING
     return metrics.replace_day(
         window.first_day,
         subject,
-        found.tables,
+        {} if is_missing else found.tables,
         state=found.extent.state,
         completeness=found.extent.completeness,
         reason=found.extent.reason,
-        detail=found.detail,
+        detail={} if is_missing else found.detail,
         run_id=run_id,
+        is_correction=not is_missing and not found.extent.begins_late,
     )

@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from include.platform import source
-from include.reporting.extent import Extent, extent
-from include.reporting.subject import Found, compute_day
+from include.reporting.extent import Begins, Extent, extent
+from include.reporting.subject import Found, begins, compute_day, untold
 from include.settings import settings
 from include.warehouse.metrics import TableRows
 from include.warehouse.statements import statements
@@ -51,6 +51,7 @@ def _read(window: Window, now: datetime) -> Found:
     with source.snapshot("support_tickets", "feedback") as connection:
         tickets = connection.execute(_STATEMENTS["tickets"], bounds).fetchall()
         feedback = connection.execute(_STATEMENTS["feedback"], bounds).fetchall()
+        oldest = begins(connection, _STATEMENTS["begins"])
     known = {row[0]: row for row in tickets if row[0] in targets}
     strange_tickets = {row[0]: row[-1] for row in tickets if row[0] not in targets}
     ratings = {rating: count for rating, count in feedback if rating in RATINGS}
@@ -64,7 +65,10 @@ def _read(window: Window, now: datetime) -> Found:
     }
     detail = {"tickets_of_unknown_priority": strange_tickets, "ratings_out_of_range": strange_ratings}
     counted = sum(row[-1] for row in known.values()) + sum(ratings.values())
-    return Found(tables, detail, _judge(window, now, counted, strange_tickets, strange_ratings))
+    judged = _judge(window, now, oldest, counted, strange_tickets, strange_ratings)
+    if "feedback" in judged.untold:
+        del tables["daily_feedback"]  # ratings that nobody can tell are absent, not zero
+    return Found(tables, detail | untold(judged), judged)
 
 
 def _no_tickets(priority: str) -> tuple[Any, ...]:
@@ -77,7 +81,12 @@ def _feedback_row(ratings: dict[int, int]) -> tuple[int, ...]:
 
 
 def _judge(
-    window: Window, now: datetime, counted: int, strange_tickets: dict[str, int], strange_ratings: dict[str, int]
+    window: Window,
+    now: datetime,
+    oldest: Begins,
+    counted: int,
+    strange_tickets: dict[str, int],
+    strange_ratings: dict[str, int],
 ) -> Extent:
     reasons = []
     if strange_tickets:
@@ -91,7 +100,15 @@ def _judge(
             "and are counted nowhere"
         )
     left_out = sum(strange_tickets.values()) + sum(strange_ratings.values())
-    return extent(window, now, counted=counted, left_out=left_out, why="; ".join(reasons))
+    return extent(
+        window,
+        now,
+        oldest,
+        optional=("feedback",),
+        counted=counted,
+        left_out=left_out,
+        why="; ".join(reasons),
+    )
 
 
 def _named(counts: dict[str, int]) -> str:

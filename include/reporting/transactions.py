@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from include.platform import source
-from include.reporting.extent import Extent, extent
-from include.reporting.subject import Found, compute_day
+from include.reporting.extent import Begins, Extent, extent
+from include.reporting.subject import Found, begins, compute_day, untold
 from include.warehouse.metrics import TableRows
 from include.warehouse.statements import statements
 from include.window import Window
@@ -31,25 +31,32 @@ def _read(window: Window, now: datetime) -> Found:
     with source.snapshot("transactions", "fees") as connection:
         events = {row[0]: row[1:] for row in connection.execute(_STATEMENTS["transactions"], bounds)}
         revenue = connection.execute(_STATEMENTS["revenue"], bounds).fetchall()
+        oldest = begins(connection, _STATEMENTS["begins"])
     tables = {
         "daily_transactions": TableRows(
             ("outcome", "transactions", "value_usd"), [(outcome, *events[outcome][:2]) for outcome in OUTCOMES]
         ),
         "daily_revenue": TableRows(("kind", "fees", "amount_usd"), [tuple(row[:3]) for row in revenue]),
     }
-    detail = {
+    without_amount = {
         "transactions_without_amount": sum(row[2] for row in events.values()),
         "fees_without_amount": sum(row[3] for row in revenue),
     }
-    return Found(tables, detail, _judge(window, now, tables, detail))
+    judged = _judge(window, now, oldest, tables, without_amount)
+    return Found(tables, without_amount | untold(judged), judged)
 
 
-def _judge(window: Window, now: datetime, tables: dict[str, TableRows], detail: dict[str, int]) -> Extent:
-    """An amount that the source does not know is counted as an event but its value is not in the sums."""
+def _judge(
+    window: Window, now: datetime, oldest: Begins, tables: dict[str, TableRows], detail: dict[str, int]
+) -> Extent:
+    """An amount that the source does not know is counted as an event but its value is not in the sums.
+
+    The first fee follows the first transaction by days: transactions can be told without any fee.
+    """
     events = sum(row[1] for table in tables.values() for row in table.rows)
     left_out = sum(detail.values())
     why = (
         f"the source gives no amount for {detail['transactions_without_amount']} events of transactions and "
         f"{detail['fees_without_amount']} fees, so the values leave them out"
     )
-    return extent(window, now, counted=events - left_out, left_out=left_out, why=why)
+    return extent(window, now, oldest, optional=("fees",), counted=events - left_out, left_out=left_out, why=why)

@@ -7,7 +7,7 @@ from datetime import datetime
 from include.platform import source
 from include.reporting import distinct
 from include.reporting.extent import extent
-from include.reporting.subject import Found, compute_day
+from include.reporting.subject import Found, begins, compute_day
 from include.warehouse.metrics import TableRows
 from include.warehouse.statements import statements
 from include.window import Window
@@ -30,6 +30,7 @@ def _read(window: Window, now: datetime) -> Found:
     with source.snapshot("page_views", "sessions", "users") as connection:
         viewers = connection.execute(_STATEMENTS["viewers"], bounds).fetchone()
         activity = connection.execute(_STATEMENTS["activity"], bounds).fetchone()
+        judged = extent(window, now, begins(connection, _STATEMENTS["begins"]))
     assert viewers is not None
     assert activity is not None
     active_users, page_views, anonymous_page_views, registers, ranks = viewers
@@ -40,4 +41,4 @@ def _read(window: Window, now: datetime) -> Found:
         "daily_users": TableRows(_FIGURES, [figures]),
         "daily_user_sketch": TableRows(("registers",), [(sketch,)]),
     }
-    return Found(tables, {"page_views_without_user": anonymous_page_views}, extent(window, now))
+    return Found(tables, {"page_views_without_user": anonymous_page_views}, judged)

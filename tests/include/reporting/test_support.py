@@ -13,9 +13,10 @@ import pytest
 
 from demo.databases import Databases
 from include.outcome import Completeness, ConfigurationError
-from include.reporting import support
+from include.reporting import report_inputs, support
+from include.reporting.figures import figure
 from include.settings import settings
-from include.warehouse import metrics
+from include.warehouse import metrics, session
 from include.window import day_window
 from tests.include.reporting.contract_tables import contract, fill
 
@@ -108,10 +109,37 @@ def test_feedback(warehouse: psycopg.Connection[Any], platform: psycopg.Connecti
 def test_an_empty_day_has_all_three_priorities(
     warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any]
 ) -> None:
+    fill(platform, "users", [(1, FIRST, None)])  # the platform was there: nobody has asked or rated anything yet
     support.compute(WINDOW, "test")
     assert by_priority(warehouse) == dict.fromkeys(TARGETS, (0, 0, 0, 0, 0, 0))
+    assert (state().state, state().reason) == (Completeness.COMPLETE, "")
     assert feedback(warehouse) == (0, 0, 0, 0, 0, 0, 0, None)
     assert support.compute(WINDOW, "again") is False
+
+
+def test_before_the_first_rating_tickets_are_told_and_ratings_are_absent(
+    warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any]
+) -> None:
+    fill(platform, "support_tickets", [(1, "high", FIRST, None, None)])
+    fill(platform, "feedback", [(1, AFTER, 5)])
+    support.compute(WINDOW, "test")
+    assert by_priority(warehouse)["high"][0] == 1
+    assert feedback(warehouse) is None
+    assert (state().state, state().completeness) == (Completeness.PARTIAL, Decimal("0.5"))
+    with session.transaction() as connection:
+        inputs = report_inputs.read(connection, WINDOW, settings())
+    for name in ("ratings", "rating_average"):
+        assert figure(name, name, inputs.day, inputs.history, 4).reason == state().reason
+
+
+def test_before_the_first_ticket_support_is_absent(
+    warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any]
+) -> None:
+    fill(platform, "support_tickets", [(1, "high", AFTER, None, None)])
+    fill(platform, "feedback", [(1, FIRST, 5)])
+    support.compute(WINDOW, "test")
+    assert (by_priority(warehouse), feedback(warehouse)) == ({}, None)
+    assert state().state is Completeness.MISSING
 
 
 def test_unknown_priorities_and_ratings_are_named_and_counted_nowhere(

@@ -13,9 +13,11 @@ import pytest
 
 from demo.databases import Databases
 from include.outcome import Completeness, ConfigurationError
-from include.reporting import transactions
+from include.reporting import report_inputs, transactions
+from include.reporting.figures import figure
 from include.reporting.transactions import OUTCOMES
-from include.warehouse import metrics
+from include.settings import settings
+from include.warehouse import metrics, session
 from include.window import day_window
 from tests.include.reporting.contract_tables import contract, fill
 
@@ -81,10 +83,54 @@ def test_the_edges_of_the_day(warehouse: psycopg.Connection[Any], platform: psyc
 def test_an_empty_day_has_all_five_outcomes(
     warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any]
 ) -> None:
+    fill(platform, "users", [(1, FIRST, None)])  # a young platform: it has users, and no transaction yet
     transactions.compute(WINDOW, "test")
     assert by_outcome(warehouse) == dict.fromkeys(OUTCOMES, (0, Decimal(0)))
     assert by_kind(warehouse) == {}
+    assert (state().state, state().reason) == (Completeness.COMPLETE, "")
     assert transactions.compute(WINDOW, "again") is False
+
+
+def test_a_platform_without_users_tells_nothing_of_transactions(
+    warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any]
+) -> None:
+    transactions.compute(WINDOW, "test")
+    assert by_outcome(warehouse) == {}
+    assert "no row in operations.transactions and operations.fees" in state().reason
+    fill(platform, "users", [(1, AFTER, None)])
+    transactions.compute(WINDOW, "test")
+    assert by_outcome(warehouse) == {}
+    assert state().reason == "the source begins after the day 2026-03-08: operations.users at 2026-03-09 04:00 UTC"
+
+
+def test_before_the_first_fee_transactions_are_told_and_revenue_is_absent(
+    warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any]
+) -> None:
+    fill(platform, "transactions", [(1, FIRST, None, None, None, None, "10", None)])
+    fill(platform, "fees", [(1, "escrow", AFTER, "1.10")])
+    transactions.compute(WINDOW, "test")
+    assert by_outcome(warehouse)["created"] == (1, Decimal(10))
+    assert (state().state, state().completeness) == (Completeness.PARTIAL, Decimal("0.5"))
+    assert state().reason == "the source begins after the day 2026-03-08: operations.fees at 2026-03-09 04:00 UTC"
+    with session.transaction() as connection:
+        inputs = report_inputs.read(connection, WINDOW, settings())
+    found = {name: inputs.day.value(name) for name in ("transactions_created", "revenue", "fees")}
+    assert found == {"transactions_created": 1, "revenue": None, "fees": None}
+    shown = figure("revenue", "Revenue", inputs.day, inputs.history, 4)
+    assert (shown.text, shown.reason, shown.is_missing) == ("not available", state().reason, True)
+
+
+def test_a_correction_that_leaves_more_out_replaces_the_day(
+    warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any]
+) -> None:
+    fill(platform, "transactions", [(1, FIRST, None, None, None, None, "10", None)])
+    fill(platform, "fees", [(1, "escrow", FIRST, "1.10")])
+    transactions.compute(WINDOW, "first")
+    fill(platform, "transactions", [(2, FIRST, None, None, None, None, "20", None)])
+    fill(platform, "fees", [(2, "escrow", FIRST, None)])  # its amount is not known yet
+    assert transactions.compute(WINDOW, "corrected") is True
+    assert by_outcome(warehouse)["created"] == (2, Decimal(30))
+    assert (state().state, state().completeness) == (Completeness.PARTIAL, Decimal("0.75"))
 
 
 def test_random_events_agree_with_a_recount(

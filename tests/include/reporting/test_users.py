@@ -76,11 +76,92 @@ def test_the_edges_of_the_day(warehouse: psycopg.Connection[Any], platform: psyc
     assert state.detail == {"page_views_without_user": 1}
 
 
+def state() -> metrics.SubjectState:
+    return metrics.subject_states([DAY])[DAY]["users"]
+
+
+def begin(platform: psycopg.Connection[Any], at: datetime, *tables: str) -> None:
+    """Let the source's tables (all three without names) hold nothing but a row at an instant."""
+    rows = {"users": (1, at, None), "sessions": (1, 1, at), "page_views": (1, at, "/")}
+    for table in tables or rows:
+        platform.execute(f"TRUNCATE operations.{table}".encode())
+        fill(platform, table, [rows[table]])
+
+
 def test_an_empty_day_is_zero_and_known(warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any]) -> None:
+    begin(platform, FIRST - INSTANT)
     users.compute(WINDOW, "test")
     assert figures(warehouse) == (0, 0, 0, 0, 0, 0)
     assert registers(warehouse) == bytes(16384)
-    assert metrics.subject_states([DAY])[DAY]["users"].state is Completeness.COMPLETE
+    assert (state().state, state().completeness) == (Completeness.COMPLETE, Decimal(1))
+
+
+def test_a_view_that_never_had_a_row_is_zero(
+    warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any]
+) -> None:
+    begin(platform, FIRST - INSTANT, "users")
+    users.compute(WINDOW, "test")
+    assert figures(warehouse) == (0, 0, 0, 0, 0, 0)
+    assert state().state is Completeness.COMPLETE
+
+
+def test_a_source_without_any_row_tells_nothing(
+    warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any]
+) -> None:
+    users.compute(WINDOW, "test")
+    assert figures(warehouse) is None
+    assert state()[:4] == (
+        Completeness.MISSING,
+        Decimal(0),
+        "the source holds nothing at all: no row in operations.page_views and operations.sessions and operations.users",
+        {},
+    )
+
+
+@pytest.mark.parametrize("expired", [("page_views", "sessions", "users"), ("page_views", "sessions"), ("sessions",)])
+def test_a_day_before_the_source_begins_is_absent_and_known_figures_stay(
+    warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any], expired: tuple[str, ...]
+) -> None:
+    begin(platform, FIRST - INSTANT)
+    begin(platform, AFTER, *expired)
+    users.compute(WINDOW, "before anything was known")
+    assert figures(warehouse) is None
+    assert state().state is Completeness.MISSING
+    assert state().reason.startswith("the source begins after the day 2025-10-26: operations.")
+    assert "operations.sessions at 2025-10-26 23:00 UTC" in state().reason
+    begin(platform, FIRST)
+    users.compute(WINDOW, "while it was there")
+    known = figures(warehouse), state()
+    assert known[0] == (1, 1, 1, 1, 0, 1)
+    assert known[1].state is Completeness.COMPLETE
+    begin(platform, AFTER, *expired)
+    assert users.compute(WINDOW, "after it was pruned") is False
+    assert (figures(warehouse), state()) == known
+
+
+def test_a_day_that_the_source_begins_within_is_partial(
+    warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any]
+) -> None:
+    begin(platform, FIRST - INSTANT)
+    begin(platform, FIRST + timedelta(hours=5), "page_views")  # 20 of 25 hours; sessions and users are whole
+    users.compute(WINDOW, "test")
+    assert figures(warehouse) == (1, 0, 1, 0, 0, 0)
+    assert (state().state, state().completeness) == (Completeness.PARTIAL, Decimal("0.93333"))
+    assert state().reason == (
+        "the source begins within the day 2025-10-26: operations.page_views at 2025-10-26 03:00 UTC"
+    )
+    begin(platform, AFTER - timedelta(hours=1), "page_views")
+    assert users.compute(WINDOW, "after it was pruned") is False
+    assert state().completeness == Decimal("0.93333")
+
+
+def test_a_time_without_an_end_in_the_past_is_no_beginning(
+    warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any]
+) -> None:
+    begin(platform, FIRST)
+    platform.execute("INSERT INTO operations.sessions VALUES (2, 1, '-infinity')")
+    users.compute(WINDOW, "test")
+    assert figures(warehouse) == (1, 1, 1, 1, 0, 1)
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Kolkata"])
