@@ -385,16 +385,24 @@ class Schedules(Section):
 
     @field_validator("*")
     @classmethod
-    def _five_fields(cls, value: str) -> str:
+    def _cron(cls, value: str) -> str:
+        from croniter import CroniterBadDateError, croniter  # by which Airflow reads it
+
         if len(value.split()) != 5:
             raise ValueError("it is not a cron expression of five fields")
+        try:
+            croniter(value).get_next()
+        except CroniterBadDateError:
+            raise ValueError("it is a cron expression of days that never come") from None
+        except ValueError:
+            raise ValueError("it is not a cron expression: a field is out of range or no number") from None
         return value
 
     @field_validator("daily_metrics")
     @classmethod
     def _at_midnight(cls, value: str) -> str:
-        if value.split()[:2] != ["0", "0"]:
-            raise ValueError("it must tick at midnight (0 0 * * *), when the day that a run is about ends")
+        if value.split() != ["0", "0", "*", "*", "*"]:
+            raise ValueError("it must tick at every midnight (0 0 * * *), when the day that a run is about ends")
         return value
 
 

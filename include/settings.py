@@ -12,13 +12,30 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from include import sections
 from include.outcome import ConfigurationError
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_FILE = ROOT / "config" / "operations.yaml"
+
+
+class _Environment(EnvSettingsSource):
+    """The environment, where a list that is no JSON stays the text that it is: the section's checks name its key."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
 
 
 class Settings(BaseSettings):
@@ -52,12 +69,16 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class names it
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class names it
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file."""
-        return (init_settings, env_settings, InitSettingsSource(settings_cls, _read(configuration_file())))
+        return (
+            init_settings,
+            _Environment(settings_cls),
+            InitSettingsSource(settings_cls, _read(configuration_file())),
+        )
 
 
 def configuration_file() -> Path:
@@ -66,9 +87,64 @@ def configuration_file() -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigurationError(f"{path.name} is not UTF-8 at line {line}; save it in that encoding") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read ({error.strerror}); correct its permissions") from None
+    try:
+        content = _parsed(path, text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise ConfigurationError(f"{path.name} is not valid YAML{where}; correct its indentation or quoting") from None
+    except ValueError as error:  # a value that looks like a date or number and is none: 2026-02-30
+        raise ConfigurationError(
+            f"{path.name} holds a value that cannot be read ({error}); correct or quote it"
+        ) from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigurationError(
+            f"{path.name} is not a list of sections by their names; correct it after the one that ships (platform: …)"
+        )
+    return content
+
+
+def _parsed(path: Path, text: str) -> Any:
     # PyYAML's parser in C reads the file ten times faster than the one in Python, which is the fallback.
-    content = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
-    return content or {}
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _refuse_twins(path, node)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _refuse_twins(path: Path, top: yaml.Node) -> None:
+    """Raise for a key that stands twice in one section: YAML forbids it, and the parser would take the last."""
+    waiting, seen = [("", top)], set()
+    while waiting:
+        place, node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += [(f"{place}{number}.", child) for number, child in enumerate(node.value)]
+        elif isinstance(node, yaml.MappingNode):
+            lines: dict[str, int] = {}
+            for key, value in node.value:
+                name, line = str(key.value), key.start_mark.line + 1
+                if (first := lines.setdefault(name, line)) != line:
+                    raise ConfigurationError(
+                        f"{path.name}: the key {place}{name} is there twice, at lines {first} and {line}; remove one"
+                    )
+                waiting.append((f"{place}{name}.", value))
 
 
 def load(**overrides: Any) -> Settings:
@@ -84,10 +160,6 @@ def load(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise ConfigurationError(_sentence(path, error)) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise ConfigurationError(f"{path.name} is not valid YAML{where}; correct its indentation or quoting") from None
 
 
 def _sentence(path: Path, error: ValidationError) -> str:
@@ -99,7 +171,8 @@ def _sentence(path: Path, error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"{path.name}: the key {key} is not known; remove it or correct its spelling"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{path.name}: {key} is {first['input']!r}: {message}; correct it there (or in {variable})"
+    form = ", as JSON" if first["type"] in ("list_type", "dict_type", "model_type") else ""
+    return f"{path.name}: {key} is {first['input']!r}: {message}; correct it there (or in {variable}{form})"
 
 
 @lru_cache(maxsize=1)

@@ -59,7 +59,16 @@ def test_the_guide_is_the_default() -> None:
         ("maintenance.prune.0.table", "audit_logs; DROP TABLE x", "maintenance.prune.0.table"),
         ("maintenance.airflow.most_minutes", 41, "maintenance.airflow.most_minutes"),
         ("schedules.platform_watch", "every minute", "schedules.platform_watch"),
+        ("schedules.platform_watch", "61 * * * *", "schedules.platform_watch"),
+        ("schedules.incident_watch", "a b c d e", "schedules.incident_watch"),
+        ("schedules.monthly_maintenance", "0 0 31 2 *", "schedules.monthly_maintenance"),
+        ("schedules.weekly_maintenance", "0 0 0 * * *", "schedules.weekly_maintenance"),
+        ("schedules.weekly_maintenance", "0 0 * * 1-", "schedules.weekly_maintenance"),
         ("schedules.daily_metrics", "20 0 * * *", "schedules.daily_metrics"),
+        ("schedules.daily_metrics", "0 0 * * 1", "schedules.daily_metrics"),
+        ("schedules.daily_metrics", "0 0 1 * *", "schedules.daily_metrics"),
+        ("schedules", None, "schedules"),
+        ("schedules", ["0 0 * * *"], "schedules"),
         ("runs.retries", 11, "runs.retries"),
         ("incidents.spool", None, "incidents.spool"),
         ("reports", ..., "reports"),
@@ -83,6 +92,69 @@ def test_a_file_that_is_missing_or_no_yaml_is_one_sentence(tmp_path: Path, monke
     (tmp_path / "nowhere.yaml").write_text("platform:\n  name: [unclosed\n")
     with pytest.raises(ConfigurationError, match=r"nowhere\.yaml is not valid YAML at line \d"):
         load()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"- platform\n- targets\n", "operations.yaml is not a list of sections by their names"),
+        (b"just a text", "operations.yaml is not a list of sections by their names"),
+        (b"5: {}\n", "operations.yaml is not a list of sections by their names"),
+        ("# größer\nplatform: {name: Café}\n".encode("latin-1"), "operations.yaml is not UTF-8 at line 1; save it"),
+        (b"platform:\n  name: a\n  name: b\n", "the key platform.name is there twice, at lines 2 and 3; remove one"),
+        (b"alerts: {}\nplatform: {}\nalerts: {}\n", "the key alerts is there twice, at lines 1 and 3; remove one"),
+        (b"m:\n  - a: 1\n  - b: 1\n    'b': 2\n", "the key m.1.b is there twice, at lines 3 and 4; remove one"),
+        (b"platform: {name: 2026-02-30}\n", "operations.yaml holds a value that cannot be read (day"),
+        (b"a: *nowhere\n", "operations.yaml is not valid YAML at line 1"),
+        (b"a: 1\n---\nb: 1\n", "operations.yaml is not valid YAML at line 2"),
+        (b"a: \x00\n", "operations.yaml is not valid YAML"),
+        (b"", "operations.yaml: the key platform is missing"),
+    ],
+)
+def test_a_file_of_another_form_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, sentence: str
+) -> None:
+    file = tmp_path / "operations.yaml"
+    file.write_bytes(content)
+    monkeypatch.setenv("OPERATIONS_CONFIG", str(file))
+    with pytest.raises(ConfigurationError) as caught:
+        load()
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_keys_that_a_section_takes_over_from_another_are_no_twins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = DEFAULT_FILE.read_text().replace("targets:", "targets: &shared", 1)
+    file = tmp_path / "operations.yaml"
+    file.write_text(text.replace("alerts: ", "alerts:\n  <<: *shared\n  uptime: 1\n#", 1))
+    monkeypatch.setenv("OPERATIONS_CONFIG", str(file))
+    with pytest.raises(ConfigurationError, match=r"alerts\.uptime is not known"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "key"),
+    [
+        ("OPERATIONS__PLATFORM__COMPONENTS", "frontend,api", "platform.components"),
+        ("OPERATIONS__PLATFORM__COMPONENTS", "", "platform.components"),
+        ("OPERATIONS__PLATFORM", "frontend", "platform"),
+        ("OPERATIONS__BACKUPS__POSTGRES_BINARIES", "{15: /usr}", "backups.postgres_binaries"),
+    ],
+)
+def test_a_variable_that_is_no_json_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, key: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=rf"operations\.yaml: {key} is '.*\(or in {variable}, as JSON\)$"):
+        load()
+
+
+@pytest.mark.parametrize("cron", ["*/5 9-17 * * mon-fri", "0 5 L * *", "30 6 1,15 * *", "0 0 29 2 *"])
+def test_what_airflow_takes_for_a_schedule_is_taken(monkeypatch: pytest.MonkeyPatch, cron: str) -> None:
+    monkeypatch.setenv("OPERATIONS__SCHEDULES__MONTHLY_MAINTENANCE", cron)
+    assert load().schedules.monthly_maintenance == cron
 
 
 def test_the_environment_wins_over_the_file_key_by_key(monkeypatch: pytest.MonkeyPatch) -> None:
