@@ -130,12 +130,15 @@ def _own_inputs(kind: str, subjects: Any, incidents: Sequence[report_inputs.Inci
 def _deliver(window: Window) -> None:
     """Write the day's reports, and every earlier one that is outstanding, to the reports folder."""
     with session.transaction() as connection:
-        waiting = {(each.period_key, each.kind): each for each in reports.undelivered(connection, window.end)}
-        waiting |= {(each.period_key, each.kind): each for each in reports.of_day(connection, window.key)}
-    delivery.deliver(list(waiting.values()))
-    with session.transaction() as connection:
-        for each in waiting.values():
-            reports.mark_delivered(connection, each)
+        keys = {window.key, *(each.period_key for each in reports.undelivered(connection, window.end))}
+    for key in sorted(keys):
+        with session.transaction() as connection:
+            reports.lock_delivery(connection, key)
+            found = reports.of_day(connection, key)
+            waiting = [each for each in found if key == window.key or each.delivered_at is None]
+            delivery.deliver(waiting)
+            for each in waiting:
+                reports.mark_delivered(connection, each)
 
 
 def document(kind: str, inputs: Inputs) -> Document:

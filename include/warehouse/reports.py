@@ -87,6 +87,15 @@ def store(connection: psycopg.Connection[Any], report: Report) -> bool:
     return bool(row[0])
 
 
+def lock_delivery(connection: psycopg.Connection[Any], key: str) -> None:
+    """Make others who deliver the reports of a period key (2026-10-03) wait until this transaction ends.
+
+    To be called before they are read: who has waited reads what was stored meanwhile, so that the file which is written
+    last is of the newest content, and an older one never counts as delivered in its place.
+    """
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"report delivery {key}",))
+
+
 def mark_delivered(connection: psycopg.Connection[Any], report: StoredReport) -> None:
     """Note that this content was written to the reports folder; a content that has changed since stays outstanding."""
     connection.execute(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+import time
+from collections.abc import Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +15,7 @@ import psycopg
 import pytest
 
 from include.outcome import ConfigurationError, SourceUnavailable
-from include.reporting import report_inputs, reports, system_health
+from include.reporting import delivery, report_inputs, reports, system_health
 from include.reporting.figures import DEFINITIONS
 from include.settings import settings
 from include.warehouse import reports as stored
@@ -437,3 +440,38 @@ def test_a_file_that_was_lost_is_written_again(warehouse: psycopg.Connection, tm
     path.unlink()
     reports.render_day(WINDOW, "run")
     assert path.read_text() == text == one(warehouse, HEALTH).html
+
+
+def test_the_file_is_of_the_newest_content_when_two_runs_deliver_at_once(
+    warehouse: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert_day(warehouse, DAY)
+    deliver, about_to_write, corrected = delivery.deliver, threading.Event(), threading.Event()
+    waits = (
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+        " WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
+    )
+
+    def slowly(found: Sequence[stored.Report]) -> list[str]:
+        """The first run stands still with what it has read until the second has delivered, or waits for its turn."""
+        if threading.current_thread() is first:
+            about_to_write.set()
+            assert corrected.wait(60)
+            while second.is_alive() and warehouse.execute(waits).fetchone() == (0,):
+                time.sleep(0.02)
+        return deliver(found)
+
+    monkeypatch.setattr(delivery, "deliver", slowly)
+    first, second = (threading.Thread(target=reports.render_day, args=(WINDOW, name)) for name in ("first", "second"))
+    first.start()
+    assert about_to_write.wait(60)
+    warehouse.execute("UPDATE ops.daily_users SET new_users = 30 WHERE day = %s", (DAY,))
+    set_subject(warehouse, DAY, "users", content_hash="corrected")
+    second.start()
+    corrected.set()
+    for thread in (first, second):
+        thread.join(60)
+    newest = one(warehouse, ACTIVITY)
+    assert line(newest, "New Users").startswith("- New Users: 30")
+    assert newest.delivered_at is not None
+    assert (tmp_path / "reports" / WINDOW.key / f"{ACTIVITY}.html").read_text() == newest.html
