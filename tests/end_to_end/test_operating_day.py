@@ -30,7 +30,8 @@ DAYS = [FIRST + timedelta(days=n) for n in range(14)]
 METRIC_TABLES = (
     *("daily_subject", "daily_uptime", "daily_traffic", "hourly_traffic", "hourly_latency", "daily_error"),
     *("daily_users", "daily_user_sketch", "daily_transactions", "daily_revenue", "daily_support", "daily_feedback"),
-    *("rollup", "rollup_uptime", "rollup_traffic", "rollup_users"),
+    *("rollup", "rollup_uptime", "rollup_traffic", "rollup_error", "rollup_users", "rollup_transactions"),
+    *("rollup_revenue", "rollup_support", "rollup_feedback"),
 )
 
 
