@@ -6,7 +6,7 @@ that median when it has the figure and at least ``ENOUGH`` of the figure's sourc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -187,6 +187,17 @@ def comparison_days(day: date, weeks: int) -> list[date]:
     return [day - timedelta(weeks=n) for n in range(1, weeks + 1)]
 
 
+def comparable_days(day: date, history: Mapping[date, Day], weeks: int, subject: str) -> list[Day]:
+    """Return those of the comparison days of ``day`` on which the figures of a subject can be relied on."""
+    found = (history[other] for other in comparison_days(day, weeks) if other in history)
+    return [other for other in found if other.subject(subject).is_enough]
+
+
+def middle_of(values: Sequence[Number]) -> Decimal | None:
+    """Return the median of the values of comparison days, None when they are too few."""
+    return median([Decimal(value) for value in values]) if len(values) >= FEWEST_DAYS else None
+
+
 def figure(name: str, label: str, day: Day, history: Mapping[date, Day], weeks: int) -> Figure:
     """Build a figure of ``day`` and compare it with the same weekday of the days in ``history``."""
     definition = DEFINITIONS[name]
@@ -195,13 +206,9 @@ def figure(name: str, label: str, day: Day, history: Mapping[date, Day], weeks: 
     if value is None:
         outcome, reason = _why_absent(definition, day)
         return Figure(name, label, None, definition.unit, "not available", None, 0, None, "", outcome, reason)
-    compared = [
-        found
-        for other in comparison_days(day.day, weeks)
-        if other in history and history[other].subject(definition.subject).is_enough
-        if (found := history[other].value(name)) is not None
-    ]
-    middle = median([Decimal(number) for number in compared]) if len(compared) >= FEWEST_DAYS else None
+    days = comparable_days(day.day, history, weeks, definition.subject)
+    compared = [found for other in days if (found := other.value(name)) is not None]
+    middle = middle_of(compared)
     return Figure(
         name=name,
         label=label,

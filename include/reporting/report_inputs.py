@@ -6,7 +6,7 @@ All of it comes from the warehouse, within the caller's transaction, so a report
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from include.outcome import Completeness
 from include.reporting.documents import clean
 from include.reporting.figures import Day, Subject, comparison_days
+from include.reporting.formats import Number
 from include.settings import Settings
 from include.warehouse.metrics import canonical
 from include.window import Window, day_window
@@ -27,6 +28,7 @@ MOST_ERRORS = 20
 """Lines of the error summary that a report tells one by one."""
 
 _FIGURES = (Path(__file__).parent / "report_figures.sql").read_text()
+_BREAKDOWNS = (Path(__file__).parent / "report_breakdowns.sql").read_text()
 _INCIDENTS = (Path(__file__).parent / "report_incidents.sql").read_text()
 _UPTIME = "SELECT * FROM ops.daily_uptime WHERE day = %s ORDER BY component <> 'overall', component COLLATE \"C\""
 _REVENUE = 'SELECT kind, fees, amount_usd FROM ops.daily_revenue WHERE day = %s ORDER BY kind COLLATE "C"'
@@ -72,30 +74,42 @@ class Inputs:
     """The most frequent errors; ``kinds`` of each row is the number of kinds there are."""
     broken_lines: tuple[str, ...] = ()
     """Some of the access log's broken lines, without secrets, and how many lines of the other logs are broken."""
+    earlier: Mapping[tuple[str, ...], Mapping[date, Number]] = field(default_factory=dict)
+    """What tables and incidents are compared with: values on the comparison days, by part and the key of a row."""
 
 
 def read(connection: psycopg.Connection[Any], window: Window, settings: Settings) -> Inputs:
     """Read the inputs of the day ``window``."""
     day = window.first_day
     chart_days = tuple(day - timedelta(days=n) for n in reversed(range(settings.reports.chart_days)))
-    days = sorted({*chart_days, *comparison_days(day, settings.reports.comparison_weeks)})
+    compared = comparison_days(day, settings.reports.comparison_weeks)
+    days = sorted({*chart_days, *compared})
     subjects = read_subjects(connection, days)
     known = {
         row["day"]: Day(row["day"], row, subjects.get(row["day"], {}))
         for row in _rows(connection, _FIGURES, {"days": days})
     }
+    windows = [window, *(day_window(other, window.timezone) for other in compared)]
+    incidents = read_incidents(connection, windows)
+    earlier: dict[tuple[str, ...], dict[date, Number]] = {
+        ("incidents",): {other: len(incidents.get(other, ())) for other in compared}
+    }
+    for row in _rows(connection, _BREAKDOWNS, {"days": compared}):
+        if row["value"] is not None:
+            earlier.setdefault((row["part"], *row["key"]), {})[row["day"]] = row["value"]
     return Inputs(
         window=window,
         settings=settings,
         day=known[day],
         history={other: found for other, found in known.items() if other != day},
         chart_days=chart_days,
-        incidents=read_incidents(connection, [window]).get(day, ()),
+        incidents=incidents.get(day, ()),
         uptime=_rows(connection, _UPTIME, (day,)),
         revenue=_rows(connection, _REVENUE, (day,)),
         support=_rows(connection, _SUPPORT, (day,)),
         errors=_rows(connection, _ERRORS, (day, MOST_ERRORS)),
         broken_lines=_broken_lines(connection, day),
+        earlier=earlier,
     )
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from include.outcome import Completeness
+from include.reporting import formats
 from include.reporting.charts import Chart, Series
-from include.reporting.documents import Line, figure_line
-from include.reporting.figures import DEFINITIONS, Day, Figure, figure
+from include.reporting.documents import Line, Table, figure_line
+from include.reporting.figures import DEFINITIONS, Day, Figure, comparable_days, figure, middle_of
+from include.reporting.formats import Number, Unit
 from include.reporting.report_inputs import Inputs
 from include.reporting.verdicts import Limits, judge
 
@@ -72,3 +74,47 @@ def subject_remark(inputs: Inputs, name: str) -> str:
     """Say why a section has nothing to show, or return an empty text when its subject is there."""
     subject = inputs.day.subject(name)
     return "" if subject.is_there else f"not available ({subject.reason})"
+
+
+_SUBJECT_OF = {
+    "uptime": "uptime",
+    "incidents": "uptime",  # the collection watched on the days whose uptime it knows
+    "revenue": "transactions",
+    "tickets": "support",
+    "errors": "traffic",
+}
+CHANGE = "Change"
+CHANGE_REMARK = "Change: against the same weekday's median."
+
+
+def compared(inputs: Inputs, part: str, *key: str) -> list[Number]:
+    """Return what a table's row, or the incidents, are compared with: the values of the same weekday that are known.
+
+    A day that is known and has no such row had none of its kind, but not an uptime of nothing.
+    """
+    weeks = inputs.settings.reports.comparison_weeks
+    known = inputs.earlier.get((part, *key), {})
+    absent = None if part == "uptime" else 0
+    days = comparable_days(inputs.day.day, inputs.history, weeks, _SUBJECT_OF[part])
+    values = (known.get(day.day, absent) for day in days)
+    return [value for value in values if value is not None]
+
+
+def change(inputs: Inputs, value: Number | None, unit: Unit, part: str, *key: str) -> str:
+    """Write how the value of a table's row differs from the same weekday's median; empty when it does not."""
+    usual = middle_of(compared(inputs, part, *key))
+    return "" if value is None or usual is None or value == usual else formats.change(value, usual, unit)
+
+
+def with_changes(table: Table, changes: tuple[str, ...], after: int) -> Table:
+    """Return the table with a column of changes after so many columns; as it is when nothing has changed."""
+    if not any(changes):
+        return table
+    rows = ((*row[:after], text, *row[after:]) for row, text in zip(table.rows, changes, strict=True))
+    header = (*table.header[:after], CHANGE, *table.header[after:])
+    return Table(header, tuple(rows), table.text_columns)
+
+
+def change_remark(table: Table) -> str:
+    """Return what the column of changes says; empty for a table without it."""
+    return CHANGE_REMARK if CHANGE in table.header else ""

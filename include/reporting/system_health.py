@@ -10,15 +10,19 @@ from include.outcome import Outcome
 from include.reporting import formats
 from include.reporting.charts import Chart
 from include.reporting.documents import Line, Section, Table, clean, figure_line
-from include.reporting.figures import Figure
+from include.reporting.figures import Figure, middle_of
 from include.reporting.formats import Unit
 from include.reporting.report_inputs import Incident, Inputs
 from include.reporting.report_parts import (
     ACTIVE_USERS_CHART,
     TRANSACTIONS_CHART,
     Figures,
+    change,
+    change_remark,
     chart,
+    compared,
     subject_remark,
+    with_changes,
 )
 from include.reporting.verdicts import Limits
 
@@ -124,6 +128,12 @@ def _critical(inputs: Inputs, figures: Figures) -> Line:
     first = f"{found[0].incident_id} ({found[0].incident_class}) {found[0].title}" if found else ""
     outcome = Outcome.CRITICAL if found else Outcome.OK
     reason = f"{len(found)} critical {incidents}: {first}" if found else ""
+    days = compared(inputs, "incidents")
+    usual = middle_of(days)
+    # Quiet while all is as it should be: no incident today, and none on such a day.
+    note = ""
+    if usual is not None and (found or usual):
+        note = f"same weekday: {formats.count(usual)}, {formats.change(len(found), usual, Unit.COUNT)}"
     figures.append(
         Figure(
             "critical_incidents",
@@ -131,18 +141,18 @@ def _critical(inputs: Inputs, figures: Figures) -> Line:
             len(found),
             Unit.COUNT,
             str(len(found)),
-            None,
-            0,
-            None,
-            "",
+            usual,
+            len(days),
+            None if usual is None else len(found) - usual,
+            note,
             outcome,
             reason,
         )
     )
     if not found:
-        return Line("", "None critical", outcome=outcome)
+        return Line("", "None critical", note, outcome)
     items = tuple(_incident(each, inputs.window.timezone) for each in found)
-    return Line("Critical", f"{len(found)} {incidents}", outcome=outcome, items=items)
+    return Line("Critical", f"{len(found)} {incidents}", note, outcome, items)
 
 
 def _incident(incident: Incident, timezone: str) -> str:
@@ -183,9 +193,10 @@ def _unknown_time(inputs: Inputs) -> Section:
         )
         for row in inputs.uptime
     )
-    return Section(
-        heading, table=Table(("Component", "Uptime", "Up", "Down", "Maintenance", "Unknown", "Outages"), rows)
-    )
+    changes = tuple(change(inputs, row["uptime"], Unit.SHARE, "uptime", row["component"]) for row in inputs.uptime)
+    header = ("Component", "Uptime", "Up", "Down", "Maintenance", "Unknown", "Outages")
+    table = with_changes(Table(header, rows), changes, after=2)
+    return Section(heading, table=table, remark=change_remark(table))
 
 
 def _errors(inputs: Inputs) -> Section:
@@ -199,5 +210,10 @@ def _errors(inputs: Inputs) -> Section:
         for row in inputs.errors
     )
     more = inputs.errors[0]["kinds"] - len(rows)
-    remark = f"{formats.count(more)} more kinds stand in ops.daily_error." if more else ""
-    return Section(heading, table=Table(("Kind", "Endpoint", "Log", "Errors"), rows, text_columns=3), remark=remark)
+    remarks = [f"{formats.count(more)} more kinds stand in ops.daily_error."] if more else []
+    changes = tuple(
+        change(inputs, row["errors"], Unit.COUNT, "errors", row["source"], row["kind"], row["endpoint"])
+        for row in inputs.errors
+    )
+    table = with_changes(Table(("Kind", "Endpoint", "Log", "Errors"), rows, text_columns=3), changes, after=4)
+    return Section(heading, table=table, remark=" ".join(filter(None, [*remarks, change_remark(table)])))

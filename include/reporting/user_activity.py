@@ -5,13 +5,17 @@ from __future__ import annotations
 from include.reporting import formats
 from include.reporting.charts import Chart
 from include.reporting.documents import Section, Table, clean
+from include.reporting.formats import Unit
 from include.reporting.report_inputs import Inputs, Row
 from include.reporting.report_parts import (
     ACTIVE_USERS_CHART,
     TRANSACTIONS_CHART,
     Figures,
+    change,
+    change_remark,
     chart,
     subject_remark,
+    with_changes,
 )
 
 NAME = "Daily User Activity Report"
@@ -80,7 +84,11 @@ def _revenue(inputs: Inputs, figures: Figures) -> Section:
         (clean(row["kind"]), formats.count(row["fees"]), formats.exact_dollars(row["amount_usd"]))
         for row in inputs.revenue
     )
-    return Section("Revenue", lines, Table(("Fee", "Number", "Amount"), rows))
+    changes = tuple(
+        change(inputs, row["amount_usd"], Unit.US_DOLLARS, "revenue", row["kind"]) for row in inputs.revenue
+    )
+    table = with_changes(Table(("Fee", "Number", "Amount"), rows), changes, after=3)
+    return Section("Revenue", lines, table, change_remark(table))
 
 
 def _support(inputs: Inputs, figures: Figures) -> Section:
@@ -100,7 +108,9 @@ def _support(inputs: Inputs, figures: Figures) -> Section:
         "Past Target",
         "Average Response",
     )
-    return Section(heading, lines, Table(header, tuple(_priority(row) for row in inputs.support)))
+    changes = tuple(change(inputs, row["created"], Unit.COUNT, "tickets", row["priority"]) for row in inputs.support)
+    table = with_changes(Table(header, tuple(_priority(row) for row in inputs.support)), changes, after=3)
+    return Section(heading, lines, table, change_remark(table))
 
 
 def _priority(row: Row) -> tuple[str, ...]:

@@ -100,14 +100,16 @@ Window: Saturday, 24 h in UTC
   - 9 x TimeoutError at /api/fees (application log)
 
 ### Unknown Time by Component
-| Component | Uptime | Up | Down | Maintenance | Unknown | Outages |
-| --- | ---: | ---: | ---: | ---: | ---: | ---: |
-| overall | 99.95% | 23 h 59 min 17 s | 43 s | 0 s | 0 s | 1 |
-| api | 99.92% | 23 h 58 min 51 s | 1 min 9 s | 0 s | 0 s | 1 |
-| cache | 100% | 24 h | 0 s | 0 s | 0 s | 0 |
-| chain | 99.00% | 23 h 45 min 36 s | 14 min 24 s | 0 s | 0 s | 1 |
-| database | 100% | 24 h | 0 s | 0 s | 0 s | 0 |
-| frontend | 99.98% | 23 h 59 min 43 s | 17 s | 0 s | 0 s | 1 |
+| Component | Uptime | Change | Up | Down | Maintenance | Unknown | Outages |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| overall | 99.95% | -0.05 pp | 23 h 59 min 17 s | 43 s | 0 s | 0 s | 1 |
+| api | 99.92% |  | 23 h 58 min 51 s | 1 min 9 s | 0 s | 0 s | 1 |
+| cache | 100% |  | 24 h | 0 s | 0 s | 0 s | 0 |
+| chain | 99.00% |  | 23 h 45 min 36 s | 14 min 24 s | 0 s | 0 s | 1 |
+| database | 100% |  | 24 h | 0 s | 0 s | 0 s | 0 |
+| frontend | 99.98% |  | 23 h 59 min 43 s | 17 s | 0 s | 0 s | 1 |
+
+Change: against the same weekday's median.
 
 ### Traffic
 - Requests: 20,000 (same weekday: 20,000, no change)
@@ -214,6 +216,40 @@ def test_every_figure_stands_in_a_report(warehouse: psycopg.Connection) -> None:
     reports.render_day(WINDOW, "run")
     shown = {each["name"] for report in stored.of_day(warehouse, WINDOW.key) for each in report.figures}
     assert shown == {*DEFINITIONS, "critical_incidents"}
+
+
+def test_tables_and_incidents_are_compared_with_the_same_weekday(warehouse: psycopg.Connection) -> None:
+    """Medians of the two weeks: chain 99.5 %, 502 of the escrows 30 and TimeoutError none, escrow fees $15,000, refunds
+    none, two tickets of high priority, half an incident."""
+    insert_day(warehouse, DAY)
+    fees = ("escrow", 60, "15000")
+    escrows = ("access", "502", "/api/escrow/{id}", 30)
+    insert_weeks(
+        warehouse,
+        DAY,
+        [
+            {"down": {"chain": 0}, "revenue": (fees,), "errors": (escrows,), "support": {"high": (2, 0, 0, 0, 0, 0)}},
+            {"revenue": (fees,), "errors": (escrows,), "support": {"high": (2, 0, 0, 0, 0, 0)}},
+        ],
+    )
+    insert_incident(warehouse, 1, detected_at="2026-09-19T10:00:00Z", resolved_at="2026-09-19T11:00:00Z")
+    reports.render_day(WINDOW, "run")
+    health, activity = one(warehouse, HEALTH), one(warehouse, ACTIVITY)
+    rows = {row.split(" | ")[0]: row for row in (health.markdown + activity.markdown).splitlines() if "|" in row}
+    assert rows["| chain"].startswith("| chain | 99.00% | -0.50 pp | ")
+    assert rows["| database"].startswith("| database | 100% |  | ")
+    assert rows["| 502"] == "| 502 | /api/escrow/{id} | access | 40 | +33.3% |"
+    assert rows["| TimeoutError"] == "| TimeoutError | /api/fees | application | 9 | +9 |"
+    assert rows["| escrow"] == "| escrow | 87 | $22,500.50 | +50.0% |"
+    assert rows["| refund"] == "| refund | 1 | -$100.25 | -$100.25 |"
+    assert rows["| high"].startswith("| high | 2 h | 1 | -1 | 1 | ")
+    assert "- None critical (same weekday: 0.5, -0.5)\n" in health.markdown
+    # A day whose source was not all there is compared with nothing: one week is too few.
+    for subject in ("uptime", "traffic", "transactions", "support"):
+        set_subject(warehouse, DAY - timedelta(weeks=2), subject, "partial", 0.5, "half a day")
+    reports.render_day(WINDOW, "run")
+    assert "Change" not in one(warehouse, HEALTH).markdown + one(warehouse, ACTIVITY).markdown
+    assert "- None critical\n" in one(warehouse, HEALTH).markdown
 
 
 def test_the_guides_sample_is_repeated_word_by_word(warehouse: psycopg.Connection) -> None:
