@@ -1,5 +1,7 @@
 # The image of every Airflow service in docker-compose.yaml.
-FROM apache/airflow:3.3.2-python3.12
+# The slim one: Airflow with the providers it cannot do without, which constraints.txt locks too. The full image brings
+# some thirty more, whose packages contradict that lock. Both have the same programs (dumb-init, curl, git).
+FROM apache/airflow:slim-3.3.2-python3.12
 
 USER root
 # Drills restore to servers of the backups' major version; maintenance.logs.logrotate_configuration needs logrotate.

@@ -6,11 +6,14 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from demo.airflow import COMPONENTS, shared_settings
 from include.connections import CONNECTIONS
@@ -132,7 +135,21 @@ def test_the_image_is_the_airflow_that_is_tested() -> None:
     assert required
     base = re.search(r"^FROM apache/airflow:(\S+)-python3\.12$", (ROOT / "Dockerfile").read_text(), re.M)
     assert base
-    assert base[1] == required[1]
+    assert base[1] == f"slim-{required[1]}", "the full image's providers contradict constraints.txt"
+
+
+def test_all_that_the_slim_image_brings_is_in_the_lock() -> None:
+    locked = {canonicalize_name(line.split("==")[0]) for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    brought, unseen = {"apache-airflow"}, ["apache-airflow"]
+    while unseen:
+        for text in requires(unseen.pop()) or []:
+            requirement = Requirement(text)
+            name = canonicalize_name(requirement.name)
+            if (requirement.marker is None or requirement.marker.evaluate({"extra": ""})) and name not in brought:
+                brought.add(name)
+                unseen.append(name)
+    assert {name for name in brought if "providers" in name} > {"apache-airflow-providers-standard"}
+    assert brought - locked == set()
 
 
 def test_the_image_brings_the_programs_that_drills_and_log_rotation_run() -> None:
