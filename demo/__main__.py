@@ -23,7 +23,7 @@ import httpx
 
 from demo.airflow import USER, Airflow, dag_names
 from demo.platform_run import Servers
-from demo.processes import StartError
+from demo.processes import StartError, claim
 from demo.servers import ROOT
 
 FOLDER = ROOT / ".local" / "demo"
@@ -44,6 +44,16 @@ def step(text: str) -> Iterator[list[str]]:
         print(" failed", flush=True)
         raise
     print(f" {', '.join(notes) + ', ' if notes else ''}{time.monotonic() - started:.1f} s", flush=True)
+
+
+def say(text: str, *, end: str = "\n") -> None:
+    """Print what closes a start; where nobody can read it any more (a closed pipe or terminal), it is dropped."""
+    try:
+        print(text, end=end, flush=True)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # what could not be written is not tried again at the exit either
+        os.close(nowhere)
 
 
 class Demo:
@@ -215,12 +225,16 @@ class Demo:
                 time.sleep(0.2)
 
     def stop(self) -> None:
-        """Stop everything that was started."""
-        with step("stopping"):
+        """Stop everything that was started, also where what is said about it cannot be read."""
+        began = time.monotonic()
+        say("  stopping …", end="")
+        try:
             if self.airflow is not None:
                 self._let_runs_end()
                 self.airflow.stop()
+        finally:
             self.servers.processes.stop_all()
+        say(f" {time.monotonic() - began:.1f} s")
 
 
 def main() -> int:
@@ -229,9 +243,19 @@ def main() -> int:
     parser.add_argument("--oneshot", action="store_true", help="run one operating day, report and stop")
     oneshot = parser.parse_args().oneshot
     _on_interrupt(signal.default_int_handler)  # also where a shell started us with SIGINT ignored
-    demo = Demo()
-    print("Gold Escrow operations: starting")
     try:
+        held = claim(FOLDER / "lock")  # before anything of a demo that runs here is touched
+    except StartError as error:
+        print(error, file=sys.stderr)
+        return 1
+    with held:
+        return _run(oneshot)
+
+
+def _run(oneshot: bool) -> int:
+    demo = Demo()
+    try:
+        print("Gold Escrow operations: starting", flush=True)
         demo.start()
         demo.operate()
         summary = demo.summarise()
@@ -242,8 +266,10 @@ def main() -> int:
         return int(failed)
     except KeyboardInterrupt:
         _on_interrupt(signal.SIG_IGN)  # a second Ctrl-C must not leave anything running
-        print("\n  interrupted", flush=True)
+        say("\n  interrupted")
         return 130 if oneshot else 0
+    except BrokenPipeError:
+        return 1  # nobody reads any further, as behind "| head"
     except Exception as error:
         from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 
@@ -255,13 +281,15 @@ def main() -> int:
         _on_interrupt(signal.SIG_IGN)
         demo.stop()
         if oneshot and SUMMARY.exists():
-            print(f"  Everything is stopped after {time.monotonic() - demo.started:.0f} s.")
+            say(f"  Everything is stopped after {time.monotonic() - demo.started:.0f} s.")
             folder = os.path.relpath(FOLDER, ROOT)
-            print(f"  What happened: {folder}/{SUMMARY.name}; reports: {folder}/reports/; logs: {folder}/")
+            say(f"  What happened: {folder}/{SUMMARY.name}; reports: {folder}/reports/; logs: {folder}/")
 
 
 def _on_interrupt(handler: Any) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Let Ctrl-C, SIGTERM and a closed terminal do the same; where nohup ignores the last it stays so."""
+    hung_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
+    for number in (signal.SIGINT, signal.SIGTERM, *hung_up):
         signal.signal(number, handler)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 
 class StartError(Exception):
@@ -39,6 +41,26 @@ def listens(port: int) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.5):
         return True
     return False
+
+
+def claim(lock: Path) -> TextIO:
+    """Take a folder for this process alone, by the file ``lock`` in it, until the returned file is closed.
+
+    The end of the process, however it comes, closes it. Raises StartError while another process has it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    file = lock.open("a+", encoding="ascii")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip()
+        file.close()
+        raise StartError(f"a demo is running here already (pid {holder}); stop it with Ctrl-C where it runs") from None
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
 
 
 @dataclass
