@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import secrets
 import subprocess
 import time
@@ -79,15 +80,15 @@ class Airflow:
                 "AIRFLOW__CORE__FERNET_KEY": kept["fernet_key"],
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.folder / "passwords.json"),
-                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database_url.replace(
-                    "postgresql://", "postgresql+psycopg2://", 1
+                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": re.sub(
+                    r"^postgresql://", "postgresql+psycopg2://", database_url
                 ),
                 "AIRFLOW__API__HOST": "127.0.0.1",
                 "AIRFLOW__API__PORT": str(self.port),
                 "AIRFLOW__API__BASE_URL": self.url,
                 "AIRFLOW__API__SECRET_KEY": kept["secret_key"],
                 "AIRFLOW__API_AUTH__JWT_SECRET": kept["jwt_secret"],
-                "AIRFLOW_CONN_AIRFLOW_DB": database_url,
+                "AIRFLOW_CONN_AIRFLOW_DB": _without_driver(os.environ.get("AIRFLOW_CONN_AIRFLOW_DB") or database_url),
                 "AIRFLOW_CONN_AIRFLOW_API": f"http://{USER}:{quote(kept['password'], safe='')}@127.0.0.1:{self.port}",
                 "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
                 "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
@@ -227,8 +228,12 @@ class Airflow:
         run: dict[str, Any] = self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)
         return run
 
-    def backfill(self, dag_id: str, first: date, last: date, *, max_active_runs: int = 5) -> None:
-        """Start runs for every day from ``first`` to ``last`` that has none; one that goes on already is left to it."""
+    def backfill(self, dag_id: str, first: date, last: date, *, max_active_runs: int = 5, seconds: float = 900) -> None:
+        """Start runs for every day from ``first`` to ``last`` that has none.
+
+        Airflow takes one backfill of a DAG at a time: the end of an earlier one, which may be about other days, is
+        waited for. Raises StartError when it has not come after ``seconds``.
+        """
         body = {
             "dag_id": dag_id,
             "from_date": f"{first}T00:00:00Z",
@@ -236,11 +241,19 @@ class Airflow:
             "reprocess_behavior": "none",
             "max_active_runs": max_active_runs,
         }
-        try:
-            self.call("POST", "/backfills", json=body)
-        except httpx.HTTPStatusError as error:
-            if error.response.status_code != httpx.codes.CONFLICT:
-                raise
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self.call("POST", "/backfills", json=body)
+                return
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code != httpx.codes.CONFLICT:
+                    raise
+            if time.monotonic() > deadline:
+                raise StartError(
+                    f"an earlier backfill of {dag_id} has not ended after {seconds:.0f} s; end or cancel it in the UI"
+                )
+            time.sleep(1)
 
     def wait_for_dags(self, names: set[str], *, seconds: float = 90) -> None:
         """Wait until the DAG processor has read every DAG. Raises StartError naming what is missing or broken."""
@@ -256,6 +269,16 @@ class Airflow:
                 raise StartError(f"{first['filename']} cannot be imported:\n{first['stack_trace']}")
             time.sleep(0.5)
         raise StartError(f"Airflow has not read {', '.join(sorted(missing))} after {seconds:.0f} s")
+
+
+def _with_driver(url: str) -> str:
+    """Return the URL of a database as Airflow's setting wants it."""
+    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", url)
+
+
+def _without_driver(url: str) -> str:
+    """Return the URL of a connection for one that Airflow's own setting has, postgresql+psycopg2://…"""
+    return re.sub(r"^postgresql\+\w+://", "postgresql://", url)
 
 
 def dag_names() -> set[str]:
