@@ -82,6 +82,7 @@ class Demo:
             self._warehouse_and_history(notes)
             if not self.servers.own_platform:
                 notes.append(self.servers.start_platform())
+            notes += self.servers.remarks
             prepared.result()
         with step("scheduler and DAGs") as notes:
             self.airflow.wait_for_dags(dag_names())

@@ -46,6 +46,8 @@ class Servers:
         self.chain: Chain | None = None
         self.web: Process | None = None
         self.connections: dict[str, str] = {}
+        self.remarks: list[str] = []
+        """What somebody who starts the demo should know of, beside what was started."""
         # Somebody else's platform is operated instead of the demo's; read before our own connections are added.
         self.own_platform = given("platform_db")
 
@@ -161,10 +163,28 @@ class Servers:
 
         An application that the connection ``platform_web`` leads to already takes its place.
         """
+        if self.chain is not None:
+            self._look_after_contract(self.chain.url)
         if not given("platform_web"):
             self._start_web()
         self.take_backup(datetime.now(UTC).date())
         return os.environ["AIRFLOW_CONN_PLATFORM_WEB"]
+
+    def _look_after_contract(self, chain_url: str) -> None:
+        """Bring back what the chain has lost, as after an end by force. Raises StartError."""
+        import psycopg
+
+        from demo.platform import chain_history
+        from demo.platform.escrow import ChainError
+
+        assert self.databases is not None
+        try:
+            with psycopg.connect(self.databases.url("escrow", "escrow_owner")) as connection:
+                made = chain_history.renew(chain_url, connection)
+        except ChainError as error:
+            raise StartError(f"the escrow contract could not be brought back: {error}") from None
+        if made is not None:
+            self.remarks.append(f"the chain had lost the escrow contract: deployed anew with its {made} open deposits")
 
     def _start_web(self) -> None:
         assert self.databases is not None

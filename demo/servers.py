@@ -198,13 +198,16 @@ class Redis:
 class Chain:
     """The EVM node anvil, keeping its state in a file between starts."""
 
-    def __init__(self, processes: Processes, folder: Path, *, genesis: datetime | None = None) -> None:
+    def __init__(
+        self, processes: Processes, folder: Path, *, genesis: datetime | None = None, save_every_seconds: int = 30
+    ) -> None:
         """Keep the chain's state in ``folder``; nothing is started yet.
 
         ``genesis`` (aware, the present by default) is the time of a new chain's first block: history can be written
-        from there on.
+        from there on. The state is written at the end and ``save_every_seconds``, for an end that comes by force.
         """
         self.processes, self.folder, self.port, self.genesis = processes, folder, 0, genesis
+        self.save_every_seconds = save_every_seconds
         self.process: Process | None = None
 
     @property
@@ -219,24 +222,26 @@ class Chain:
         if binary is None:
             raise StartError(f"anvil is missing under {packages}; run make install")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
         state = self.folder / "state.json"
+        try:
+            self._start(binary, state)
+        except StartError:
+            if not state.exists():
+                raise
+            state.replace(state.with_suffix(".broken"))  # its end came while it was written
+            self._start(binary, state)
+        return self
+
+    def _start(self, binary: Path, state: Path) -> None:
+        self.port = free_port()
         command: list[str | Path] = [
-            binary,
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(self.port),
-            "--state",
-            state,
-            "--order",
-            "fifo",
-        ]
+            binary, "--host", "127.0.0.1", "--port", str(self.port), "--order", "fifo",
+            "--state", state, "--state-interval", str(self.save_every_seconds),
+        ]  # fmt: skip
         if self.genesis is not None and not state.exists():
             command += ["--timestamp", str(int(self.genesis.timestamp()))]
         self.process = self.processes.start("anvil", command, log=self.folder / "anvil.log")
         self.processes.wait_until(self.process, lambda: listens(self.port), seconds=15)
-        return self
 
     def stop(self) -> None:
         """Stop the node; it writes its state when told to end."""

@@ -200,7 +200,7 @@ class Api:
             found = self._open(connection, number, funded=True)
             if found["chain_transaction_hash"] and (escrow := self._contract(connection)):
                 call = escrow.release(number, found["buyer_id"], disputed=found["disputed_at"] is not None)
-                self._send(escrow, call)
+                self._carry_out(escrow, call)
             self._fee(connection, number, "escrow", _cents_down(found["amount_usd"] * Decimal("0.015")))
             return self._reached(connection, number, "completed_at")
 
@@ -211,7 +211,7 @@ class Api:
             if found["disputed_at"]:
                 raise Refused(409, f"transaction {number} is disputed already")
             if found["chain_transaction_hash"] and (escrow := self._contract(connection)):
-                self._send(escrow, escrow.dispute(number, found["buyer_id"]))
+                self._carry_out(escrow, escrow.dispute(number, found["buyer_id"]))
             self._fee(connection, number, "dispute", _dispute_fee(found["amount_usd"]))
             return self._reached(connection, number, "disputed_at")
 
@@ -222,7 +222,7 @@ class Api:
             if not found["disputed_at"]:
                 raise Refused(409, f"transaction {number} is not disputed")
             if found["chain_transaction_hash"] and (escrow := self._contract(connection)):
-                self._send(escrow, escrow.refund(number))
+                self._carry_out(escrow, escrow.refund(number))
             self._fee(connection, number, "refund", -_dispute_fee(found["amount_usd"]))
             return self._reached(connection, number, "refunded_at")
 
@@ -313,6 +313,12 @@ class Api:
             return escrow.send(call)
         except ChainError as error:
             raise Unavailable("the chain", without_credentials(self.chain_url or ""), error) from None
+
+    def _carry_out(self, escrow: Escrow, call: Any) -> None:
+        """Send a call that moves what was deposited; what the contract refuses has not happened."""
+        transaction_hash, succeeded = self._send(escrow, call)
+        if not succeeded:
+            raise Refused(409, f"the escrow contract refused it (chain transaction {transaction_hash})")
 
     def close(self) -> None:
         """Close all connections."""

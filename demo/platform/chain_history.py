@@ -6,10 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
+from typing import TYPE_CHECKING, Any
 
 from demo.platform import rhythm
 from demo.platform.escrow import Call, ChainError, Escrow, Rpc
 from demo.platform.trades import Trades
+
+if TYPE_CHECKING:
+    import psycopg
 
 _BATCH = 500
 
@@ -26,6 +30,33 @@ def perform(url: str, trades: Trades, *, since: date, block_seconds: int = 3600)
     """
     with Rpc(url, timeout_seconds=60) as rpc:
         return _perform(rpc, trades, since, block_seconds)
+
+
+def renew(url: str, connection: psycopg.Connection[Any]) -> int | None:
+    """Deploy the contract anew on a chain that has lost it, and make the deposits that are still open once more.
+
+    Returns how many there were; None when nothing is lost. Raises ChainError, also when a deposit fails.
+    """
+    noted = connection.execute("SELECT address FROM escrow_contracts ORDER BY deployed_at DESC LIMIT 1").fetchone()
+    with Rpc(url, timeout_seconds=60) as rpc:
+        if noted is None or rpc.call("eth_getCode", noted[0], "latest") not in (None, "0x"):
+            return None
+        escrow = Escrow.deploy(rpc)
+        connection.execute("INSERT INTO escrow_contracts (address) VALUES (%s)", (escrow.address,))
+        rows = connection.execute(
+            """SELECT transaction_id, buyer_id, seller_id, (amount_usd * 100)::bigint, disputed_at IS NOT NULL
+               FROM transactions WHERE funded_at IS NOT NULL AND chain_transaction_hash IS NOT NULL
+               AND num_nonnulls(completed_at, refunded_at, cancelled_at, failed_at) = 0 ORDER BY transaction_id"""
+        ).fetchall()
+        for number, buyer, seller, cents, disputed in rows:
+            transaction_hash, made = escrow.send(escrow.deposit(number, buyer, seller, cents))
+            if not made or (disputed and not escrow.send(escrow.dispute(number, buyer))[1]):
+                raise ChainError(f"the deposit of transaction {number} could not be made once more")
+            connection.execute(
+                "UPDATE transactions SET chain_transaction_hash = %s WHERE transaction_id = %s",
+                (transaction_hash, number),
+            )
+    return len(rows)
 
 
 def _perform(rpc: Rpc, trades: Trades, since: date, block_seconds: int) -> tuple[str, list[str | None]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ import psycopg
 import pytest
 
 from demo.databases import Databases
-from demo.platform import escrow, history
+from demo.platform import chain_history, escrow, history
 from demo.platform.escrow import Call, ChainError, Escrow, Rpc
 from demo.processes import Processes
 from demo.servers import Chain
@@ -163,3 +164,56 @@ def test_on_a_chain_that_is_ahead_the_hashes_are_real_too(
     with Rpc(chain.url) as rpc:
         receipts = rpc.batch([("eth_getTransactionReceipt", list(row)) for row in rows])
     assert {receipt["status"] for receipt in receipts} == {"0x1"}
+
+
+def test_a_chain_that_is_killed_keeps_what_it_had(tmp_path: Path) -> None:
+    processes = Processes(tmp_path / "processes.json")
+    chain = Chain(processes, tmp_path / "chain", save_every_seconds=1).start()
+    try:
+        with Rpc(chain.url) as rpc:
+            address = Escrow.deploy(rpc).address
+        deployed = time.time_ns()
+        state = tmp_path / "chain" / "state.json"
+        while not (state.exists() and state.stat().st_mtime_ns > deployed and state.read_bytes().endswith(b"}")):
+            time.sleep(0.1)
+        assert chain.process
+        chain.process.popen.kill()
+        chain.process.popen.wait()
+        with Rpc(chain.start().url) as rpc:
+            assert rpc.call("eth_getCode", address, "latest") != "0x"
+        chain.process.popen.kill()
+        chain.process.popen.wait()
+        state.write_text('{"block":')  # killed while it wrote
+        with Rpc(chain.start().url) as rpc:
+            assert rpc.call("eth_getCode", address, "latest") == "0x"
+    finally:
+        processes.stop_all()
+
+
+def test_a_lost_contract_is_deployed_anew_with_its_open_deposits(
+    rpc: Rpc, chain: Chain, new_escrow: Callable[[], str], databases: Databases
+) -> None:
+    with psycopg.connect(databases.url(new_escrow(), "escrow_owner"), autocommit=True) as connection:
+        assert chain_history.renew(chain.url, connection) is None, "a platform without a chain"
+        connection.execute(
+            "INSERT INTO users (email, full_name, registered_at) VALUES ('a', 'A', now()), ('b', 'B', now())"
+        )
+        connection.execute("INSERT INTO escrow_contracts VALUES (%s, now() - interval '1 day')", ("0x" + "12" * 20,))
+        for times in ("NULL, NULL, NULL", "now(), NULL, NULL", "now(), now(), NULL", "now(), NULL, now()"):
+            connection.execute(
+                f"""INSERT INTO transactions (buyer_id, seller_id, amount_usd, created_at, chain_transaction_hash,
+                                              funded_at, disputed_at, completed_at)
+                    VALUES (1, 2, 5.25, now(), '0x' || md5('{times}') || md5('{times}'), {times})""".encode()
+            )
+        assert chain_history.renew(chain.url, connection) == 2
+        rows = connection.execute("SELECT address FROM escrow_contracts ORDER BY deployed_at").fetchall()
+        contract = Escrow(rpc, rows[1][0])
+        assert balance(rpc, contract.address) == 2 * 525 * escrow.WEI_PER_CENT
+        assert contract.send(contract.release(2, 1))[1]
+        assert contract.send(contract.refund(3))[1]
+        hashes = connection.execute(
+            "SELECT chain_transaction_hash FROM transactions ORDER BY transaction_id"
+        ).fetchall()
+        receipts = rpc.batch([("eth_getTransactionReceipt", [one]) for (one,) in hashes])
+        assert [receipt is not None for receipt in receipts] == [False, True, True, False]
+        assert chain_history.renew(chain.url, connection) is None

@@ -159,6 +159,24 @@ def test_a_transaction_from_creation_to_payment(web: Web) -> None:
     assert fees == [("escrow", "29.99"), ("dispute", "25.00"), ("refund", "-25.00")]
 
 
+def test_what_the_contract_refuses_has_not_happened(web: Web, servers: dict[str, int | str]) -> None:
+    with web.client() as client:
+        buyer, seller = two_users(client)
+        body = {"buyer_id": buyer, "seller_id": seller, "amount_usd": "100"}
+        for _ in range(2):
+            number = client.post("/api/transactions", json=body).json()["transaction_id"]
+            assert client.post(f"/api/transactions/{number}/fund", json={}).json()["state"] == "funded"
+        assert client.post("/api/transactions/2/dispute").status_code == 200
+        with Rpc(f"http://127.0.0.1:{servers['chain']}") as rpc:  # where nobody has paid anything
+            web.owner.execute("INSERT INTO escrow_contracts (address) VALUES (%s)", (Escrow.deploy(rpc).address,))
+        for path in ("1/release", "1/dispute", "2/refund"):
+            answer = client.post(f"/api/transactions/{path}")
+            assert answer.status_code == 409
+            assert "the escrow contract refused it" in answer.json()["error"]
+    assert web.row("SELECT count(completed_at), count(refunded_at), count(disputed_at) FROM transactions") == (0, 0, 1)
+    assert web.row("SELECT string_agg(kind, ',') FROM fees") == ("dispute",)
+
+
 def test_the_cache_is_used_and_some_keys_never_expire(web: Web) -> None:
     with web.client() as client:
         client.get("/")
