@@ -16,10 +16,10 @@ REGISTRATIONS, VERIFIED_SHARE, TICKETS, RATINGS = 23, 18 / 23, 3, 12
 FIRST_USERS = 9_000
 """Users that registered before the history, at scale 1."""
 PAGES = ("/", "/dashboard", "/transactions", "/transactions/{id}", "/pricing", "/account", "/help", "/transactions/new")
-_PAGE_SHARES = (0.22, 0.20, 0.18, 0.16, 0.08, 0.07, 0.05, 0.04)
+PAGE_SHARES = (0.22, 0.20, 0.18, 0.16, 0.08, 0.07, 0.05, 0.04)
 _DETAIL = PAGES.index("/transactions/{id}")
 VISITOR_PAGES = ("/", "/pricing", "/help", "/login", "/register")
-_VISITOR_SHARES = (0.42, 0.22, 0.14, 0.14, 0.08)
+VISITOR_SHARES = (0.42, 0.22, 0.14, 0.14, 0.08)
 PRIORITIES = ("high", "medium", "low")
 SUBJECTS = (
     "Payment not visible",
@@ -209,10 +209,10 @@ def _views(
     delay[len(user) :] = random.exponential(6 * MINUTE, len(more)).astype(np.int64) + SECOND
     time = np.minimum(rhythm.postpone(start[session] + delay, closed), rhythm.start_of(day) + DAY - 1)
     names = len(PAGES) + len(VISITOR_PAGES)
-    page = random.choice(len(PAGES), total, p=_PAGE_SHARES)
+    page = random.choice(len(PAGES), total, p=PAGE_SHARES)
     looked_at = names + transactions - np.minimum(random.integers(0, 600 + transactions // 20, total), transactions - 1)
     page = np.where(page == _DETAIL, looked_at, page)
-    visitor = len(PAGES) + random.choice(len(VISITOR_PAGES), total, p=_VISITOR_SHARES)
+    visitor = len(PAGES) + random.choice(len(VISITOR_PAGES), total, p=VISITOR_SHARES)
     page = np.where(user[session] == 0, visitor, page)
     order = np.argsort(time, kind="stable")
     return session[order], time[order], page[order]

@@ -18,6 +18,24 @@ _TRANSACTION = (
     "SELECT transaction_id, buyer_id, seller_id, amount_usd, created_at, funded_at, disputed_at, completed_at, "
     "refunded_at, cancelled_at, failed_at, chain_transaction_hash FROM transactions WHERE transaction_id = %s"
 )
+_KNOWN_SESSION = """
+    SELECT session_id, user_id FROM sessions WHERE session_id = %s AND ended_at IS NULL
+    AND (started_at > now() - interval '30 minutes' OR EXISTS (
+        SELECT FROM page_views AS view
+        WHERE view.session_id = sessions.session_id AND view.viewed_at > now() - interval '30 minutes'))
+"""
+_END_IDLE_SESSIONS = """
+    UPDATE sessions SET ended_at = coalesce((
+        SELECT max(viewed_at) FROM page_views AS view
+        WHERE view.session_id = sessions.session_id AND view.viewed_at >= sessions.started_at), started_at)
+    WHERE session_id IN (
+        SELECT session_id FROM sessions AS idle
+        WHERE ended_at IS NULL AND started_at BETWEEN now() - interval '2 days' AND now() - interval '30 minutes'
+        AND NOT EXISTS (
+            SELECT FROM page_views AS view
+            WHERE view.session_id = idle.session_id AND view.viewed_at > now() - interval '30 minutes')
+        LIMIT 20 FOR UPDATE SKIP LOCKED)
+"""
 _ENDS = ("completed_at", "refunded_at", "cancelled_at", "failed_at")
 
 
@@ -40,14 +58,16 @@ class Api:
 
     # ------------------------------------------------------------------------------------------------ visits
     def visit(self, session: int | None, path: str, address: str) -> int:
-        """Record a page view and return its session, a new one when ``session`` is not known."""
+        """Record a page view and return its session: a new one when ``session`` is not known, has ended or was idle.
+
+        A session in which nothing was looked at for 30 minutes ends with its last page view.
+        """
         with self.pool.transaction() as connection:
             known = None
             if session is not None:
-                known = connection.execute(
-                    "SELECT session_id, user_id FROM sessions WHERE session_id = %s AND ended_at IS NULL", (session,)
-                ).fetchone()
+                known = connection.execute(_KNOWN_SESSION.encode(), (session,)).fetchone()
             if known is None:
+                connection.execute(_END_IDLE_SESSIONS.encode())
                 known = _one(
                     connection,
                     "INSERT INTO sessions (started_at, address) VALUES (now(), %s) RETURNING session_id, user_id",

@@ -22,6 +22,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, Field
 
+from demo.platform import staff
 from demo.platform.api import Api, Refused
 from demo.platform.live_logs import Logs
 from demo.platform.pages import PAGES, page
@@ -101,6 +102,7 @@ def create_app(api: Api, logs: Logs) -> FastAPI:
     _add_pages(app, api)
     _add_accounts(app, api)
     _add_transactions(app, api)
+    _add_staff(app, api)
     return app
 
 
@@ -216,6 +218,20 @@ def _add_transactions(app: FastAPI, api: Api) -> None:
     @app.post("/api/transactions/{number}/{change}")
     def change(number: Number, change: Literal["release", "dispute", "refund", "cancel"]) -> dict[str, Any]:
         return changes[change](number)
+
+
+def _add_staff(app: FastAPI, api: Api) -> None:
+    @app.get("/api/staff/transactions")
+    def transactions() -> list[dict[str, Any]]:
+        return staff.open_transactions(api.pool)
+
+    @app.get("/api/staff/support-tickets")
+    def tickets() -> list[dict[str, Any]]:
+        return staff.open_tickets(api.pool)
+
+    @app.post("/api/staff/support-tickets/{number}/{act}")
+    def attend(number: Number, act: Literal["answer", "resolve"]) -> dict[str, Any]:
+        return staff.attend(api.pool, number, resolved=act == "resolve")
 
 
 def main() -> None:

@@ -262,26 +262,76 @@ def test_strange_requests_do_no_harm(web: Web) -> None:
     assert not any(line.endswith(" 500") for line in web.lines("access.log"))
 
 
-def test_traffic_makes_life_until_it_is_stopped(web: Web, tmp_path: Path) -> None:
+def test_a_session_that_was_idle_ends_and_a_new_one_begins(web: Web) -> None:
     with web.client() as client:
-        for _ in range(5):
-            client.post("/api/users", json={"email": f"user{time.time_ns()}@gold-escrow.example", "full_name": "x"})
-    command = [sys.executable, "-m", "demo.platform.traffic", "--web", web.url, "--per-second", "40"]
+        client.get("/")
+        client.get("/help")
+        web.owner.execute("UPDATE sessions SET started_at = started_at - interval '2 hours'")
+        assert client.get("/").cookies["session"] == "1", "the last look was a moment ago"
+        web.owner.execute("UPDATE page_views SET viewed_at = viewed_at - interval '31 minutes'")
+        assert client.get("/").cookies["session"] == "2"
+        assert client.get("/").cookies["session"] == "2"
+    ended = web.row("SELECT ended_at = (SELECT max(viewed_at) FROM page_views WHERE session_id = 1) FROM sessions")
+    assert ended == (True,)
+    assert web.row("SELECT count(*) FROM sessions WHERE session_id = 2 AND ended_at IS NULL") == (1,)
+
+
+def test_staff_answers_tickets_and_sees_what_is_open(web: Web) -> None:
+    with web.client() as client:
+        buyer, seller = two_users(client)
+        body = {"buyer_id": buyer, "seller_id": seller, "amount_usd": "10"}
+        for _ in range(2):
+            client.post("/api/transactions", json=body)
+            client.post("/api/support-tickets", json={"user_id": buyer, "priority": "high", "subject": "x"})
+        client.post("/api/transactions/1/cancel")
+        (transaction,) = client.get("/api/staff/transactions").json()
+        assert (transaction["transaction_id"], transaction["funded_at"]) == (2, None)
+        path = "/api/staff/support-tickets"
+        answered = client.post(f"{path}/1/answer").json()["first_response_at"]
+        assert answered
+        assert [one["ticket_id"] for one in client.get(path).json()] == [1, 2]
+        done = client.post(f"{path}/1/resolve").json()
+        assert (done["first_response_at"], bool(done["resolved_at"])) == (answered, True)
+        assert client.post(f"{path}/1/resolve").json() == done
+        assert client.post(f"{path}/1/answer").json() == done
+        assert [one["ticket_id"] for one in client.get(path).json()] == [2]
+        assert client.post(f"{path}/9/answer").status_code == 404
+        assert client.post(f"{path}/1/close").status_code == 422
+
+
+def test_traffic_makes_life_until_it_is_stopped(web: Web, tmp_path: Path) -> None:
+    """What has waited for days is moved on as well: deposits, releases, disputes, tickets."""
+    users = 5
+    with web.client() as client:
+        for number in range(1, users + 1):
+            client.post("/api/users", json={"email": f"user{number}@gold-escrow.example", "full_name": "x"})
+    web.owner.execute(
+        """INSERT INTO transactions (buyer_id, seller_id, amount_usd, created_at, funded_at)
+           SELECT 1, 2, 100, now() - interval '20 days', CASE WHEN n % 2 = 0 THEN now() - interval '19 days' END
+           FROM generate_series(1, 6) AS n"""
+    )
+    web.owner.execute(
+        """INSERT INTO support_tickets (user_id, priority, subject, created_at)
+           VALUES (1, 'low', 'x', now() - interval '9 days')"""
+    )
+    command = [sys.executable, "-m", "demo.platform.traffic", "--web", web.url, "--users", str(users), "--times", "600"]
     with (tmp_path / "traffic.log").open("wb") as log:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         visitors = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    done = """SELECT (SELECT count(*) FROM page_views WHERE user_id IS NOT NULL) > 10
+              AND (SELECT count(*) FROM sessions) > 10
+              AND (SELECT count(*) FROM transactions WHERE completed_at IS NOT NULL) > 0
+              AND (SELECT bool_and(funded_at IS NOT NULL) FROM transactions WHERE created_at < now() - interval '1 day')
+              AND (SELECT bool_and(first_response_at IS NOT NULL) FROM support_tickets WHERE ticket_id = 1)"""
     try:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            if (web.row("SELECT count(*) FROM page_views") or (0,))[0] > 40 and web.row(
-                "SELECT 1 FROM transactions WHERE completed_at IS NOT NULL"
-            ):
-                break
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and web.row(done) != (True,):
             time.sleep(0.2)
     finally:
         visitors.send_signal(signal.SIGTERM)
         assert visitors.wait(timeout=15) == 0
-    assert (web.row("SELECT count(*) FROM page_views") or (0,))[0] > 40
+    assert (tmp_path / "traffic.log").read_text() == ""
+    assert web.row(done) == (True,)
     statuses = {match[6] for line in web.lines("access.log") if (match := ACCESS.match(line))}
     assert not {status for status in statuses if status.startswith("5")}
 
