@@ -1,6 +1,7 @@
-"""Compares the database behind platform_db with the source contract: ``python -m include.platform check``.
+"""Compares the platform's database with what the collection needs of it: ``python -m include.platform check``.
 
-Exits with 0 when everything holds and with 1 otherwise.
+The database behind platform_db must meet the source contract; where platform_db_maintenance is defined, its role must
+be allowed what maintenance does. Exits with 0 when everything holds and with 1 otherwise.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import sys
 
 from include import connections
 from include.outcome import ConfigurationError, SourceUnavailable
-from include.platform import contract
+from include.platform import contract, maintenance_rights
+from include.platform.database import MAINTENANCE
+from include.settings import settings
 
 
 def check() -> int:
@@ -18,6 +21,11 @@ def check() -> int:
         with connections.postgres("platform_db") as connection:
             found = contract.problems(connection)
             role, database = connection.info.user, connection.info.dbname
+        pruned = [one.table for one in settings().maintenance.prune]
+        with_maintenance = connections.is_defined(MAINTENANCE)
+        if with_maintenance:
+            with connections.postgres(MAINTENANCE) as connection:
+                found += maintenance_rights.problems(connection, pruned)
     except (ConfigurationError, SourceUnavailable) as error:
         print(f"The platform cannot be checked: {error}.", file=sys.stderr)
         return 1
@@ -26,6 +34,10 @@ def check() -> int:
         print(f"\n{len(found)} problem(s) in the database {database} for the role {role}; see docs/source-contract.md.")
         return 1
     print(f"The database {database} meets the source contract for the role {role}: {len(contract.contract())} views.")
+    if with_maintenance:
+        print(f"The role of {MAINTENANCE} may prune {', '.join(pruned) or 'nothing, as maintenance.prune says'}.")
+    else:
+        print(f"The connection {MAINTENANCE} is not defined: what its role may do was not looked at.")
     return 0
 
 

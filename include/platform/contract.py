@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from include.outcome import ConfigurationError
+from include.platform import contract_fixes
 
 CONTRACT = Path(__file__).with_name("source_contract.sql")
 CATALOGUE = Path(__file__).with_name("contract_catalogue.sql")
@@ -38,6 +39,8 @@ class Kind(StrEnum):
     MISSING_COLUMN = "missing column"
     WRONG_TYPE = "wrong type"
     MISSING_PRIVILEGE = "missing privilege"
+    MISSING_TABLE = "missing table"
+    SUPERUSER = "superuser"
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,15 @@ class Problem:
     kind: Kind
     detail: str
     fix: str
+    schema: str = SCHEMA
+
+    @property
+    def where(self) -> str:
+        """The view or table; without a name the problem is about the role itself."""
+        return f"{self.schema}.{self.view}" if self.view else "the server"
 
     def __str__(self) -> str:
-        where = f"{SCHEMA}.{self.view}" + (f", column {self.column}" if self.column else "")
-        return f"{where}: {self.detail}"
+        return self.where + (f", column {self.column}" if self.column else "") + f": {self.detail}"
 
 
 @lru_cache(maxsize=1)
@@ -106,7 +114,7 @@ def require(connection: psycopg.Connection[Any], *views: str) -> None:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """What the catalogue says of one view."""
 
     kind: str
@@ -115,6 +123,7 @@ class _Found:
     may_use_schema: bool
     may_select: bool
     types: dict[str, str]
+    indexes: list[str]
 
 
 def _view_problems(connection: psycopg.Connection[Any], view: str) -> list[Problem]:
@@ -130,77 +139,39 @@ def _view_problems(connection: psycopg.Connection[Any], view: str) -> list[Probl
     return listed
 
 
-def _look_up(connection: psycopg.Connection[Any], view: str) -> _Found | None:
+def _look_up(connection: psycopg.Connection[Any], view: str) -> Found | None:
     row = connection.execute(
         _static(CATALOGUE.read_text(encoding="utf-8")), {"schema": SCHEMA, "view": view}
     ).fetchone()
     if row is None:
         return None
     # Rows may be tuples or dictionaries: the connection is the caller's.
-    return _Found(*(row.values() if isinstance(row, dict) else row))
+    return Found(*(row.values() if isinstance(row, dict) else row))
 
 
 def _static(text: str) -> sql.SQL:
     return sql.SQL(cast("Any", text))
 
 
-def _column_problems(view: str, columns: tuple[Column, ...], found: _Found) -> list[Problem]:
+def _column_problems(view: str, columns: tuple[Column, ...], found: Found) -> list[Problem]:
+    """Return what is wrong with the columns of a view; one fix, the same for each of them, mends all at once."""
     listed = []
     for column in columns:
         there = found.types.get(column.name)
         if there is None:
             detail = f"the column does not exist; it should be {column.type}"
-            listed.append(Problem(view, column.name, Kind.MISSING_COLUMN, detail, _column_fix(view, column, found)))
+            listed.append(Problem(view, column.name, Kind.MISSING_COLUMN, detail, ""))
         elif there not in column.accepted:
             detail = f"the type is {there}; it should be {' or '.join(column.accepted)}"
-            listed.append(Problem(view, column.name, Kind.WRONG_TYPE, detail, _type_fix(view, columns, found)))
-    return listed
-
-
-def _column_fix(view: str, column: Column, found: _Found) -> str:
-    if found.kind != "view":
-        return f"ALTER TABLE {SCHEMA}.{view} ADD COLUMN {column.name} {column.type};"
-    return (
-        f"CREATE OR REPLACE VIEW {SCHEMA}.{view} AS SELECT given.*, <expression>::{column.type} AS {column.name} "  # noqa: S608
-        f"FROM ({_definition(found)}) AS given;"
-    )
-
-
-def _definition(found: _Found) -> str:
-    return " ".join(found.definition.rstrip("; \n").split())
-
-
-def _type_fix(view: str, columns: tuple[Column, ...], found: _Found) -> str:
-    """Return SQL that casts every column of a wrong type at once: a view has to be dropped to change one."""
-    wanted = {column.name: column for column in columns if found.types.get(column.name) not in (None, *column.accepted)}
-    if found.kind != "view":
-        changes = ", ".join(f"ALTER COLUMN {name} TYPE {column.type}" for name, column in wanted.items())
-        return f"ALTER TABLE {SCHEMA}.{view} {changes};"
-    parts = []
-    for name, there in found.types.items():
-        quoted = name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
-        if name not in wanted:
-            parts.append(quoted)
-        elif there == "timestamp without time zone" and wanted[name].type == "timestamptz":
-            parts.append(f"{quoted} AT TIME ZONE 'UTC' AS {quoted}")
-        else:
-            parts.append(f"{quoted}::text::{wanted[name].type} AS {quoted}")
-    role = _role_text(found.role)
-    return (
-        f"BEGIN; DROP VIEW {SCHEMA}.{view}; "  # noqa: S608 - text for people, not executed
-        f"CREATE VIEW {SCHEMA}.{view} AS SELECT {', '.join(parts)} FROM ({_definition(found)}) AS given; "
-        f"GRANT SELECT ON {SCHEMA}.{view} TO {role}; COMMIT;"
-    )
-
-
-def _role_text(role: str) -> str:
-    return '"' + role.replace('"', '""') + '"'
+            listed.append(Problem(view, column.name, Kind.WRONG_TYPE, detail, ""))
+    fix = contract_fixes.columns(f"{SCHEMA}.{view}", columns, found) if listed else ""
+    return [replace(one, fix=fix) for one in listed]
 
 
 def _privilege_problem(
-    connection: psycopg.Connection[Any], view: str, columns: tuple[Column, ...], found: _Found
+    connection: psycopg.Connection[Any], view: str, columns: tuple[Column, ...], found: Found
 ) -> Problem | None:
-    role = _role_text(found.role)
+    role = contract_fixes.quoted(found.role)
     if not found.may_use_schema:
         fix = f"GRANT USAGE ON SCHEMA {SCHEMA} TO {role}; GRANT SELECT ON {SCHEMA}.{view} TO {role};"
         return Problem(view, "", Kind.MISSING_PRIVILEGE, f"the role {found.role} may not use the schema", fix)
@@ -229,7 +200,7 @@ def _privilege_problem(
 def table(found: list[Problem]) -> str:
     """Return the problems as one table for people: view, column, problem, and the fix of each."""
     heads = ("view", "column", "problem", "fix")
-    rows = [(f"{SCHEMA}.{one.view}", one.column or "-", f"{one.kind}: {one.detail}", one.fix) for one in _merged(found)]
+    rows = [(one.where, one.column or "-", f"{one.kind}: {one.detail}", one.fix) for one in _merged(found)]
     widths = [max(len(row[place]) for row in (heads, *rows)) for place in range(3)]
     lines = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows

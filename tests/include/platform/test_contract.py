@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
+from decimal import Decimal
 
 import psycopg
 import pytest
@@ -117,6 +119,56 @@ def test_wrong_types_are_all_named_and_mended_at_once(escrow: psycopg.Connection
     )
 
 
+def test_all_fixes_together_mend_everything(
+    escrow: psycopg.Connection, reader: psycopg.Connection, databases: Databases
+) -> None:
+    for statement in (
+        "DROP VIEW operations.users, operations.sessions, operations.fees, operations.feedback, operations.page_views",
+        "DROP VIEW operations.audit_logs",
+        "CREATE VIEW operations.users AS SELECT user_id FROM public.users",
+        """CREATE VIEW operations.sessions AS
+           SELECT started_at::timestamp AS started_at, 7::numeric AS user_id, 7 AS "Beside it" FROM public.sessions""",
+        "CREATE TABLE operations.fees (fee_id text, amount_usd text)",
+        "INSERT INTO operations.fees VALUES ('a', '12.50')",
+        """CREATE MATERIALIZED VIEW operations.feedback AS
+           SELECT feedback_id, rating::text AS rating FROM public.feedback""",
+        "CREATE UNIQUE INDEX feedback_key ON operations.feedback (feedback_id)",
+        "CREATE MATERIALIZED VIEW operations.page_views AS SELECT user_id, viewed_at FROM public.page_views",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA operations TO operations_reader",
+        "REVOKE SELECT ON operations.transactions FROM operations_reader",
+    ):
+        escrow.execute(statement.encode())
+    with psycopg.connect(databases.postgres.url(escrow.info.dbname), autocommit=True) as superuser:
+        superuser.execute("CREATE EXTENSION postgres_fdw")
+        place = f"host '127.0.0.1', port '{databases.postgres.port}', dbname '{escrow.info.dbname}'"
+        login = f"user 'escrow_owner', password '{databases.passwords['escrow_owner']}'"
+        superuser.execute(f"CREATE SERVER there FOREIGN DATA WRAPPER postgres_fdw OPTIONS ({place})".encode())
+        superuser.execute(f"CREATE USER MAPPING FOR PUBLIC SERVER there OPTIONS ({login})".encode())
+        superuser.execute(
+            """CREATE FOREIGN TABLE operations.audit_logs (audit_log_id bigint, actor xml) SERVER there
+               OPTIONS (schema_name 'public')"""
+        )
+        superuser.execute("ALTER FOREIGN TABLE operations.audit_logs OWNER TO escrow_owner")
+        superuser.execute("GRANT SELECT ON operations.audit_logs TO operations_reader")
+    escrow.execute("INSERT INTO public.audit_logs (created_at, actor, action) VALUES (now(), 'ann', 'x')")
+    found = contract.problems(reader)
+    assert len(found) == 2 + 3 + 3 + 2 + 1 + 3 + 1
+    fixes = list(dict.fromkeys(one.fix for one in found))
+    assert len(fixes) == 7, "one for each of the relations"
+    table = contract.table(found)
+    for fix in fixes:
+        assert table.count(fix) == 1
+        there = re.sub(r"ADD COLUMN (\w+)( \w+) (.*?)<column there>", r"ADD COLUMN \1\2 \3\1", fix)
+        escrow.execute(there.replace("<expression>", "NULL").encode())
+    assert contract.problems(reader) == []
+    assert reader.execute("SELECT count(created_at), count(actor) FROM operations.audit_logs").fetchone() == (1, 1)
+    assert escrow.execute("SELECT fee_id, amount_usd FROM operations.fees").fetchone() == ("a", Decimal("12.50"))
+    indexes = "SELECT count(*) FROM pg_indexes WHERE schemaname = 'operations' AND indexname = 'feedback_key'"
+    assert escrow.execute(indexes).fetchone() == (1,)
+    described = escrow.execute("SELECT * FROM operations.sessions").description or []
+    assert [column.name for column in described] == ["started_at", "user_id", "Beside it", "session_id"]
+
+
 @pytest.mark.parametrize(
     ("expression", "accepted"),
     [
@@ -151,7 +203,9 @@ def test_a_table_and_a_domain_serve_too(escrow: psycopg.Connection, reader: psyc
     assert contract.problems(reader) == []
     escrow.execute("ALTER TABLE operations.fees ALTER charged_at TYPE timestamp")
     problem = only(contract.problems(reader))
-    assert problem.fix == "ALTER TABLE operations.fees ALTER COLUMN charged_at TYPE timestamptz;"
+    assert problem.fix == (
+        "ALTER TABLE operations.fees ALTER COLUMN charged_at TYPE timestamptz USING charged_at AT TIME ZONE 'UTC';"
+    )
     escrow.execute(problem.fix.encode())
     assert contract.problems(reader) == []
 
