@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include import connections
+from include.outcome import ConfigurationError
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -52,7 +53,9 @@ def _alembic(connection_id: str) -> Iterator[tuple[Config, Connection]]:
 def upgrade(connection_id: str = "warehouse_owner", revision: str = "head") -> list[str]:
     """Create or upgrade the schema ``ops`` and its grants, in one transaction.
 
-    Running it again changes nothing. Returns the names of the migrations applied. Raises ConfigurationError or
+    The roles warehouse_writer and warehouse_reader, where they exist, and the logins of the connections warehouse and
+    warehouse_reader, where these are defined, may write and read it. Running it again changes nothing. Returns the
+    names of the migrations applied. Raises ConfigurationError, also when such a login is no role of the server, or
     SourceUnavailable when the warehouse cannot be opened.
     """
     from alembic import command
@@ -61,10 +64,29 @@ def upgrade(connection_id: str = "warehouse_owner", revision: str = "head") -> l
         connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS ops")
         before = _current(connection)
         command.upgrade(config, revision)
+        for setting, connection_id in (("writers", "warehouse"), ("readers", "warehouse_reader")):
+            roles = "\n".join(_grantees(connection, connection_id))
+            connection.exec_driver_sql("SELECT set_config(%s, %s, true)", (f"operations.{setting}", roles))
         _run_script(connection, HERE / "after_migration.sql")
         after = _current(connection)
     names = sorted(path.stem for path in VERSIONS.glob("[0-9]*.py"))
     return [name for name in names if before < name[:4] <= after]
+
+
+def _grantees(connection: Connection, connection_id: str) -> list[str]:
+    """Return who gets the rights that a connection's role has, but for the owner, who has all of them."""
+    usual = {"warehouse": "warehouse_writer", "warehouse_reader": "warehouse_reader"}[connection_id]
+    login = connections.details(connection_id).login if connections.is_defined(connection_id) else ""
+    wanted = [name for name in dict.fromkeys((usual, login)) if name]
+    rows = connection.exec_driver_sql("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", (wanted,))
+    there = {str(name) for (name,) in rows}
+    if login and login not in there:
+        raise ConfigurationError(
+            f"the warehouse's server has no role {login}, the login of the connection {connection_id}; "
+            "create the role or correct the connection, then migrate again"
+        )
+    owner = connection.exec_driver_sql("SELECT current_user").scalar_one()
+    return [name for name in wanted if name in there and name != owner]
 
 
 def downgrade(revision: str, connection_id: str = "warehouse_owner") -> None:

@@ -1,11 +1,15 @@
 """The migrations go up and down, leave nothing behind, and explain every column."""
 
+import os
+import uuid
+from urllib.parse import quote
+
 import psycopg
 import pytest
 
 from demo.databases import Databases
 from include.outcome import ConfigurationError, SourceUnavailable
-from include.warehouse import migrate
+from include.warehouse import migrate, session
 
 TABLES = """
     SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -61,6 +65,45 @@ def test_roles_may_do_their_work_and_no_more(warehouse: psycopg.Connection, data
         assert _one(reader, "SELECT rating_average FROM ops.daily_feedback") == 5
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             reader.execute("DELETE FROM ops.daily_feedback")
+
+
+def test_the_logins_of_the_connections_get_their_rights(
+    warehouse: psycopg.Connection, databases: Databases, environment: pytest.MonkeyPatch
+) -> None:
+    name = warehouse.info.dbname
+    roles = {kind: f"{kind} of {uuid.uuid4().hex[:12]}" for kind in ("WAREHOUSE", "WAREHOUSE_READER")}
+    for kind, role in roles.items():
+        environment.setenv(f"AIRFLOW_CONN_{kind}", databases.postgres.url(name, quote(role), "secret"))
+    with pytest.raises(ConfigurationError, match="server has no role WAREHOUSE of .*, the login of the connection"):
+        migrate.upgrade()
+    with psycopg.connect(databases.postgres.url(name), autocommit=True) as superuser:
+        for role in roles.values():
+            superuser.execute(f"CREATE ROLE \"{role}\" LOGIN PASSWORD 'secret'".encode())
+            superuser.execute(f'GRANT CONNECT ON DATABASE {name} TO "{role}"'.encode())
+        try:
+            migrate.upgrade()
+            with session.transaction() as writer:
+                writer.execute("INSERT INTO ops.daily_feedback VALUES ('2026-10-03', 1, 5, 0, 0, 0, 0, 1)")
+            with session.transaction("warehouse_reader") as reader:
+                assert _one(reader, "SELECT rating_average FROM ops.daily_feedback") == 5
+            for connection_id, refused in (("warehouse", "ops.signal"), ("warehouse_reader", "ops.daily_feedback")):
+                with (
+                    pytest.raises(ConfigurationError, match="lacks a privilege"),
+                    session.transaction(connection_id) as connection,
+                ):
+                    connection.execute(f"DELETE FROM {refused}".encode())
+        finally:
+            for role in roles.values():
+                superuser.execute(f'DROP OWNED BY "{role}"; DROP ROLE "{role}"'.encode())
+
+
+def test_an_owner_who_writes_too_keeps_every_right(
+    warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    owner = os.environ["AIRFLOW_CONN_WAREHOUSE_OWNER"]
+    environment.setenv("AIRFLOW_CONN_WAREHOUSE", owner)
+    migrate.upgrade()
+    warehouse.execute("DELETE FROM ops.signal")
 
 
 def test_a_wrong_connection_is_one_sentence(environment: pytest.MonkeyPatch, databases: Databases) -> None:
