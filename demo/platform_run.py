@@ -66,17 +66,20 @@ class Servers:
                 self.databases.create(name, owner)
             self._connect(self._to_databases(self.databases.connections(warehouse="warehouse", escrow="escrow")))
             started.append("PostgreSQL")
-        if not given("platform_redis"):
+        # Stand-ins would make the watch report a cache and a chain of somebody else's platform that it never saw.
+        if not given("platform_redis") and not self.own_platform:
             redis = Redis(self.processes, self.folder / "redis").start()
             self._connect({"AIRFLOW_CONN_PLATFORM_REDIS": f"redis://127.0.0.1:{redis.port}/0"})
             started.append("Redis")
-        if not given("platform_chain"):
+        if not given("platform_chain") and not self.own_platform:
             genesis = datetime.now(UTC) - timedelta(days=DAYS + 2)  # the history's blocks bear the times of the past
             self.chain = Chain(self.processes, self.folder / "chain", genesis=genesis).start()
             self._connect({"AIRFLOW_CONN_PLATFORM_CHAIN": self.chain.url})
             started.append("anvil")
         for name, place in (("platform_logs", "logs"), ("backups", "backups"), ("archive", "archive"),
                             ("reports", "reports")):  # fmt: skip
+            if self.own_platform and name in ("platform_logs", "backups"):
+                continue
             path = self.folder / place
             path.mkdir(parents=True, exist_ok=True)
             reopened = name == "platform_logs" and not given("platform_web")  # by the application that runs here
@@ -141,7 +144,13 @@ class Servers:
         assert self.databases is not None
         note, yesterday = self.history_file(), datetime.now(UTC).date() - timedelta(days=1)
         if note.exists():
-            return date.fromisoformat(json.loads(note.read_text())["first_day"]), yesterday, False
+            noted = json.loads(note.read_text())
+            if os.environ.get("SCALE") and _scale() != noted.get("scale", 1):
+                self.remarks.append(
+                    f"SCALE={_scale()} changes nothing: the history of scale {noted.get('scale', 1)} is kept "
+                    f"(for another remove {self.folder})"
+                )
+            return date.fromisoformat(noted["first_day"]), yesterday, False
         owner = self.databases.url("escrow", "escrow_owner")
         database.install(owner)
         first = yesterday - timedelta(days=DAYS - 1)
@@ -155,7 +164,9 @@ class Servers:
             scale=scale,
             chain_url=self.chain.url if self.chain and scale == 1 else None,
         )
-        note.write_text(json.dumps({"first_day": f"{first}", "last_day": f"{yesterday}", "rows": counts}))
+        note.write_text(
+            json.dumps({"first_day": f"{first}", "last_day": f"{yesterday}", "scale": scale, "rows": counts})
+        )
         return first, yesterday, True
 
     def start_platform(self) -> str:

@@ -234,15 +234,15 @@ class Visitors:
         now = datetime.now(UTC)
         steps = [(one["transaction_id"], step) for one in found if (step := next_step(one, now))]
         self.random.shuffle(steps)  # one that is refused must not keep the others waiting
-        for number, (step, body) in steps[:_SETTLED_AT_ONCE]:
-            self._post(f"/api/transactions/{number}/{step}", **body)
+        for number, (act, body) in steps[:_SETTLED_AT_ONCE]:
+            self._post(f"/api/transactions/{number}/{act}", **body)
 
     def support(self) -> None:
         """Answer and resolve the tickets whose time has come."""
         now = datetime.now(UTC)
         for one in self.client.get("/api/staff/support-tickets").raise_for_status().json():
-            if step := ticket_step(one, now):
-                self._post(f"/api/staff/support-tickets/{one['ticket_id']}/{step}")
+            if act := ticket_step(one, now):
+                self._post(f"/api/staff/support-tickets/{one['ticket_id']}/{act}")
 
     def close(self) -> None:
         """Close the connections."""

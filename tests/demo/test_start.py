@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from demo import __main__ as demo
 from demo.databases import Databases
 from demo.platform_run import Servers
 from demo.processes import StartError
-from include.outcome import MaintenanceFailed
+from include.outcome import MaintenanceFailed, Outcome
+from include.platform import probes
 
 DAY = date(2026, 10, 3)
 
@@ -74,6 +77,102 @@ def test_what_a_connection_replaces_is_not_made(tmp_path: Path, environment: pyt
     servers = Servers(tmp_path)
     assert servers.start() == []
     assert servers.processes.sweep() == 0, "nothing was started"
+
+
+def test_nothing_stands_in_for_parts_of_a_platform_of_ones_own(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql://airflow@platform.example.org/airflow")
+    for name in ("PLATFORM_DB", "WAREHOUSE", "WAREHOUSE_READER", "WAREHOUSE_OWNER"):
+        environment.setenv(f"AIRFLOW_CONN_{name}", "postgresql://reader@platform.example.org/app")
+    for name in ("PLATFORM_REDIS", "PLATFORM_CHAIN", "PLATFORM_LOGS", "BACKUPS"):
+        environment.delenv(f"AIRFLOW_CONN_{name}")
+    servers = Servers(tmp_path)
+    assert servers.start() == []
+    assert {name for name in servers.connections if name in os.environ} == {
+        "AIRFLOW_CONN_ARCHIVE",
+        "AIRFLOW_CONN_REPORTS",
+    }
+    assert not any(f"AIRFLOW_CONN_{name}" in os.environ for name in ("PLATFORM_REDIS", "PLATFORM_LOGS", "BACKUPS"))
+    assert probes.cache().outcome == probes.chain().outcome == Outcome.UNKNOWN
+
+
+def test_a_scale_that_comes_too_late_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    servers = Servers(tmp_path)
+    servers.databases = _OneDatabase.__new__(_OneDatabase)
+    servers.history_file().write_text('{"first_day": "2026-08-30", "last_day": "2026-10-03", "rows": {}}')
+    monkeypatch.setenv("SCALE", "1")
+    servers.make_history()
+    assert servers.remarks == []
+    monkeypatch.setenv("SCALE", "10")
+    servers.make_history()
+    assert servers.remarks == [
+        f"SCALE=10 changes nothing: the history of scale 1 is kept (for another remove {tmp_path})"
+    ]
+
+
+class _Runs:
+    """What Airflow tells of its runs."""
+
+    url = "http://127.0.0.1:9"
+
+    def __init__(self, **state: str) -> None:
+        self.state = state
+
+    def runs(self) -> list[dict[str, object]]:
+        now = datetime.now(UTC).isoformat()
+        return [
+            {"dag_id": dag, "dag_run_id": "x", "state": state, "queued_at": now} for dag, state in self.state.items()
+        ]
+
+
+@pytest.mark.usefixtures("warehouse")
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [
+        ({"daily_metrics": "success", "platform_watch": "running"}, "success"),
+        ({"daily_metrics": "success", "weekly_metrics": "failed"}, "failed"),
+        ({"daily_metrics": "success", "weekly_metrics": "queued"}, "failed"),
+    ],
+)
+def test_what_is_no_success_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: dict[str, str], outcome: str
+) -> None:
+    monkeypatch.setattr(demo, "FOLDER", tmp_path)
+    monkeypatch.setattr(demo, "SUMMARY", tmp_path / "summary.json")
+    start = demo.Demo()
+    start.airflow = _Runs(**state)  # type: ignore[assignment]
+    assert start.summarise()["outcome"] == outcome
+
+
+def test_an_incident_of_this_start_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warehouse: psycopg.Connection
+) -> None:
+    monkeypatch.setattr(demo, "FOLDER", tmp_path)
+    monkeypatch.setattr(demo, "SUMMARY", tmp_path / "summary.json")
+    start = demo.Demo()
+    start.airflow = _Runs(daily_metrics="success")  # type: ignore[assignment]
+    for number, (ago, outcome) in enumerate((("1 day", "success"), ("0 s", "failed")), 1):
+        warehouse.execute(
+            """INSERT INTO ops.incident
+                   (incident_id, fingerprint, class, state, title, affected, detected_at, last_seen_at)
+               VALUES (%s, %s, 'P2', 'detected', 'x', 'x', now() - %s::interval, now())""",
+            (f"INC-2026-00{number}", str(number), ago),
+        )
+        summary = start.summarise()
+        assert summary["outcome"] == outcome
+        assert len(summary["incidents"]) == number
+
+
+def test_a_backup_that_fails_is_told_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: object) -> None:
+        raise MaintenanceFailed("the disk is full")
+
+    monkeypatch.setattr(demo, "FOLDER", tmp_path)
+    monkeypatch.setattr(demo, "SUMMARY", tmp_path / "summary.json")
+    monkeypatch.setattr(Servers, "take_backup", failing)
+    assert not demo._back_up(demo.Demo())
+    assert "backup failed, and is tried again: the disk is full" in capsys.readouterr().err
 
 
 def test_a_missing_connection_to_a_platform_of_ones_own_is_not_replaced(
