@@ -266,7 +266,9 @@ def _is_watch(dag_id: str) -> bool:
 
 
 def _is_no_success(run: dict[str, Any]) -> bool:
-    return run["state"] == "failed" or (run["state"] in UNFINISHED and not _is_watch(run["dag_id"]))
+    """Whether a run failed, or was started for this operating day and has not ended; its schedule's turn may come."""
+    scheduled = _is_watch(run["dag_id"]) or run["run_id"].startswith("scheduled__")
+    return run["state"] == "failed" or (run["state"] in UNFINISHED and not scheduled)
 
 
 def main() -> int:

@@ -120,7 +120,9 @@ class _Runs:
     def runs(self) -> list[dict[str, object]]:
         now = datetime.now(UTC).isoformat()
         return [
-            {"dag_id": dag, "dag_run_id": "x", "state": state, "queued_at": now} for dag, state in self.state.items()
+            {"dag_id": dag, "dag_run_id": f"{kind}__x", "state": state.removeprefix("due "), "queued_at": now}
+            for dag, state in self.state.items()
+            for kind in ("scheduled" if state.startswith("due ") else "manual",)
         ]
 
 
@@ -131,6 +133,8 @@ class _Runs:
         ({"daily_metrics": "success", "platform_watch": "running"}, "success"),
         ({"daily_metrics": "success", "weekly_metrics": "failed"}, "failed"),
         ({"daily_metrics": "success", "weekly_metrics": "queued"}, "failed"),
+        ({"daily_metrics": "success", "weekly_maintenance": "due running"}, "success"),
+        ({"daily_metrics": "success", "weekly_maintenance": "due failed"}, "failed"),
     ],
 )
 def test_what_is_no_success_is_a_failure(
