@@ -62,10 +62,17 @@ class MaintenanceFailed(Exception):
     """A maintenance act did not have its effect, or its effect could not be proven. The message says what and why."""
 
 
-def recordable(error: Exception) -> str:
+def recordable(error: BaseException) -> str:
     """Return what of an error may stand in the warehouse, as one sentence.
 
-    Messages of errors that are not ours may quote rows or addresses: the log has them, the warehouse does not.
+    Messages of errors that are not ours may quote rows or addresses: the log has them, the warehouse does not. What is
+    no ``Exception`` did not go wrong by itself: Airflow's time limit of the task ended it, or somebody from outside.
     """
-    ours = isinstance(error, (ConfigurationError, MaintenanceFailed, SourceUnavailable))
-    return str(error) if ours else f"{type(error).__name__}; the task's log has its details"
+    if isinstance(error, (ConfigurationError, MaintenanceFailed, SourceUnavailable)):
+        return str(error)
+    name = type(error).__name__
+    if isinstance(error, Exception):
+        return f"{name}; the task's log has its details"
+    if name == "AirflowTaskTimeout":
+        return "the time limit of the task was reached before it was done; the task's log tells what it was doing"
+    return f"it was ended from outside before it was done ({name})"

@@ -119,10 +119,15 @@ def fail(action: Action, reason: str, proof: dict[str, Any] | None = None) -> Ac
 
 @contextmanager
 def failures_recorded(action: Action) -> Iterator[None]:
-    """Record whatever is raised within as the act's failure, and let it pass on."""
+    """Record whatever is raised within as the act's failure, and let it pass on.
+
+    Also what is no ``Exception``: Airflow's time limit of a task, and an interruption.
+    """
     try:
         yield
-    except Exception as error:
+    except GeneratorExit:
+        raise
+    except BaseException as error:
         reason = recordable(error)
         with suppress(SourceUnavailable):  # without the warehouse the error itself is still raised
             fail(action, reason)

@@ -175,10 +175,15 @@ def finish(
 
 @contextmanager
 def failures_recorded(drill: Drill) -> Iterator[None]:
-    """Record whatever is raised within as the drill's end (``could_not_run``), unless it has one; let it pass on."""
+    """Record whatever is raised within as the drill's end (``could_not_run``), unless it has one; let it pass on.
+
+    Also what is no ``Exception``: Airflow's time limit of a task, and an interruption.
+    """
     try:
         yield
-    except Exception as error:
+    except GeneratorExit:
+        raise
+    except BaseException as error:
         reason = recordable(error)
         with suppress(SourceUnavailable, MaintenanceFailed):  # finished already, or the error itself matters more
             finish(drill, DrillOutcome.COULD_NOT_RUN, reason)

@@ -129,28 +129,41 @@ def last_seen(check: str) -> dict[str, dict[str, Any]]:
 
 @contextmanager
 def unknown_recorded(run_id: str, check: str, resource: str) -> Iterator[None]:
-    """Record whatever is raised within as the check's unknown outcome, and let it pass on: no look is no pass."""
+    """Record whatever is raised within as the check's unknown outcome, and let it pass on: no look is no pass.
+
+    Also what is no ``Exception``: Airflow's time limit of a task, and an interruption.
+    """
     try:
         yield
-    except Exception as error:
+    except GeneratorExit:
+        raise
+    except BaseException as error:
         reason = recordable(error)
         with suppress(SourceUnavailable):  # without the warehouse the error itself is still raised
             replace(run_id, check, [Finding(resource, Outcome.UNKNOWN, f"It could not be checked: {reason}")])
         raise
 
 
-def each_in_turn(checks: Mapping[str, Callable[[], dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Make checks, given by their names, one after the other; return what each returned.
+def each_in_turn(run_id: str, checks: Mapping[str, Callable[[], dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Make checks of a run, given by their names, one after the other; return what each returned.
 
-    One that fails keeps none of the others from its turn. In the end the first error is raised; all are logged.
+    One that fails keeps none of the others from its turn. In the end the first error is raised; all are logged. What is
+    no ``Exception``, as the time limit of the task, ends them all: those that had no turn are recorded as unknown.
     """
-    done, failures = [], []
+    done, failures, waiting = [], [], list(checks)
     for name, check in checks.items():
+        waiting.remove(name)
         try:
             done.append(check())
         except Exception as error:
             _log.exception("the check %s could not be made", name)
             failures.append(error)
+        except BaseException as error:
+            told = f"It was not its turn yet: {recordable(error)}"
+            with suppress(SourceUnavailable):
+                for other in waiting:
+                    replace(run_id, other, [Finding("the check", Outcome.UNKNOWN, told)])
+            raise
     if failures:
         raise failures[0]
     return done

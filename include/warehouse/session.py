@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -65,8 +65,10 @@ def _connection(connection_id: str) -> Iterator[psycopg.Connection[Any]]:
         yield mine.connection
         mine.connection.commit()
     except BaseException:
-        with suppress(psycopg.OperationalError):  # a lost connection has rolled back by itself
+        try:
             mine.connection.rollback()
+        except psycopg.OperationalError:  # it was lost, or the task's time limit came amid a statement: it is of no use
+            mine.connection.close()
         raise
     finally:
         mine.in_use, mine.used_at = False, time.monotonic()

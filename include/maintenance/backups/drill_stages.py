@@ -44,9 +44,9 @@ class Stages:
     def stage(self, name: str) -> Iterator[dict[str, Any]]:
         """Time one stage and record it; the block fills in its detail.
 
-        MaintenanceFailed within makes the stage and the drill failed and passes on. Any other error means that it
-        could not be checked: the stage is unknown, and ``drills.failures_recorded`` around it says that the drill
-        could not run.
+        MaintenanceFailed within makes the stage and the drill failed and passes on. Anything else that is raised,
+        the time limit of the task too, means that it could not be checked: the stage is unknown, and
+        ``drills.failures_recorded`` around it says that the drill could not run.
         """
         detail: dict[str, Any] = {}
         begun = time.monotonic()
@@ -56,7 +56,9 @@ class Stages:
             self._record(name, begun, Result(StageOutcome.FAILED, str(error), detail))
             self.finish(DrillOutcome.FAILED, f"{name}: {error}")
             raise
-        except Exception as error:
+        except GeneratorExit:
+            raise
+        except BaseException as error:
             self._record(name, begun, Result(StageOutcome.UNKNOWN, recordable(error), detail))
             raise
         self._record(name, begun, Result(StageOutcome.PASSED, detail=detail))
@@ -69,7 +71,7 @@ class Stages:
         begun = time.monotonic()
         try:
             result = errors_named(check, place)
-        except Exception as error:
+        except BaseException as error:
             self._record(name, begun, Result(StageOutcome.UNKNOWN, recordable(error)))
             raise
         self._record(name, begun, result)

@@ -60,7 +60,7 @@ def review(run_id: str) -> list[dict[str, Any]]:
     # Indexes come first, and leave half of the budget to the tables; those have what the indexes did not need, too.
     kinds: dict[str, tuple[Kind, float]] = {INDEX_BLOAT: ("index", 0.5), TABLE_BLOAT: ("table", 0.0)}
     return findings.each_in_turn(
-        {check: partial(_recorded, run_id, check, kind, budget, kept) for check, (kind, kept) in kinds.items()}
+        run_id, {check: partial(_recorded, run_id, check, kind, budget, kept) for check, (kind, kept) in kinds.items()}
     )
 
 

@@ -47,7 +47,7 @@ def review(run_id: str) -> list[dict[str, Any]]:
         ("foreign_keys_without_index", ALL_FOREIGN_KEYS, _foreign_keys),
     )
     return findings.each_in_turn(
-        {check: partial(_recorded, run_id, check, whole, look) for check, whole, look in checks}
+        run_id, {check: partial(_recorded, run_id, check, whole, look) for check, whole, look in checks}
     )
 
 

@@ -178,3 +178,11 @@ def test_bad_input_and_a_lost_warehouse(warehouse: psycopg.Connection, environme
         actions.applying(action)
     with pytest.raises(MaintenanceFailed, match="the first error"), actions.failures_recorded(action):
         raise MaintenanceFailed("the first error")
+
+
+def test_what_ends_the_task_from_outside_is_a_failure_too(warehouse: psycopg.Connection) -> None:
+    """Airflow's time limit of a task is no Exception."""
+    with pytest.raises(KeyboardInterrupt), actions.failures_recorded(actions.applying(_plan())):
+        raise KeyboardInterrupt
+    assert _rows(warehouse)[0][1] == "failed"
+    assert _rows(warehouse)[0][5] == "it was ended from outside before it was done (KeyboardInterrupt)"

@@ -139,3 +139,17 @@ def test_bad_input_and_a_lost_warehouse(warehouse: psycopg.Connection, environme
     environment.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://x:y@127.0.0.1:1/warehouse")
     with pytest.raises(SourceUnavailable, match="warehouse"):
         drills.record(drill, PASSED)
+
+
+class AirflowTaskTimeout(BaseException):
+    """As Airflow's own, which is no Exception."""
+
+
+def test_a_time_limit_ends_the_drill(warehouse: psycopg.Connection) -> None:
+    drill = _begin()
+    with pytest.raises(AirflowTaskTimeout), drills.failures_recorded(drill):
+        raise AirflowTaskTimeout
+    found = drills.find(drill.kind, drill.resource, drill.run_id)
+    assert found is not None
+    assert found.outcome is DrillOutcome.COULD_NOT_RUN
+    assert "the time limit of the task was reached" in found.reason

@@ -1,5 +1,8 @@
 """A finding is one row per check, resource and run; it is open until a run of its check settles it."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -8,7 +11,7 @@ import psycopg
 import pytest
 
 from include.outcome import MaintenanceFailed, Outcome, SourceUnavailable
-from include.warehouse import findings
+from include.warehouse import findings, session
 from include.warehouse.findings import Finding
 
 OK, WARNING, CRITICAL, UNKNOWN = Outcome.OK, Outcome.WARNING, Outcome.CRITICAL, Outcome.UNKNOWN
@@ -125,10 +128,64 @@ def test_each_check_has_its_turn() -> None:
             raise MaintenanceFailed(error)
         return {"check": name}
 
-    assert findings.each_in_turn({name: partial(check, name) for name in "ab"}) == [{"check": "a"}, {"check": "b"}]
+    both = findings.each_in_turn("r1", {name: partial(check, name) for name in "ab"})
+    assert both == [{"check": "a"}, {"check": "b"}]
     made.clear()
     with pytest.raises(MaintenanceFailed, match="first"):
         findings.each_in_turn(
-            {"a": partial(check, "a", "first"), "b": partial(check, "b"), "c": partial(check, "c", "second")}
+            "r1", {"a": partial(check, "a", "first"), "b": partial(check, "b"), "c": partial(check, "c", "second")}
         )
     assert made == ["a", "b", "c"]
+
+
+class AirflowTaskTimeout(BaseException):
+    """As Airflow's own, which is no Exception."""
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise as Airflow's time limit does: from the handler of a signal, amid whatever the process waits for."""
+
+    def reached(*_: object) -> None:
+        raise AirflowTaskTimeout
+
+    before = signal.signal(signal.SIGALRM, reached)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_the_time_limit_of_the_task_leaves_no_older_ok(warehouse: psycopg.Connection) -> None:
+    for check in ("bloat", "unused_indexes", "foreign_keys"):
+        findings.replace("last week", check, [Finding("all", OK, "A.")])
+
+    def waits(check: str) -> dict[str, object]:
+        with findings.unknown_recorded("this week", check, "all"), session.kept_open():
+            with session.transaction() as connection:
+                connection.execute("SELECT pg_sleep(30)")
+            raise AssertionError("the limit comes first")
+
+    with pytest.raises(AirflowTaskTimeout), _time_limit(0.2):
+        findings.each_in_turn("this week", {name: partial(waits, name) for name in ("bloat", "unused_indexes")})
+    told = {one.check: (one.run_id, one.finding.outcome, one.finding.summary) for one in findings.latest()}
+    reached = "the time limit of the task was reached before it was done; the task's log tells what it was doing"
+    assert told == {
+        "bloat": ("this week", UNKNOWN, f"It could not be checked: {reached}"),
+        "unused_indexes": ("this week", UNKNOWN, f"It was not its turn yet: {reached}"),
+        "foreign_keys": ("last week", OK, "A."),
+    }
+
+
+def test_a_time_limit_amid_a_statement_spoils_no_kept_connection(warehouse: psycopg.Connection) -> None:
+    with session.kept_open():
+        with pytest.raises(KeyboardInterrupt), findings.unknown_recorded("r1", "bloat", "all"):
+            raise KeyboardInterrupt
+        with pytest.raises(AirflowTaskTimeout), _time_limit(0.2), session.transaction() as connection:
+            connection.execute("SELECT pg_sleep(30)")
+        [found] = findings.latest("bloat")
+    assert found.finding.summary == (
+        "It could not be checked: it was ended from outside before it was done (KeyboardInterrupt)"
+    )
