@@ -1,7 +1,8 @@
 """Writes ``ops.drill`` and ``ops.drill_stage``: emergencies that were rehearsed, what they took and what they found.
 
 A drill begins, records each stage when it ends, and is finished. A task that was killed leaves a drill ``running``;
-its next attempt begins the same row again. A drill that could not check something never passes.
+its next attempt begins the same row again, and keeps what became of the earlier ones in its ``detail``
+(``earlier_attempts``). A drill that could not check something never passes.
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ def begin(
 ) -> Drill:
     """Record that a drill begins; a repeated task begins its own row again and forgets its stages.
 
+    How each earlier attempt ended, and why, stays in the detail under ``earlier_attempts``, the oldest first.
     One that has passed already is returned as it is (``done``). Raises ConfigurationError or SourceUnavailable.
     """
     if kind not in KINDS:

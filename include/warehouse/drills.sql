@@ -1,13 +1,23 @@
 -- Statements of drills.py, each under its name.
 
 -- statement: begin
--- Begins a drill, or begins it again after a failure or a killed task. What has passed stays as it is.
+-- Begins a drill, or begins it again after a failure or a killed task. What has passed stays as it is, and what became
+-- of each earlier attempt stays in the detail: a backup that came back only at the second try is not one that came back.
 INSERT INTO ops.drill AS drill (kind, resource, run_id, rpo_target_seconds, rto_target_seconds)
 VALUES (%(kind)s, %(resource)s, %(run_id)s, %(rpo_target_seconds)s, %(rto_target_seconds)s)
 ON CONFLICT (run_id, kind, resource) DO UPDATE SET
     outcome = 'running', attempts = drill.attempts + 1, rpo_seconds = NULL, rto_seconds = NULL, reason = '',
     rpo_target_seconds = excluded.rpo_target_seconds, rto_target_seconds = excluded.rto_target_seconds,
-    detail = '{}', started_at = excluded.started_at, finished_at = NULL
+    detail = jsonb_build_object('earlier_attempts',
+        coalesce(drill.detail -> 'earlier_attempts', '[]') || jsonb_strip_nulls(jsonb_build_object(
+            'attempt', drill.attempts,
+            'outcome', CASE drill.outcome WHEN 'running' THEN 'killed' ELSE drill.outcome END,
+            'reason', nullif(drill.reason, ''),
+            'started_at', drill.started_at,
+            'stages_not_passed', (
+                SELECT jsonb_agg(name ORDER BY position) FROM ops.drill_stage
+                WHERE drill_id = drill.drill_id AND outcome IN ('failed', 'unknown'))))),
+    started_at = excluded.started_at, finished_at = NULL
 WHERE drill.outcome <> 'passed'
 RETURNING drill_id, kind, resource, run_id, outcome, attempts, rpo_seconds, rto_seconds, rpo_target_seconds,
           rto_target_seconds, reason, detail, started_at, finished_at;
@@ -31,7 +41,7 @@ ON CONFLICT (drill_id, name) DO UPDATE SET
 -- Nothing has passed of which a stage failed or could not be checked, unless the latter was accepted on purpose.
 UPDATE ops.drill SET
     outcome = %(outcome)s, reason = %(reason)s, rpo_seconds = %(rpo_seconds)s, rto_seconds = %(rto_seconds)s,
-    detail = %(detail)s, finished_at = clock_timestamp()
+    detail = detail || %(detail)s, finished_at = clock_timestamp()
 WHERE drill_id = %(id)s AND outcome = 'running' AND attempts = %(attempts)s
   AND (%(outcome)s <> 'passed' OR (
         EXISTS (SELECT FROM ops.drill_stage WHERE drill_id = %(id)s AND outcome = 'passed')

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from fastapi.testclient import TestClient
 
+from include.warehouse import drills
 from include.warehouse.drills import DrillOutcome, Stage, StageOutcome
 from plugins.operations_board.drill_pages import bars, with_shares
 from plugins.operations_board.presentation import ABSENT, duration
@@ -74,6 +75,17 @@ def test_a_drill_that_could_not_run_says_what_is_not_known(browser: TestClient, 
     assert "so nothing is known of it. Mend the reason and clear the task of monthly_disaster_recovery." in said
     assert "Restore ? unknown 4.2 s The disk is full" in said
     assert "<details open>" in page
+
+
+def test_a_pass_at_the_second_attempt_tells_of_the_first(browser: TestClient, warehouse: psycopg.Connection) -> None:
+    first = drills.begin("backup_verification", "nightly", "r1")
+    drills.finish(first, DrillOutcome.FAILED, "public.users has 4 rows less")
+    second = drills.begin("backup_verification", "nightly", "r1")
+    drills.record(second, passed("restore", 1.0))
+    drills.finish(second, DrillOutcome.PASSED)
+    said = text_of(browser.get(f"drills/{second.drill_id}").text)
+    assert "✓ passed Backup verification of nightly" in said
+    assert "Attempt 1 of this run before it: failed: public.users has 4 rows less" in said
 
 
 def test_without_any_drill_nothing_is_called_passed(browser: TestClient, warehouse: psycopg.Connection) -> None:

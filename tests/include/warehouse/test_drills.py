@@ -59,7 +59,22 @@ def test_what_has_passed_stays_and_what_has_not_begins_again(warehouse: psycopg.
     with pytest.raises(MaintenanceFailed, match="not running"):
         drills.record(killed, PASSED)
     drills.finish(second, DrillOutcome.FAILED, "row counts differ")
-    assert _begin("r2").attempts == 3
+    third = _begin("r2")
+    assert third.attempts == 3
+    drills.record(third, Stage("row_counts", StageOutcome.UNKNOWN, 1, "no facts"))
+    drills.finish(third, DrillOutcome.COULD_NOT_RUN, "the disk is full")
+    last = _begin("r2")
+    drills.record(last, PASSED)
+    done = drills.finish(last, DrillOutcome.PASSED, detail={"backup": "x.dump"})
+    assert done.detail.pop("backup") == "x.dump"
+    earlier = done.detail.pop("earlier_attempts")
+    assert {datetime.fromisoformat(one.pop("started_at")) < done.started_at for one in earlier} == {True}
+    assert earlier == [
+        {"attempt": 1, "outcome": "killed"},
+        {"attempt": 2, "outcome": "failed", "reason": "row counts differ"},
+        {"attempt": 3, "outcome": "could_not_run", "reason": "the disk is full", "stages_not_passed": ["row_counts"]},
+    ], "a drill that passes at last does not hide that it failed before"
+    assert done.detail == {}
     assert warehouse.execute("SELECT count(*) FROM ops.drill").fetchone() == (2,)
 
 
