@@ -246,13 +246,14 @@ def all_of(source: BackupSource) -> list[tuple[str, str, datetime, int]]:
             facts = files.info(location)
             directory = facts["type"] == "directory"
             size = sum(files.sizes(files.find(location))) if directory else facts["size"]
-            found.append((name, str(location), _changed(files, location, facts), int(size or 0)))
+            found.append((name, str(location), changed_at(files, location, facts), int(size or 0)))
     except OSError as error:
         raise SourceUnavailable(f"the folder of the connection {FOLDER} cannot be read: {error.strerror}") from None
     return sorted(found, key=lambda one: (one[2], one[0]), reverse=True)
 
 
-def _changed(files: Any, location: str, facts: Mapping[str, Any]) -> datetime:
+def changed_at(files: Any, location: str, facts: Mapping[str, Any]) -> datetime:
+    """Return when a file was changed (aware), as its kind of storage tells it in ``facts``."""
     if "mtime" in facts:
         return datetime.fromtimestamp(facts["mtime"], UTC)
     for key in ("LastModified", "last_modified", "updated", "created"):

@@ -1,39 +1,75 @@
 """What a platform consists of beside its databases, as far as it is backed up: the server's roles, the configuration.
 
-Both lie in the folder of the connection ``backups`` under the names that ``restoration`` gives.
+Both lie in the folder of the connection ``backups`` under the names that ``restoration`` gives, and may be no older
+than what may be lost of everything else (``backups.recovery_point_hours``).
 """
 
 from __future__ import annotations
 
 import fnmatch
 import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include import connections
 from include.maintenance.backups.backup_checks import Result, failed, not_applicable, passed
 from include.outcome import ConfigurationError
-from include.platform.backups import FOLDER
+from include.platform.backup_restore import Restored
+from include.platform.backups import FOLDER, changed_at
 from include.platform.scratch_server import ScratchServer
 from include.settings import Settings, settings
 
 if TYPE_CHECKING:
     import psycopg
+    from pydantic_settings import PydanticBaseSettingsSource
 
 _CREATE_ROLE = re.compile(r'^CREATE ROLE ("(?:[^"]|"")+"|[^\s;]+);', re.M)
 _ALREADY_THERE = re.compile(r'ERROR:  role "[^"]*" already exists')
+_TABLESPACE = re.compile(
+    r"""^[ \t]*(?:(?:CREATE|ALTER|DROP)|(?:COMMENT|SECURITY\ LABEL|GRANT|REVOKE)[^;'"]*\ ON)\ TABLESPACE\b
+    (?:'(?:[^']|'')*' | "(?:[^"]|"")*" | [^;'"])*;""",
+    re.M | re.I | re.X,
+)
+"""Statements about tablespaces. Their folders are those of production: a drill makes nothing there."""
+
+_OF_THE_SERVER = ("postgresql.conf", "pg_hba.conf")
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    """The newest file of a kind: its name among the backups, where it lies now, and when it was written (aware)."""
+
+    name: str
+    path: Path
+    written_at: datetime
+
+    def judged(self, **detail: Any) -> Result:
+        """Passed, with these facts, unless the file is too old to recover with."""
+        hours = (datetime.now(UTC) - self.written_at).total_seconds() / 3600
+        facts = {"file": self.name, "written_at": self.written_at, "age_hours": round(hours, 2)} | detail
+        accepted = settings().backups.recovery_point_hours
+        if hours <= accepted:
+            return passed(**facts)
+        return failed(
+            f"{self.name} is the newest by its name and was written {hours:.1f} hours ago; the target is {accepted:g}",
+            **facts,
+        )
 
 
 def restore_globals(server: ScratchServer, folder: Path) -> Result:
     """Run the newest dump of the server's roles on a restored server and check that every role is there.
 
-    ``folder`` takes the fetched file. A role that the restoration of the database made already is no fault.
+    ``folder`` takes the fetched file. A role that the restoration of the database made already is no fault. What the
+    dump says of tablespaces is left out: on this machine their folders may be those of production.
     """
     fetched = _newest(settings().restoration.globals, folder)
     if fetched is None:
         return not_applicable("the server's roles are not part of the backup (restoration.globals is empty)")
-    name, path = fetched
-    text = path.read_text(errors="replace")
+    name, path = fetched.name, fetched.path
+    text, left_out = _TABLESPACE.subn("", path.read_text("utf-8", errors="surrogateescape"))
+    path.write_text(text, "utf-8", errors="surrogateescape")
     roles = [_unquoted(role) for role in _CREATE_ROLE.findall(text)]
     if not roles:
         return failed(f"{name} creates no role; is it the output of pg_dumpall --globals-only?")
@@ -45,7 +81,7 @@ def restore_globals(server: ScratchServer, folder: Path) -> Result:
         missing = sorted(set(roles) - _roles(connection))
     if missing:
         return failed(f"{name} did not bring back the role {missing[0]}", roles=len(roles), missing=missing[:20])
-    return passed(file=name, roles=len(roles))
+    return fetched.judged(roles=len(roles), statements_of_tablespaces_left_out=left_out)
 
 
 def restore_configuration(folder: Path) -> Result:
@@ -55,33 +91,60 @@ def restore_configuration(folder: Path) -> Result:
     fetched = _newest(settings().restoration.configuration, folder)
     if fetched is None:
         return not_applicable("the configuration is not part of the backup (restoration.configuration is empty)")
-    name, path = fetched
+    name = fetched.name
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(fetched.path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError):
         return failed(f"{name} is no YAML")
     if not isinstance(content, dict) or not content:
         return failed(f"{name} holds no configuration")
     if problem := _problem(content):
         return failed(f"{name} is no configuration that works: {problem}")
-    return passed(file=name, sections=len(content))
+    return fetched.judged(sections=len(content))
+
+
+def server_configuration(restored: Restored) -> Result:
+    """Look for the server's own configuration in what came back; most backups do not have it, which it says."""
+    found = {}
+    if restored.databases:  # a whole cluster: a server that was made for a dump has files of its own
+        files = {name: restored.server.data / name for name in _OF_THE_SERVER}
+        found = {name: path.stat().st_size for name, path in files.items() if path.is_file()}
+    if absent := [name for name in _OF_THE_SERVER if not found.get(name)]:
+        return not_applicable(
+            f"{' and '.join(absent)} of the server are not part of the backup and were not checked; keep copies of them"
+        )
+    return passed(bytes=found, remark="that they are there was checked, not what they say")
+
+
+class _Alone(Settings):
+    """The configuration as one file has it: nothing is filled in by the environment or by the file that is in use."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[Any],  # noqa: ARG003 - the base class names it
+        init_settings: PydanticBaseSettingsSource,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
 
 
 def _problem(content: dict[str, object]) -> str | None:
-    """The first reason why a configuration is not accepted; a section that it lacks is one too."""
+    """The first reason why a configuration by itself is not accepted; a section that it lacks is one too."""
     from pydantic import ValidationError
 
     if missing := sorted(set(Settings.model_fields) - set(content)):
         return f"the section {missing[0]} is missing"
     try:
-        Settings(**content)  # type: ignore[arg-type]
+        _Alone(**content)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
     return None
 
 
-def _newest(pattern: str, folder: Path) -> tuple[str, Path] | None:
+def _newest(pattern: str, folder: Path) -> _Fetched | None:
     """Fetch the file of the backups whose name is the last by the pattern; None without a pattern.
 
     Raises ConfigurationError when nothing bears such a name.
@@ -93,10 +156,11 @@ def _newest(pattern: str, folder: Path) -> tuple[str, Path] | None:
     found = sorted(name for name in names if fnmatch.fnmatchcase(name, pattern) and not name.startswith("."))
     if not found:
         raise ConfigurationError(f"nothing in the folder of the connection {FOLDER} is named {pattern}")
-    path = folder / f"estate-{found[-1]}"
-    files.get_file(f"{root.rstrip('/')}/{found[-1]}", str(path))
+    path, location = folder / f"estate-{found[-1]}", f"{root.rstrip('/')}/{found[-1]}"
+    written_at = changed_at(files, location, files.info(location))
+    files.get_file(location, str(path))
     path.chmod(0o600)  # it may hold hashes of passwords
-    return found[-1], path
+    return _Fetched(found[-1], path, written_at)
 
 
 def _roles(connection: psycopg.Connection[Any]) -> set[str]:

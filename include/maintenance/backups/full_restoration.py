@@ -97,6 +97,7 @@ def _bring_back(
         ("query", lambda: backup_checks.query(restored)),
         ("archives", lambda: _restore_archives(restored, wanted, most_archives)),
         ("configuration", lambda: estate.restore_configuration(place.folder)),
+        ("server_configuration", lambda: estate.server_configuration(restored)),
     ]
     for name, check in checks:
         stages.require(name, check, place)

@@ -1,0 +1,124 @@
+"""What is backed up beside the databases must be new enough, stand by itself, and touch nothing of production."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from include.maintenance.backups import estate
+from include.platform import estate_backup
+from include.platform.backup_restore import Restored
+from include.platform.scratch_place import scratch_place
+from include.platform.scratch_server import ScratchServer, new_server
+from include.settings import DEFAULT_FILE, settings
+
+HOUR = 3600
+
+
+@pytest.fixture
+def folder(environment: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """The folder of backups, and all settings as they are shipped."""
+    folder = tmp_path / "backups"
+    folder.mkdir(exist_ok=True)
+    environment.setenv("OPERATIONS__RESTORATION__GLOBALS", "globals-*.sql")
+    environment.setenv("OPERATIONS__RESTORATION__CONFIGURATION", "operations-*.yaml")
+    settings.cache_clear()
+    yield folder
+    settings.cache_clear()
+
+
+@pytest.fixture
+def server() -> Iterator[ScratchServer]:
+    with scratch_place("test") as place:
+        server = new_server(place, "server", 18)
+        server.initialise()
+        yield server.start()
+
+
+def written(folder: Path, hours_ago: float = 0, **sections: Any) -> str:
+    """A copy of the configuration with these sections, as the newest of the folder; its name."""
+    path = folder / f"operations-{len(list(folder.iterdir())):03}.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(DEFAULT_FILE.read_text()) | sections))
+    at = time.time() - hours_ago * HOUR
+    os.utime(path, (at, at))
+    return path.name
+
+
+def test_a_configuration_stands_by_itself(folder: Path, tmp_path: Path) -> None:
+    name = written(folder)
+    assert estate.restore_configuration(tmp_path).detail["file"] == name
+    content = yaml.safe_load(DEFAULT_FILE.read_text())
+    name = written(folder, maintenance={})
+    result = estate.restore_configuration(tmp_path)
+    assert result.outcome.value == "failed", "what the file in use has does not fill the gaps"
+    assert f"{name} is no configuration that works: maintenance." in result.reason
+    name = written(folder, restoration={"globals": content["restoration"]["globals"]})
+    result = estate.restore_configuration(tmp_path)
+    assert result.reason == f"{name} is no configuration that works: restoration.configuration: Field required", (
+        "nor does the environment"
+    )
+
+
+def test_a_configuration_of_long_ago_is_no_backup(folder: Path, tmp_path: Path) -> None:
+    name = written(folder, hours_ago=27)
+    result = estate.restore_configuration(tmp_path)
+    assert result.outcome.value == "failed"
+    assert result.reason == f"{name} is the newest by its name and was written 27.0 hours ago; the target is 26"
+    written(folder, hours_ago=25)
+    result = estate.restore_configuration(tmp_path)
+    assert result.outcome.value == "passed"
+    assert result.detail["age_hours"] == pytest.approx(25, abs=0.1)
+
+
+def test_nothing_is_made_in_the_folder_of_a_tablespace(folder: Path, server: ScratchServer) -> None:
+    production = server.place.folder / "production; disk"  # writable here, as on a worker that shares the disk
+    production.mkdir()
+    server.place.own(production)
+    with server.connect() as connection:
+        connection.execute("CREATE ROLE keeper; CREATE ROLE reader")
+        connection.execute(f"CREATE TABLESPACE \"fast; ones\" OWNER keeper LOCATION '{production}'".encode())
+        connection.execute("COMMENT ON TABLESPACE \"fast; ones\" IS 'it''s; fast'")
+        connection.execute('GRANT CREATE ON TABLESPACE "fast; ones" TO reader')
+        connection.execute('ALTER TABLESPACE "fast; ones" SET (random_page_cost = 1.1)')
+        connection.execute("ALTER ROLE reader SET default_tablespace = 'fast; ones'")
+    url = f"postgresql://postgres@/postgres?host={server.sockets}&port=5432"
+    roles, _ = estate_backup.take(url, folder, "20261001", DEFAULT_FILE)
+    assert "CREATE TABLESPACE" in roles.read_text(), "it is needed to recover"
+    before = list(production.iterdir())
+    with scratch_place("another") as place:
+        empty = new_server(place, "server", 18)
+        empty.initialise()
+        empty.start()
+        result = estate.restore_globals(empty, place.folder)
+        assert (result.outcome.value, result.reason) == ("passed", "")
+        assert result.detail["roles"] == 3
+        assert result.detail["statements_of_tablespaces_left_out"] >= 4
+        with empty.connect() as connection:
+            row = connection.execute("SELECT count(*) FROM pg_tablespace").fetchone()
+            assert row == (2,), "only those that every server has"
+    assert list(production.iterdir()) == before
+
+    at = time.time() - 400 * 24 * HOUR
+    os.utime(roles, (at, at))
+    with scratch_place("another") as place:
+        empty = new_server(place, "server", 18)
+        empty.initialise()
+        empty.start()
+        result = estate.restore_globals(empty, place.folder)
+    assert result.outcome.value == "failed"
+    assert "was written 9600.0 hours ago; the target is 26" in result.reason
+
+
+def test_the_servers_own_configuration_is_not_taken_for_granted(server: ScratchServer) -> None:
+    result = estate.server_configuration(Restored(server, "postgres"))
+    assert result.outcome.value == "not_applicable"
+    assert result.reason.startswith("postgresql.conf and pg_hba.conf of the server are not part of the backup")
+    cluster = Restored(server, "postgres", ["postgres"])
+    assert estate.server_configuration(cluster).outcome.value == "passed"
+    (server.data / "pg_hba.conf").unlink()
+    result = estate.server_configuration(cluster)
+    assert result.reason.startswith("pg_hba.conf of the server")
