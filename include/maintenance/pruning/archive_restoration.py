@@ -24,22 +24,29 @@ SCHEMA = "gold_escrow_archives"
 class Restoration:
     """How the restoration of one archive went: ``problem`` is empty when it came back exactly.
 
-    ``unknown`` tells that the problem says nothing of the archive: it could not be tried.
+    ``unknown`` tells that the problem says nothing of the archive: it could not be tried. ``as_text`` are the types
+    that the database lacks, whose values were compared as text.
     """
 
     archive: Archive
     seconds: float
     problem: str = ""
     unknown: bool = False
+    as_text: tuple[str, ...] = ()
 
 
 def restore_all(
-    server: ScratchServer, name: str, archives: Sequence[Archive], *, keep: bool = True
+    server: ScratchServer,
+    name: str,
+    archives: Sequence[Archive],
+    *,
+    keep: bool = True,
+    unknown_as_text: bool = False,
 ) -> Iterator[Restoration]:
     """Restore archives to the database ``name`` of a scratch server, one after the other, and compare each.
 
-    Unless they are to be kept, a table is dropped when it was compared. Raises SourceUnavailable when the storage
-    cannot be reached.
+    Unless they are to be kept, a table is dropped when it was compared. ``unknown_as_text`` as ``restore.into`` takes
+    it, for a database that is not the platform's. Raises SourceUnavailable when the storage cannot be reached.
     """
     from psycopg import sql
 
@@ -48,7 +55,7 @@ def restore_all(
         for number, archive in enumerate(archives, start=1):
             target = f"{SCHEMA}.archive_{number}"
             begun = time.monotonic()
-            problem, unknown = "", False
+            problem, unknown, as_text = "", False, ()
             try:
                 with _errors_named(archive):
                     if archive.manifest_sha256 is None:
@@ -57,12 +64,13 @@ def restore_all(
                             "release"
                         )
                     manifests.recorded(folders.open_folder(archive_files.CONNECTION), archive)
-                    restore.into(connection, archive, target)
+                    done = restore.into(connection, archive, target, unknown_as_text=unknown_as_text)
+                    as_text = tuple(done.get("as_text", ()))
             except MaintenanceFailed as error:
                 problem = str(error)
             except ConfigurationError as error:
                 problem, unknown = str(error), True
-            yield Restoration(archive, round(time.monotonic() - begun, 3), problem, unknown)
+            yield Restoration(archive, round(time.monotonic() - begun, 3), problem, unknown, as_text)
             if not keep:
                 connection.execute(f"DROP TABLE IF EXISTS {target}".encode())
 

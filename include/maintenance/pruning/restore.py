@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from include.maintenance.pruning.archive_files import Content
-    from include.platform.database import Table
+    from include.platform.database import Column, Table
     from include.warehouse.archives import Archive
 
 _PIECE = 1 << 20
@@ -46,24 +48,43 @@ def restore(archive_id: str, connection_id: str, target: str) -> dict[str, Any]:
         return into(connection, archive, target)
 
 
-def into(connection: psycopg.Connection[Any], archive: Archive, target: str) -> dict[str, Any]:
-    """As ``restore``, over a connection that is open already, in autocommit mode."""
+def into(
+    connection: psycopg.Connection[Any], archive: Archive, target: str, *, unknown_as_text: bool = False
+) -> dict[str, Any]:
+    """As ``restore``, over a connection that is open already, in autocommit mode.
+
+    With ``unknown_as_text`` a column of a type that this database lacks is created as text, to compare the archive
+    where the platform's own types are not. What is compared is the text of every value, so that nothing is lost by
+    it. The types are returned as ``as_text``.
+    """
     with tempfile.TemporaryDirectory(prefix="gold-escrow-restore-") as folder:
         path = Path(folder) / "archive.parquet"
         archive_files.fetch(folders.open_folder(archive_files.CONNECTION), archive.location, path, archive.file_sha256)
         content = archive_files.read(path)
         archive_files.write_csv(content, path.with_suffix(".csv"))
         database.prepare(connection)
+        unknown = _unknown_types(connection, content.columns) if unknown_as_text else set()
         with connection.transaction():
-            table = _restore(connection, archive, content, path.with_suffix(".csv"), target)
-    return {"archive": archive.archive_id, "target": table.name, "rows": content.row_count}
+            table = _restore(connection, archive, content, path.with_suffix(".csv"), target, unknown)
+    done = {"archive": archive.archive_id, "target": table.name, "rows": content.row_count}
+    return done | ({"as_text": sorted(unknown)} if unknown else {})
 
 
-def _restore(connection: psycopg.Connection[Any], archive: Archive, content: Content, csv: Path, target: str) -> Table:
+def _unknown_types(connection: psycopg.Connection[Any], columns: Sequence[Column]) -> set[str]:
+    """The types of these columns that the database does not have."""
+    names = sorted({column.type_name for column in columns})
+    statement = "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regtype(name) IS NULL"
+    return {name for (name,) in connection.execute(statement, (names,))}
+
+
+def _restore(
+    connection: psycopg.Connection[Any], archive: Archive, content: Content, csv: Path, target: str, unknown: set[str]
+) -> Table:
     import psycopg
 
     what = f"restore of {archive.archive_id} to {target}"
-    table = _target(connection, target, content)
+    as_text = [replace(one, type_name="text") if one.type_name in unknown else one for one in content.columns]
+    table = _target(connection, target, as_text)
     # The target computes its own generated columns; in a table made here they are plain ones.
     computed = {column.name for column in database.columns_of(connection, table) if column.generated}
     _copy(connection, table, content, csv)
@@ -79,14 +100,14 @@ def _restore(connection: psycopg.Connection[Any], archive: Archive, content: Con
     return table
 
 
-def _target(connection: psycopg.Connection[Any], name: str, content: Content) -> Table:
+def _target(connection: psycopg.Connection[Any], name: str, described: Sequence[Column]) -> Table:
     from psycopg import sql
 
     schema, _, relation = name.partition(".")
     if not schema or not relation:
         raise ConfigurationError(f"'{name}' is no target; write it as schema.table")
     columns = sql.SQL(", ").join(
-        sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.type_name)) for column in content.columns
+        sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.type_name)) for column in described
     )
     exists = connection.execute(
         "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"

@@ -9,7 +9,7 @@ import pytest
 
 from include.maintenance.backups import archive_samples
 from include.maintenance.pruning import prune
-from include.outcome import ConfigurationError, MaintenanceFailed, Outcome
+from include.outcome import ConfigurationError, MaintenanceFailed, Outcome, SourceUnavailable
 from include.settings import settings
 from include.warehouse import archives, drills, findings
 from include.warehouse.archives import Archive
@@ -112,23 +112,61 @@ def test_every_damage_is_found_and_the_others_are_looked_at_too(
     assert drill.outcome.value == "failed"
 
 
-def test_a_type_that_a_plain_server_lacks_is_unknown_and_no_pass(
-    archived: list[Path], platform: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+def test_types_that_a_plain_server_lacks_are_compared_as_text(
+    platform: psycopg.Connection, warehouse: psycopg.Connection, tmp_path: Path
 ) -> None:
-    from include.maintenance.pruning import archive_files
+    platform.execute("CREATE TYPE mood AS ENUM ('calm', 'cross, \"so''')")
+    platform.execute("CREATE DOMAIN share AS numeric(6, 3) CHECK (VALUE < 100)")
+    platform.execute("CREATE EXTENSION IF NOT EXISTS hstore")
+    platform.execute("CREATE SCHEMA own CREATE TABLE pairs (a integer, b text)")
+    platform.execute(
+        "ALTER TABLE public.audit_logs ADD feels mood NOT NULL DEFAULT 'cross, \"so''', ADD moods mood[],"
+        " ADD part share, ADD marks hstore, ADD pair own.pairs"
+    )
+    platform.execute(
+        "INSERT INTO public.audit_logs (created_at, actor, action, detail, moods, part, marks, pair)"
+        " SELECT now() - n * interval '99 days', 'a' || n, 'b', '{}', ARRAY['calm', NULL]::mood[],"
+        "        n / 3.0, hstore('k' || n, E'\\n,'), ROW(n, NULL)::own.pairs FROM generate_series(1, 90) AS n"
+    )
+    [rule] = settings().maintenance.prune
+    prune.prune(rule, "run", False)
+    assert archive_samples.check("run", LATER, 1)["rows"] == 90
+    [one] = [one for one in found().values() if one.outcome is Outcome.OK]
+    assert one.evidence["types_compared_as_text"] == ["hstore", "mood", "mood[]", "own.pairs", "share"]
 
-    real = archive_files.read
+    warehouse.execute("UPDATE ops.archive SET content_hash = reverse(content_hash)")
+    with pytest.raises(MaintenanceFailed, match="1 of 1 archives cannot be restored"):
+        archive_samples.check("run 2", LATER, 1)
 
-    def with_type(path: Path) -> archive_files.Content:
-        content = real(path)
-        columns = [type(one)(one.name, "citext" if one.name == "actor" else one.type_name, one.not_null, one.generated)
-                   for one in content.columns]  # fmt: skip
-        return archive_files.Content(path, columns, content.metadata, content.row_count, content.content_hash)
 
-    monkeypatch.setattr(archive_files, "read", with_type)
+def test_an_archive_that_cannot_be_tried_is_unknown_and_no_pass(
+    archived: list[Path], warehouse: psycopg.Connection
+) -> None:
+    warehouse.execute("UPDATE ops.archive SET manifest_sha256 = NULL, chain_number = NULL")
     with pytest.raises(ConfigurationError, match="1 of 1 archives could not be tried"):
         archive_samples.check("run", LATER, 1)
     assert Outcome.UNKNOWN in {one.outcome for one in found().values()}
     drill = drills.find("archive_restoration", "sample of the archives", "run")
     assert drill is not None
     assert drill.outcome.value == "could_not_run"
+
+
+def test_without_a_server_or_the_storage_last_months_ok_is_not_the_latest(
+    archived: list[Path], environment: pytest.MonkeyPatch
+) -> None:
+    archive_samples.check("last month", LATER, 5)
+    assert Outcome.OK in {one.outcome for one in found().values()}
+    environment.setenv("OPERATIONS__BACKUPS__SCRATCH_FOLDER", "/nowhere")
+    settings.cache_clear()
+    with pytest.raises(ConfigurationError, match="/nowhere"):
+        archive_samples.check("this month", LATER, 5)
+    [one] = found().values()
+    assert one.outcome is Outcome.UNKNOWN
+    assert "the scratch folder /nowhere does not exist" in one.summary
+
+    environment.delenv("OPERATIONS__BACKUPS__SCRATCH_FOLDER")
+    settings.cache_clear()
+    environment.setenv("AIRFLOW_CONN_ARCHIVE", "s3://x:y@bucket/?endpoint_url=http%3A%2F%2F127.0.0.1%3A1")
+    with pytest.raises((ConfigurationError, SourceUnavailable)):
+        archive_samples.check("this month", LATER, 5)
+    assert {one.outcome for one in found().values()} <= {Outcome.UNKNOWN, Outcome.NOT_APPLICABLE}
