@@ -1,8 +1,9 @@
 """A folder for one drill, with everything in it gone at the end, even when the drill was killed.
 
-The folder bears a marker file whose lock only the living drill holds. A drill that was killed leaves the folder behind;
-its servers end at once (a guard waits for that), and the next drill that starts removes it. Nothing without such a
-marker is ever touched, and nothing that another user made.
+The folder bears a marker file whose lock only the living drill holds. When a drill is killed its servers end at once
+and its folder goes, with the copy of production in it: guards wait for that. What is left where these were killed as
+well, or the machine went down, is removed by the next drill or the nightly maintenance (``sweep``). Nothing without
+such a marker is ever touched, and nothing that another user made.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +32,12 @@ from include.settings import settings
 PREFIX = "gold-escrow-scratch-"
 MARKER = "scratch.json"
 
+TEMPORARY = ("gold-escrow-restore-", "gold-escrow-verify-", "gold-escrow-logs-", "gold-escrow-report-")
+"""What the names of folders for temporary files begin with, which Python removes unless its process is killed."""
+
+_REMOVE_AFTER = "import sys; from include.platform import scratch_place; scratch_place.remove_left(sys.argv[1])"
+_GUARDS_TAKE = 20.0  # seconds at most until the guards have ended the servers
+_UNUSED_SECONDS = 24 * 3600.0  # longer than any task runs
 _ACCOUNT = "nobody"  # PostgreSQL refuses to run as root
 _NEXT_TO_NOTHING = 16 << 20  # bytes
 _LONGEST_SOCKET_FOLDER = 80  # the path of a socket may have 107 bytes
@@ -146,11 +155,40 @@ def scratch_place(purpose: str, parent: Path | None = None) -> Iterator[ScratchP
     with _locked_marker(folder, purpose) as marker:
         place = ScratchPlace(folder, account, marker)
         try:
-            yield place
+            with _removed_when_killed(folder):
+                yield place
         finally:
             while place.at_the_end:
                 place.at_the_end.pop()()
             _remove(folder)
+
+
+@contextmanager
+def _removed_when_killed(folder: Path) -> Iterator[None]:
+    """Let a process of its own wait for the end of this one, and remove the place when that ends within the block."""
+    reading, writing = os.pipe()
+    janitor = subprocess.Popen(
+        ["/bin/sh", "-c", 'read -r line; exec "$@"', "sh", sys.executable, "-c", _REMOVE_AFTER, str(folder)],
+        stdin=reading, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2],
+        start_new_session=True, env={"TMPDIR": tempfile.gettempdir()},
+    )  # fmt: skip
+    os.close(reading)
+    try:
+        yield
+    finally:
+        janitor.kill()
+        janitor.wait()
+        os.close(writing)
+
+
+def remove_left(folder: str) -> None:
+    """Remove the place of a process that has just ended, once the guards have ended its servers."""
+    place, deadline = Path(folder), time.monotonic() + _GUARDS_TAKE
+    while _processes_in(place) and time.monotonic() < deadline:
+        time.sleep(0.1)  # a server that is ended in order leaves no shared memory behind
+    while place.exists() and time.monotonic() < deadline + _GUARDS_TAKE:
+        sweep(place.parent)
+        time.sleep(0.1)
 
 
 def sweep(parent: Path | None = None) -> list[str]:
@@ -170,6 +208,35 @@ def sweep(parent: Path | None = None) -> list[str]:
                     _remove(folder)
                     removed.append(folder.name)
     return removed
+
+
+def sweep_temporary() -> list[str]:
+    """Remove folders of temporary files that killed tasks of this user left a day ago or more. Returns their names.
+
+    They hold rows of the platform. One that a living process has open stays, whatever its age.
+    """
+    removed = []
+    for folder in sorted(Path(tempfile.gettempdir()).glob("gold-escrow-*")):
+        with suppress(OSError):  # it goes meanwhile
+            status = folder.lstat()
+            if not folder.name.startswith(TEMPORARY) or not stat.S_ISDIR(status.st_mode):
+                continue
+            newest = max([status.st_mtime, *(path.lstat().st_mtime for path in folder.rglob("*"))])
+            if status.st_uid != os.geteuid() or time.time() - newest < _UNUSED_SECONDS or _is_open(folder):
+                continue
+            shutil.rmtree(folder)
+            removed.append(folder.name)
+    return removed
+
+
+def _is_open(folder: Path) -> bool:
+    """Whether a process works in the folder or has a file of it open."""
+    inside = f"{folder.resolve()}/"
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if str(link.readlink()).startswith(inside):
+                return True
+    return bool(_processes_in(folder))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import yaml
 
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import postgres_binaries
-from include.platform.scratch_place import MARKER, PREFIX, scratch_place, sweep
+from include.platform.scratch_place import MARKER, PREFIX, scratch_place, sweep, sweep_temporary
 from include.platform.scratch_server import new_server, scratch_server
 from include.settings import DEFAULT_FILE, settings
 
@@ -91,10 +92,36 @@ with scratch_server(18, "killed") as server:
 """
 
 
-def test_what_a_killed_drill_left_is_swept_and_nothing_else() -> None:
+def _child() -> tuple[subprocess.Popen[str], Path]:
+    """A process with a scratch server, and its place."""
     child = subprocess.Popen([sys.executable, "-c", _CHILD], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
-    place = Path(child.stdout.readline().strip())
+    return child, Path(child.stdout.readline().strip())
+
+
+def test_the_place_of_a_killed_drill_goes_by_itself() -> None:
+    child, place = _child()
+    copy = place / "copy of production"
+    copy.touch()
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    deadline = time.monotonic() + 60
+    while place.exists():
+        assert time.monotonic() < deadline, "nothing is left to clean up"
+        time.sleep(0.05)
+    assert _processes(place) == []
+
+
+def _kill_the_janitor(place: Path) -> None:
+    for told in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if told.read_bytes().rstrip(b"\0").endswith(str(place).encode()) and b"remove_left" in told.read_bytes():
+                os.kill(int(told.parent.name), signal.SIGKILL)
+
+
+def test_what_a_killed_drill_left_is_swept_and_nothing_else() -> None:
+    child, place = _child()
+    _kill_the_janitor(place)
     sockets = place / "sockets-server"
     assert place.name not in sweep(), "its drill lives"
     assert place.exists()
@@ -132,6 +159,24 @@ def test_a_removal_that_was_interrupted_is_taken_up(tmp_path: Path) -> None:
         assert sweep(tmp_path) == []
     assert sweep(tmp_path) == [place.name]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_temporary_folders_of_killed_tasks_are_swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    long_ago = time.time() - 25 * 3600
+    names = ("restore-old", "restore-new", "restore-open", "restore-written", "scratch-x", "elsewhere-x")
+    for name in (f"gold-escrow-{one}" for one in names):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rows.csv").write_text("a row")
+        for path in (tmp_path / name / "rows.csv", tmp_path / name):
+            os.utime(path, (long_ago, long_ago))
+    os.utime(tmp_path / "gold-escrow-restore-new")
+    os.utime(tmp_path / "gold-escrow-restore-written" / "rows.csv")
+    (tmp_path / "gold-escrow-restore-link").symlink_to(tmp_path / "gold-escrow-elsewhere-x")
+    with (tmp_path / "gold-escrow-restore-open" / "rows.csv").open():
+        assert sweep_temporary() == ["gold-escrow-restore-old"]
+    assert sweep_temporary() == ["gold-escrow-restore-open"]
+    assert (tmp_path / "gold-escrow-elsewhere-x" / "rows.csv").exists()
 
 
 class _Parent(type(Path())):  # type: ignore[misc]
