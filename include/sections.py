@@ -171,6 +171,14 @@ class AirflowUpkeep(Section):
     without_connections: list[Literal["airflow_db", "airflow_api"]]
 
 
+class Leftovers(Section):
+    """How many days findings, snapshots of the platform's database, and the definitions in those are kept."""
+
+    findings_keep_days: Annotated[int, Field(ge=35)]  # monthly checks compare with their last
+    snapshots_keep_days: Annotated[int, Field(ge=400)]  # forecasts look back as far
+    definitions_keep_days: Annotated[int, Field(ge=1)]
+
+
 class BusinessHours(Section):
     """Hours of the day in the platform's time zone, the first included and the last not; equal ones are none."""
 
@@ -268,6 +276,7 @@ class Maintenance(Section):
     logs: Logs
     cache: Cache
     airflow: AirflowUpkeep
+    leftovers: Leftovers
     monthly: Monthly
     index_review: IndexReview
     query_review: QueryReview

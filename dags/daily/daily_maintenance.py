@@ -112,7 +112,7 @@ with operations_dag(
         return airflow_upkeep.look_after(part, context["run_id"], context["params"]["dry_run"], airflow_log_folder())
 
     pruned = prune_table.expand(table=[rule.table for rule in settings().maintenance.prune])
-    airflow_parts = look_after_airflow.expand(part=["database", "logs", "dags"])
+    airflow_parts = look_after_airflow.expand(part=["database", "logs", "dags", "leftovers"])
     migrate_warehouse() >> [pruned, rotate_logs(), look_after_cache(), airflow_parts]
     pruned >> (found := find_tables())
     maintain_table.expand(table=found) >> (finished := finish_tables().as_teardown())

@@ -18,7 +18,7 @@ from include.warehouse.statements import statements
 
 KINDS = (
     *("analyze", "vacuum", "prune", "rotate_logs", "delete_logs", "cache_statistics", "reindex"),
-    *("clean_airflow_database", "delete_airflow_logs"),
+    *("clean_airflow_database", "delete_airflow_logs", "remove_leftovers"),
 )
 """Every kind of act, as the comment of the column ``kind`` lists them."""
 

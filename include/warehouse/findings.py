@@ -127,6 +127,20 @@ def last_seen(check: str) -> dict[str, dict[str, Any]]:
         return dict(connection.execute(_STATEMENTS["last_seen"], {"check": check}).fetchall())
 
 
+def old(before: datetime) -> int:
+    """Return how many findings were found before a time (aware) and not by the latest run of their check."""
+    with session.transaction() as connection:
+        row = connection.execute(_STATEMENTS["old"], {"before": before}).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def forget(before: datetime) -> int:
+    """Remove the findings that ``old`` counts; return how many."""
+    with session.transaction() as connection:
+        return connection.execute(_STATEMENTS["forget"], {"before": before}).rowcount
+
+
 @contextmanager
 def unknown_recorded(run_id: str, check: str, resource: str) -> Iterator[None]:
     """Record whatever is raised within as the check's unknown outcome, and let it pass on: no look is no pass.

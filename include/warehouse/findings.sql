@@ -50,6 +50,17 @@ WHERE %(check)s::text IS NULL OR check_name = %(check)s
 ORDER BY CASE outcome WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 WHEN 'unknown' THEN 2 WHEN 'ok' THEN 3 ELSE 4 END,
          check_name, resource;
 
+-- statement: old
+-- What the latest run of a check found stays, whatever its age. An open finding's age stands in its newest row.
+SELECT count(*) FROM ops.finding AS f
+WHERE f.found_at < %(before)s
+  AND NOT EXISTS (SELECT FROM ops.latest_finding AS latest WHERE latest.finding_id = f.finding_id);
+
+-- statement: forget
+DELETE FROM ops.finding AS f
+WHERE f.found_at < %(before)s
+  AND NOT EXISTS (SELECT FROM ops.latest_finding AS latest WHERE latest.finding_id = f.finding_id);
+
 -- statement: of_run
 SELECT resource, outcome, summary, evidence, remedy, estimated_gain
 FROM ops.finding WHERE run_id = %(run_id)s AND check_name = %(check)s

@@ -146,6 +146,34 @@ def table_sizes(snapshot: Snapshot) -> dict[str, TableSize]:
         return {row[0]: TableSize(*row) for row in found}
 
 
+def old(before: datetime) -> int:
+    """Return how many snapshots were taken before a time (aware) and are not the newest of their database."""
+    return _counted("old", before)
+
+
+def with_old_definitions(before: datetime) -> int:
+    """Return how many snapshots of before a time (aware) hold definitions that none is compared with any more.
+
+    Those of the two newest months of a database are compared.
+    """
+    return _counted("old_definitions", before)
+
+
+def forget(before: datetime, definitions_before: datetime) -> tuple[int, int]:
+    """Remove what ``old`` and ``with_old_definitions`` count; return the numbers of snapshots and of definitions."""
+    with session.transaction() as connection:
+        snapshots = connection.execute(_STATEMENTS["forget"], {"before": before}).rowcount
+        definitions = connection.execute(_STATEMENTS["forget_definitions"], {"before": definitions_before}).rowcount
+    return snapshots, definitions
+
+
+def _counted(statement: str, before: datetime) -> int:
+    with session.transaction() as connection:
+        row = connection.execute(_STATEMENTS[statement], {"before": before}).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def _snapshots(statement: str, values: dict[str, Any]) -> list[Snapshot]:
     with session.transaction() as connection:
         return [Snapshot(*row) for row in connection.execute(_STATEMENTS[statement], values)]

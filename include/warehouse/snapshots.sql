@@ -42,6 +42,30 @@ FULL JOIN (SELECT kind, name, definition FROM ops.platform_definition WHERE plat
 WHERE a.definition IS DISTINCT FROM b.definition
 ORDER BY 1, 2;
 
+-- statement: old
+SELECT count(*) FROM ops.platform_snapshot AS s
+WHERE taken_at < %(before)s
+  AND taken_at < (SELECT max(taken_at) FROM ops.platform_snapshot WHERE database_name = s.database_name);
+
+-- statement: forget
+DELETE FROM ops.platform_snapshot AS s
+WHERE taken_at < %(before)s
+  AND taken_at < (SELECT max(taken_at) FROM ops.platform_snapshot WHERE database_name = s.database_name);
+
+-- statement: old_definitions
+-- The newest month of a database is compared with the one before it, however long ago that was.
+SELECT count(*) FROM ops.platform_snapshot AS s
+WHERE taken_at < %(before)s
+  AND EXISTS (SELECT FROM ops.platform_definition WHERE platform_snapshot_id = s.platform_snapshot_id)
+  AND (SELECT count(DISTINCT later.month) FROM ops.platform_snapshot AS later
+       WHERE later.database_name = s.database_name AND later.month > s.month) >= 2;
+
+-- statement: forget_definitions
+DELETE FROM ops.platform_definition AS d USING ops.platform_snapshot AS s
+WHERE d.platform_snapshot_id = s.platform_snapshot_id AND s.taken_at < %(before)s
+  AND (SELECT count(DISTINCT later.month) FROM ops.platform_snapshot AS later
+       WHERE later.database_name = s.database_name AND later.month > s.month) >= 2;
+
 -- statement: number_of_definitions
 SELECT kind, count(*) FROM ops.platform_definition WHERE platform_snapshot_id = %(id)s GROUP BY kind;
 

@@ -91,5 +91,6 @@ def test_airflow_looks_after_itself_without_airflow(
     assert _states(warehouse) == {
         "clean_airflow_database Airflow's metadata database": "nothing_to_do",
         "delete_airflow_logs Airflow's logs": "nothing_to_do",
+        "remove_leftovers what operations leaves behind": "nothing_to_do",
     }
     settings.cache_clear()
