@@ -222,10 +222,21 @@ def _airflow_logs_plan(action: Row) -> list[str]:
     return [f"{plural(plan['files'], 'old file')}, {size(plan['bytes'])}"]
 
 
+_LEFTOVERS = {
+    "findings": "Old findings", "snapshots": "Old snapshots", "definitions": "Old definitions",
+    "folders": "Folders of killed tasks",
+}  # fmt: skip
+
+
+def _leftovers(action: Row) -> list[str]:
+    applied = action["applied"] | {"folders": len(action["applied"]["folders"])}
+    return [f"{label} removed: {value_text(applied[name])}" for name, label in _LEFTOVERS.items() if applied[name]]
+
+
 _PROOFS: dict[str, Words] = {
     "vacuum": _vacuum, "analyze": _table, "prune": _prune, "reindex": _reindex, "rotate_logs": _rotate_logs,
     "delete_logs": _delete_logs, "cache_statistics": _cache, "clean_airflow_database": _airflow_database,
-    "delete_airflow_logs": _airflow_logs,
+    "delete_airflow_logs": _airflow_logs, "remove_leftovers": _leftovers,
 }  # fmt: skip
 _PLANS: dict[str, Words] = {
     "vacuum": _vacuum_plan, "analyze": _vacuum_plan, "prune": _prune_plan, "reindex": _reindex_plan,

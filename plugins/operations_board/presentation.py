@@ -138,7 +138,7 @@ def words(name: str) -> str:
 
 def act_name(kind: str) -> str:
     """Write what a kind of maintenance does; its resource stands beside it."""
-    return "Clean-up" if kind in ("clean_airflow_database", "delete_airflow_logs") else words(kind)
+    return "Clean-up" if kind in ("clean_airflow_database", "delete_airflow_logs", "remove_leftovers") else words(kind)
 
 
 def component_name(component: str) -> str:

@@ -85,6 +85,11 @@ def test_every_kind_has_words_of_its_own() -> None:
             ["Files: 10 → 4", "5.0 kB freed, 10 B kept", "1 file kept: still written to"],
         ),
         (
+            lines("remove_leftovers", {"findings": 0, "snapshots": 0, "snapshots_with_definitions": 0},
+                  applied={"findings": 1200, "snapshots": 0, "definitions": 3, "folders": ["a", "b"]}),
+            ["Old findings removed: 1,200", "Old definitions removed: 3", "Folders of killed tasks removed: 2"],
+        ),
+        (
             lines("prune", None, {"rows_older": 1893, "rows_older_is_exact": False, "rows_held": 0, "keep_days": 90}),
             ["About 1,893 rows older than 90 days"],
         ),
