@@ -1,4 +1,4 @@
-"""A cluster of a test module's own, with all that a server may hold old rows by."""
+"""A cluster of a test module's own, with all that a server may hold old rows by; a platform with small indexes."""
 
 import shutil
 import tempfile
@@ -11,6 +11,7 @@ import pytest
 from demo.databases import Databases
 from demo.processes import Processes
 from demo.servers import Postgres
+from include.settings import settings
 from tests.old_postgres import OldPostgres, skip_where_absent
 
 
@@ -37,3 +38,11 @@ def own_cluster(request: pytest.FixtureRequest) -> Iterator[Databases]:
     finally:
         processes.stop_all()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def reviewed(any_platform: psycopg.Connection, environment: pytest.MonkeyPatch) -> psycopg.Connection:
+    """The platform's database, of which the smallest index is reviewed as well."""
+    environment.setenv("OPERATIONS__MAINTENANCE__INDEX_REVIEW__UNUSED_MINIMUM_BYTES", "0")
+    settings.cache_clear()
+    return any_platform

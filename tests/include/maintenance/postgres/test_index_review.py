@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
 
 import psycopg
 import pytest
@@ -24,27 +23,11 @@ from demo.servers import Postgres
 from include.maintenance.postgres import index_review
 from include.outcome import ConfigurationError, Outcome, SourceUnavailable
 from include.settings import settings
-from include.warehouse import findings
-from include.warehouse.findings import Finding
+from tests.include.maintenance.postgres.index_reviews import findings_of, review
 from tests.old_postgres import flush_statistics
 from tests.run_folder import server_folder
 
 WARNING, UNKNOWN, OK = Outcome.WARNING, Outcome.UNKNOWN, Outcome.OK
-
-
-def _findings(check: str, run_id: str) -> dict[str, Finding]:
-    return {one.resource: one for one in findings.of_run(run_id, check)}
-
-
-def _review(run_id: str = "r1") -> list[dict[str, Any]]:
-    return index_review.review(run_id)
-
-
-@pytest.fixture
-def reviewed(any_platform: psycopg.Connection, environment: pytest.MonkeyPatch) -> psycopg.Connection:
-    environment.setenv("OPERATIONS__MAINTENANCE__INDEX_REVIEW__UNUSED_MINIMUM_BYTES", "0")
-    settings.cache_clear()
-    return any_platform
 
 
 # ------------------------------------------------------------------------------------------------------ unused
@@ -72,34 +55,34 @@ def test_an_unused_index_is_named_after_35_days(
     reviewed: psycopg.Connection, warehouse: psycopg.Connection, old_statistics: object
 ) -> None:
     reviewed.execute('CREATE TABLE "T 1" (id int PRIMARY KEY, "a b" int); CREATE INDEX "I ""1" ON "T 1" ("a b")')
-    _review("first")
-    seen = _findings("unused_indexes", "first")['public."I ""1"']
+    review("first")
+    seen = findings_of("unused_indexes", "first")['public."I ""1"']
     assert seen.outcome is UNKNOWN
     assert "it is known only since" in seen.summary
     assert seen.remedy == ""
     _age(warehouse, "first", 34.9)
-    _review("second")
-    assert _findings("unused_indexes", "second")['public."I ""1"'].outcome is UNKNOWN
+    review("second")
+    assert findings_of("unused_indexes", "second")['public."I ""1"'].outcome is UNKNOWN
     _age(warehouse, "first", 35.1)
-    _review("second")
-    found = _findings("unused_indexes", "second")['public."I ""1"']
+    review("second")
+    found = findings_of("unused_indexes", "second")['public."I ""1"']
     assert found.outcome is WARNING
     assert found.remedy == 'DROP INDEX CONCURRENTLY public."I ""1";'
     assert found.estimated_gain == {"bytes": found.evidence["size_bytes"]} == {"bytes": 8192}
     assert found.evidence["scans"] == {"primary": 0}
     assert "for 400 days" in found.summary
     reviewed.execute(found.remedy.encode())
-    _review("third")
-    assert 'public."I ""1"' not in _findings("unused_indexes", "third")
+    review("third")
+    assert 'public."I ""1"' not in findings_of("unused_indexes", "third")
 
 
 def test_young_statistics_prove_nothing(reviewed: psycopg.Connection, warehouse: psycopg.Connection) -> None:
     """The tests' server is minutes old: however long we know the index, its statistics say nothing about 35 days."""
     reviewed.execute("CREATE TABLE t (id int); CREATE INDEX i ON t (id)")
-    _review("first")
+    review("first")
     _age(warehouse, "first", 100)
-    _review("second")
-    found = _findings("unused_indexes", "second")["public.i"]
+    review("second")
+    found = findings_of("unused_indexes", "second")["public.i"]
     assert found.outcome is UNKNOWN
     assert "the statistics of primary go back only to" in found.summary
 
@@ -117,28 +100,28 @@ def test_an_index_that_stopped_being_used(
 
     scan()
     scan()
-    _review("first")
-    assert "public.i" not in _findings("unused_indexes", "first"), "it is in use"
+    review("first")
+    assert "public.i" not in findings_of("unused_indexes", "first"), "it is in use"
     _age(warehouse, "first", 36.5)
     if reviewed.info.server_version >= 160000:  # the server itself tells the last scan: just now
-        _review("second")
-        assert "public.i" not in _findings("unused_indexes", "second")
+        review("second")
+        assert "public.i" not in findings_of("unused_indexes", "second")
         warehouse.execute("UPDATE ops.index_usage SET last_scan_at = NULL")
         last = "(to_jsonb(s) ->> 'last_idx_scan')::timestamptz"
         statement = index_review._STATEMENTS["usage"]
         assert last in statement
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(index_review._STATEMENTS, "usage", statement.replace(last, "now() - interval '36.5 days'"))
-            _review("second")
+            review("second")
     else:
-        _review("second")
-    found = _findings("unused_indexes", "second")["public.i"]
+        review("second")
+    found = findings_of("unused_indexes", "second")["public.i"]
     assert found.outcome is WARNING
     assert found.evidence["scans"] == {"primary": 2}
     assert "for 36 days" in found.summary
     scan()
-    _review("third")
-    assert "public.i" not in _findings("unused_indexes", "third"), "used again"
+    review("third")
+    assert "public.i" not in findings_of("unused_indexes", "third"), "used again"
 
 
 def test_what_holds_a_rule_is_never_called_unused(
@@ -158,10 +141,10 @@ def test_what_holds_a_rule_is_never_called_unused(
         CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20);
         CREATE INDEX of_all_partitions ON p (v);
     """)
-    _review("first")
+    review("first")
     _age(warehouse, "first", 36)
-    _review("second")
-    found = _findings("unused_indexes", "second")
+    review("second")
+    found = findings_of("unused_indexes", "second")
     assert set(found) == {"public.of_all_partitions", "public.audit_logs_created_at_idx"}
     warning, *statements = found["public.of_all_partitions"].remedy.splitlines()
     assert warning.startswith("-- Locks the table and all its partitions for a moment")
@@ -171,8 +154,8 @@ def test_what_holds_a_rule_is_never_called_unused(
     reviewed.execute("INSERT INTO p VALUES (1, 1); SET enable_seqscan = off")
     reviewed.execute("SELECT FROM p1 WHERE v = 1")
     flush_statistics(reviewed)
-    _review("second")
-    assert "public.of_all_partitions" not in _findings("unused_indexes", "second"), "one partition's scan is a use"
+    review("second")
+    assert "public.of_all_partitions" not in findings_of("unused_indexes", "second"), "one partition's scan is a use"
 
 
 # ---------------------------------------------------------------------------------------------------- replicas
@@ -251,23 +234,23 @@ def test_replicas_count(
         while not replayed():
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        _review("first")
+        review("first")
         _age(warehouse, "first", 36)
-        _review("second")
-        found = _findings("unused_indexes", "second")["public.i"]
+        review("second")
+        found = findings_of("unused_indexes", "second")["public.i"]
         assert found.outcome is UNKNOWN, "a standby that nobody looked at may be using it"
         assert found.evidence["doubts"] == [
             "1 standby named 'second' is not among the replicas of maintenance.index_review.replicas"
         ]
         environment.setenv("OPERATIONS__MAINTENANCE__INDEX_REVIEW__REPLICAS", '["platform_db_replica_one"]')
         settings.cache_clear()
-        _review("third")
-        found = _findings("unused_indexes", "third")["public.i"]
+        review("third")
+        found = findings_of("unused_indexes", "third")["public.i"]
         assert found.outcome is WARNING
         assert found.evidence["scans"] == {"primary": 0, "platform_db_replica_one": 0}
         with _streaming(standby, "third"):
-            _review("cascaded")
-        found = _findings("unused_indexes", "cascaded")["public.i"]
+            review("cascaded")
+        found = findings_of("unused_indexes", "cascaded")["public.i"]
         assert (found.outcome, found.remedy) == (UNKNOWN, ""), "a standby of the standby may be using it"
         assert found.evidence["doubts"] == [
             "1 standby named 'third' is not among the replicas of maintenance.index_review.replicas"
@@ -275,10 +258,10 @@ def test_replicas_count(
         with psycopg.connect(databases.postgres.url("escrow"), autocommit=True) as superuser:
             for server in (superuser, replica):
                 server.execute("SELECT pg_create_physical_replication_slot('of_a_standby', true)")
-            _review("down")
+            review("down")
             for server in (superuser, replica):
                 server.execute("SELECT pg_drop_replication_slot('of_a_standby')")
-        found = _findings("unused_indexes", "down")["public.i"]
+        found = findings_of("unused_indexes", "down")["public.i"]
         assert (found.outcome, found.remedy) == (UNKNOWN, ""), "a standby that is down may use it when it is back"
         assert found.evidence["doubts"] == [
             f"nobody reads the replication slot 'of_a_standby' of {node} just now: its standby may be down"
@@ -287,8 +270,8 @@ def test_replicas_count(
         replica.execute("SET enable_seqscan = off")
         replica.execute("SELECT count(*) FROM t WHERE id = 3")
         flush_statistics(replica)
-        _review("fourth")
-        assert "public.i" not in _findings("unused_indexes", "fourth"), "the replica uses it"
+        review("fourth")
+        assert "public.i" not in findings_of("unused_indexes", "fourth"), "the replica uses it"
     for wrong in (
         "postgresql://x:y@127.0.0.1:1/escrow",
         databases.url("escrow", "operations_maintainer"),
@@ -296,8 +279,8 @@ def test_replicas_count(
     ):
         warehouse.execute("DELETE FROM ops.index_usage WHERE node <> 'primary' AND run_id <> 'first'")
         environment.setenv("AIRFLOW_CONN_PLATFORM_DB_REPLICA_ONE", wrong)
-        _review("fifth")
-        found = _findings("unused_indexes", "fifth")["public.i"]
+        review("fifth")
+        found = findings_of("unused_indexes", "fifth")["public.i"]
         assert found.outcome is UNKNOWN
         assert "the replica platform_db_replica_one could not be looked at" in found.summary
 
@@ -330,8 +313,8 @@ def test_redundant_indexes(reviewed: psycopg.Connection) -> None:
         CREATE TABLE other_table (a int);
         CREATE INDEX other_table_a ON other_table (a);
     """)
-    _review()
-    found = _findings("redundant_indexes", "r1")
+    review()
+    found = findings_of("redundant_indexes", "r1")
     assert {name: one.evidence["kept_index"] for name, one in found.items()} == {
         "public.t_a": "public.t_a_unique",
         "public.t_a_b": "public.t_a_b_c",
@@ -346,8 +329,8 @@ def test_redundant_indexes(reviewed: psycopg.Connection) -> None:
     assert found["public.t_id"].remedy == "DROP INDEX CONCURRENTLY public.t_id;"
     for one in found.values():
         reviewed.execute(one.remedy.encode())
-    _review()
-    assert _findings("redundant_indexes", "r1")["all indexes"].outcome is OK
+    review()
+    assert findings_of("redundant_indexes", "r1")["all indexes"].outcome is OK
 
 
 def test_one_of_equal_partitioned_indexes_stays(reviewed: psycopg.Connection) -> None:
@@ -358,14 +341,14 @@ def test_one_of_equal_partitioned_indexes_stays(reviewed: psycopg.Connection) ->
         CREATE INDEX second ON p (v);
         CREATE INDEX third ON p (v);
     """)
-    _review()
-    found = _findings("redundant_indexes", "r1")
+    review()
+    found = findings_of("redundant_indexes", "r1")
     assert sorted(found) == ["public.second", "public.third"]
     assert "DROP INDEX public.second;" in found["public.second"].remedy
     for one in found.values():
         reviewed.execute(one.remedy.encode())
-    _review()
-    assert _findings("redundant_indexes", "r1")["all indexes"].outcome is OK
+    review()
+    assert findings_of("redundant_indexes", "r1")["all indexes"].outcome is OK
 
 
 # ------------------------------------------------------------------------------------------- invalid, missing
@@ -373,8 +356,8 @@ def test_invalid_indexes(reviewed: psycopg.Connection) -> None:
     reviewed.execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (1)")
     with pytest.raises(psycopg.errors.UniqueViolation):
         reviewed.execute('CREATE UNIQUE INDEX CONCURRENTLY "Broken" ON t (a)')
-    _review()
-    found = _findings("invalid_indexes", "r1")['public."Broken"']
+    review()
+    found = findings_of("invalid_indexes", "r1")['public."Broken"']
     assert found.outcome is WARNING
     assert found.remedy == (
         'DROP INDEX CONCURRENTLY public."Broken";\n'
@@ -384,8 +367,8 @@ def test_invalid_indexes(reviewed: psycopg.Connection) -> None:
     reviewed.execute("DELETE FROM t")
     for statement in found.remedy.splitlines():
         reviewed.execute(statement.encode())
-    _review()
-    assert _findings("invalid_indexes", "r1")["all indexes"].outcome is OK
+    review()
+    assert findings_of("invalid_indexes", "r1")["all indexes"].outcome is OK
 
 
 def test_an_index_that_is_being_built_is_not_invalid(reviewed: psycopg.Connection) -> None:
@@ -406,8 +389,8 @@ def test_an_index_that_is_being_built_is_not_invalid(reviewed: psycopg.Connectio
         assert reviewed.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = 'built'::regclass").fetchone() == (
             False,
         )
-        _review()
-        assert _findings("invalid_indexes", "r1")["all indexes"].outcome is OK
+        review()
+        assert findings_of("invalid_indexes", "r1")["all indexes"].outcome is OK
         blocker.rollback()
         builder.join(timeout=20)
 
@@ -418,98 +401,15 @@ def test_a_partitioned_index_without_its_parts(reviewed: psycopg.Connection) -> 
         CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);
         CREATE INDEX whole ON ONLY p (id);
     """)
-    _review()
-    found = _findings("invalid_indexes", "r1")
+    review()
+    found = findings_of("invalid_indexes", "r1")
     assert "ATTACH PARTITION" in found["public.whole"].remedy
-
-
-def test_foreign_keys_without_an_index(reviewed: psycopg.Connection) -> None:
-    reviewed.execute("""
-        CREATE TABLE parent (a int, b int, PRIMARY KEY (a, b), single int UNIQUE);
-        CREATE TABLE child (
-            x int, y int, "Key" int CONSTRAINT bare REFERENCES parent (single),
-            partial int CONSTRAINT partly REFERENCES parent (single),
-            nullable int CONSTRAINT not_null_only REFERENCES parent (single),
-            hashed int CONSTRAINT hashed REFERENCES parent (single),
-            second int CONSTRAINT second REFERENCES parent (single),
-            CONSTRAINT two FOREIGN KEY (x, y) REFERENCES parent (a, b)
-        );
-        CREATE INDEX ON child (y, x, "Key");                      -- the other order serves as well
-        CREATE INDEX ON child (partial) WHERE partial > 5;        -- leaves rows out
-        CREATE INDEX ON child (nullable) WHERE nullable IS NOT NULL;
-        CREATE INDEX ON child USING hash (hashed);
-        CREATE INDEX ON child (x, second);                        -- not at the beginning
-        INSERT INTO parent VALUES (1, 1, 1);
-        INSERT INTO child SELECT 1, 1, 1, 1, 1, 1, 1 FROM generate_series(1, 1000);
-    """)
-    _review()
-    found = _findings("foreign_keys_without_index", "r1")
-    assert sorted(found) == ["public.child bare", "public.child partly", "public.child second"]
-    bare = found["public.child bare"]
-    assert bare.remedy == 'CREATE INDEX CONCURRENTLY ON public.child ("Key");'
-    size = reviewed.execute("SELECT pg_relation_size('child')").fetchone()
-    assert bare.estimated_gain == {"bytes_not_read_per_deletion": size[0] if size else None}
-    for one in found.values():
-        reviewed.execute(one.remedy.encode())
-    _review()
-    whole = _findings("foreign_keys_without_index", "r1")["all foreign keys"]
-    assert (whole.outcome, whole.evidence) == (OK, {"reviewed": 6})
-
-
-def test_a_foreign_key_of_a_partitioned_table_is_indexed_while_others_write(reviewed: psycopg.Connection) -> None:
-    reviewed.execute("""
-        CREATE TABLE parent (id int PRIMARY KEY);
-        CREATE TABLE "Whole" (at int, "Parent" int REFERENCES parent) PARTITION BY RANGE (at);
-        CREATE TABLE early PARTITION OF "Whole" FOR VALUES FROM (0) TO (10);
-        CREATE TABLE late PARTITION OF "Whole" FOR VALUES FROM (10) TO (20) PARTITION BY RANGE (at);
-        CREATE TABLE late_1 PARTITION OF late FOR VALUES FROM (10) TO (20);
-        CREATE TABLE "early_Parent_idx" ();
-        INSERT INTO parent VALUES (1);
-    """)
-    _review()
-    remedy = _findings("foreign_keys_without_index", "r1")['public."Whole" Whole_Parent_fkey'].remedy
-    assert remedy.splitlines()[1:] == [
-        'CREATE INDEX "Whole_Parent_idx" ON ONLY public."Whole" ("Parent");',
-        'CREATE INDEX CONCURRENTLY "early_Parent_idx1" ON public.early ("Parent");',
-        'CREATE INDEX "late_Parent_idx" ON ONLY public.late ("Parent");',
-        'CREATE INDEX CONCURRENTLY "late_1_Parent_idx" ON public.late_1 ("Parent");',
-        'ALTER INDEX public."Whole_Parent_idx" ATTACH PARTITION public."early_Parent_idx1";',
-        'ALTER INDEX public."Whole_Parent_idx" ATTACH PARTITION public."late_Parent_idx";',
-        'ALTER INDEX public."late_Parent_idx" ATTACH PARTITION public."late_1_Parent_idx";',
-    ]
-    for statement in remedy.splitlines():
-        if not statement.startswith("--"):
-            reviewed.execute(statement.encode())
-    _review()
-    assert _findings("foreign_keys_without_index", "r1")["all foreign keys"].outcome is OK
-    assert _findings("invalid_indexes", "r1")["all indexes"].outcome is OK
-
-
-def test_names_of_indexes_are_as_long_as_the_server_keeps_them() -> None:
-    taken: set[tuple[str, str]] = set()
-    first, second = (index_review._free_name("public", "ä" * 31, "column" * 9, taken) for _ in range(2))
-    assert (first[-7:-1], second[-7:-1]) == ("mn_idx", "n_idx1")
-    assert first != second
-    assert max(len(name[1:-1].encode()) for name in (first, second)) <= 63
-
-
-def test_an_invalid_index_serves_no_foreign_key(reviewed: psycopg.Connection) -> None:
-    reviewed.execute("""
-        CREATE TABLE parent (id int PRIMARY KEY);
-        CREATE TABLE child (parent_id int REFERENCES parent);
-        INSERT INTO parent VALUES (1);
-        INSERT INTO child VALUES (1), (1);
-    """)
-    with pytest.raises(psycopg.errors.UniqueViolation):
-        reviewed.execute("CREATE UNIQUE INDEX CONCURRENTLY broken ON child (parent_id)")
-    _review()
-    assert list(_findings("foreign_keys_without_index", "r1")) == ["public.child child_parent_id_fkey"]
 
 
 # ---------------------------------------------------------------------------------------------------- failures
 def test_the_facts_and_a_repeated_review(reviewed: psycopg.Connection) -> None:
     reviewed.execute("CREATE TABLE t (a int); CREATE INDEX one ON t (a); CREATE INDEX two ON t (a)")
-    facts = _review()
+    facts = review()
     assert [one["check"] for one in facts] == [
         "unused_indexes",
         "redundant_indexes",
@@ -517,19 +417,19 @@ def test_the_facts_and_a_repeated_review(reviewed: psycopg.Connection) -> None:
         "foreign_keys_without_index",
     ]
     assert facts[1] == {"check": "redundant_indexes", "outcome": "warning", "warning": 1}
-    assert _review() == facts
+    assert review() == facts
 
 
 def test_a_check_that_fails_leaves_the_others(reviewed: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     reviewed.execute("CREATE TABLE t (a int); CREATE INDEX one ON t (a); CREATE INDEX two ON t (a)")
-    _review("r0")
+    review("r0")
     monkeypatch.setitem(index_review._STATEMENTS, "droppable", "SELECT FROM gone")
     with pytest.raises(ConfigurationError, match='the check unused_indexes: relation "gone" does not exist'):
-        _review()
-    assert _findings("unused_indexes", "r1")["all indexes"].outcome is UNKNOWN
-    assert _findings("redundant_indexes", "r1")["public.two"].outcome is WARNING
-    assert _findings("invalid_indexes", "r1")["all indexes"].outcome is OK
-    assert _findings("foreign_keys_without_index", "r1")["all foreign keys"].outcome is OK
+        review()
+    assert findings_of("unused_indexes", "r1")["all indexes"].outcome is UNKNOWN
+    assert findings_of("redundant_indexes", "r1")["public.two"].outcome is WARNING
+    assert findings_of("invalid_indexes", "r1")["all indexes"].outcome is OK
+    assert findings_of("foreign_keys_without_index", "r1")["all foreign keys"].outcome is OK
 
 
 def test_a_lost_database_is_unknown_and_raised(
@@ -537,13 +437,13 @@ def test_a_lost_database_is_unknown_and_raised(
 ) -> None:
     environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", "postgresql://x:y@127.0.0.1:1/escrow")
     with pytest.raises(SourceUnavailable, match="platform_db_maintenance"):
-        _review()
-    found = _findings("unused_indexes", "r1")["all indexes"]
+        review()
+    found = findings_of("unused_indexes", "r1")["all indexes"]
     assert found.outcome is UNKNOWN
     assert "cannot be reached" in found.summary
     environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", databases.postgres.url(platform.info.dbname))
     with pytest.raises(ConfigurationError, match="superuser"):
-        _review()
+        review()
 
 
 def test_a_crash_and_a_reset_begin_the_statistics_anew(replicated: tuple[Databases, Postgres]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import psycopg
 import pytest
@@ -472,39 +471,3 @@ def test_a_trial_that_fails_is_no_proof(queried: psycopg.Connection, any_databas
     [found] = _findings("index_advice")
     assert found.outcome is Outcome.UNKNOWN
     assert (found.evidence["tried"], found.evidence["not_planned"]) == (0, 1)
-
-
-def test_the_columns_of_conditions() -> None:
-    columns = ["id", "customer", "Key", "at"]
-
-    def found(alias: str, filters: list[str], joins: list[str] | None = None) -> tuple[str, ...]:
-        return query_plans._columns(alias, columns, filters, joins or [])
-
-    assert found("o", ["((o.at > $1) AND (o.customer = $2))"]) == ("customer", "at")
-    assert found("o", ['(o."Key" = ANY ($1))']) == ("Key",)
-    assert found("o", ["((o.customer)::text = $1)"]) == ("customer",)
-    assert found("o", ["(o.id_of_something = 1)"]) == ()
-    assert found("o", [""], ["(o.customer = c.id)"]) == ("customer",), "of a join only the alias' own columns"
-    assert found("c", [""], ["(o.customer = c.id)"]) == ("id",)
-    assert found("Two Words", ['("Two Words".at < now())']) == ("at",)
-
-
-def test_facts_of_a_plan() -> None:
-    assert query_plans.Plan("x", why_not="no").facts() == {"unknown": "no"}
-    scan = query_plans.Scan("public.t", 5, 8192, ("a",))
-    facts: dict[str, Any] = {
-        "cost": 7.5,
-        "large_sequential_scans": [{"table": "public.t", "rows": 5, "size_bytes": 8192}],
-    }
-    assert query_plans.Plan("x", 7.5, (scan,), steps="Seq Scan").facts() == facts | {"steps": "Seq Scan"}
-
-
-def test_the_steps_of_a_plan_are_bounded_and_hold_no_values() -> None:
-    leaf = {"Node Type": "Index Scan", "Index Name": "i", "Schema": "public", "Relation Name": "t", "Total Cost": 1.5}
-    leaf |= {"Plan Rows": 2, "Output": ["t.a"], "Index Cond": "(t.a = 'secret'::text)", "Sort Key": ["t.a", "t.b"]}
-    root = {"Node Type": "Append", "Total Cost": 9, "Plan Rows": 4, "Plans": [leaf] * 3}
-    line = "  -> Index Scan using i on public.t (cost 1.5, rows 2) Index Cond: (t.a = ?::text) Sort Key: t.a, t.b"
-    assert query_plans._steps(root).splitlines() == ["Append (cost 9, rows 4)", line, line, line]
-    many = query_plans._steps(root | {"Plans": [leaf | {"Filter": "x OR " * 10_000}] * 500})
-    assert len(many) <= query_plans.LONGEST_PLAN
-    assert many.splitlines()[-1] == f"… and {501 - len(many.splitlines()) + 1} more steps"
