@@ -91,6 +91,7 @@ class Postgres:
             "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off",
             "-c", "full_page_writes=off", "-c", "shared_buffers=128MB", "-c", "max_connections=120",
             "-c", "shared_preload_libraries=pg_stat_statements", "-c", "timezone=UTC", "-c", "log_timezone=UTC",
+            "-c", "dynamic_shared_memory_type=mmap",  # in its folder: a killed server leaves nothing elsewhere
         ]  # fmt: skip
         user, group = self._ids()
         self.process = self.processes.start("PostgreSQL", command, log=self.log, user=user, group=group)

@@ -26,6 +26,7 @@ import pytest
 from demo.databases import Databases
 from demo.processes import Processes
 from demo.servers import Chain, Postgres, Redis
+from tests import run_folder
 from tests.old_postgres import running_old_databases, without_autovacuum
 from tests.run_folder import SERVERS, sweep
 from tests.timeouts import pytest_runtest_teardown, pytest_timeout_set_timer
@@ -52,8 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith(("AIRFLOW_CONN_", "OPERATIONS__"))]:
         del os.environ[name]
     signal.signal(signal.SIGTERM, _end_once)
-    folder = Path(tempfile.mkdtemp(prefix="escrow-tests-"))
-    folder.chmod(0o755)
+    folder = run_folder.make()
     processes = Processes(folder / "processes.json")
     config.stash[_PROCESSES] = processes
     postgres = Postgres(processes, folder / "postgres").start()
@@ -61,7 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
     without_autovacuum(postgres)
     redis, chain = Redis(processes, folder / "redis").start(), Chain(processes, folder / "chain").start()
     os.environ[SERVERS] = json.dumps(
-        {"folder": str(folder), "postgres": postgres.port, "redis": redis.port, "chain": chain.port}
+        {"folder": str(folder), "temporary": tempfile.gettempdir()}
+        | {"postgres": postgres.port, "redis": redis.port, "chain": chain.port}
     )
     _configure_airflow("main")
 
@@ -101,7 +102,7 @@ def _folders_of_tests_can_be_reached(tmp_path_factory: pytest.TempPathFactory) -
     """As root the servers of tests run as another user, whom pytest's own folders keep out."""
     if os.geteuid() != 0:
         return
-    temporary = Path(json.loads(os.environ[SERVERS])["folder"]).parent
+    temporary = Path(json.loads(os.environ[SERVERS])["temporary"])
     folder = tmp_path_factory.getbasetemp()
     for place in (folder, *folder.parents):
         if temporary in place.parents:
@@ -110,7 +111,7 @@ def _folders_of_tests_can_be_reached(tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def servers() -> dict[str, int | str]:
-    """Folder and ports of the run's servers: folder, postgres, redis, chain."""
+    """Folders and ports of the run's servers: folder, temporary (of the system), postgres, redis, chain."""
     found: dict[str, int | str] = json.loads(os.environ[SERVERS])
     return found
 

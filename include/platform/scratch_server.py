@@ -53,6 +53,7 @@ _ALWAYS: dict[str, str] = {
     "logging_collector": "off",
     "ssl": "off",
     "huge_pages": "off",
+    "dynamic_shared_memory_type": "mmap",  # within its folder: a killed server leaves nothing elsewhere
 }
 _OF_SESSIONS = {
     "timezone": "UTC", "role": "none", "default_transaction_read_only": "off", "statement_timeout": "0",
