@@ -265,6 +265,9 @@ def test_an_analyze_on_the_table_puts_its_vacuum_off(
 ) -> None:
     make_dirty(any_platform)
     item = planned()["public.audit_logs"]
+    any_platform.execute(  # pages enough for an ANALYZE that rests after each of them to last
+        "INSERT INTO public.audit_logs (created_at, action) SELECT now(), 'x' FROM generate_series(1, 50000)"
+    )
     url = any_databases.url(any_platform.info.dbname, "escrow_owner")
     with psycopg.connect(url, autocommit=True) as other:
         reason = f"client backend {other.info.backend_pid} analyzes this table already"
