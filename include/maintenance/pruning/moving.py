@@ -220,9 +220,14 @@ def archive(work: Work, chunk: Chunk) -> Archive:
     first, last = chunk.stretches[0].first, chunk.stretches[-1].last
     keys = Keys(source.key_column, first.key, last.key)
     escaped = any(batch.escaped for batch in chunk.batches)
-    values = [batch.values for batch in chunk.batches]
-    written = archive_files.write(path, source.columns, values, escaped=escaped, about=_about(source, chunk.rows))
-    chunk.batches.clear()
+    written = archive_files.write(
+        path,
+        source.columns,
+        [batch.values for batch in chunk.batches],
+        escaped=escaped,
+        about=_about(source, chunk.rows),
+    )
+    chunk.batches.clear()  # its rows are in the file, and need no memory while they wait for their deletion
     if written.row_count != chunk.rows:
         raise ArchiveDamaged(f"{path.name} has {written.row_count} rows instead of {chunk.rows}")
     times = _times(work, first.time, last.time)

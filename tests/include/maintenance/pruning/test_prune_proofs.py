@@ -27,18 +27,6 @@ from tests.include.maintenance.pruning.audit_log_rows import (
 _CONDITIONS = ("time_from", "time_until", "key_from", "key_to", "column_name", "column_value")
 
 
-@pytest.fixture
-def filled(any_platform: psycopg.Connection) -> psycopg.Connection:
-    """23 rows past their retention, one an hour, and 7 that are not."""
-    any_platform.execute(
-        "INSERT INTO public.audit_logs (created_at, actor, action) SELECT %s::timestamptz - n * interval '1 hour',"
-        " 'ann', 'x' FROM generate_series(-6, 23) AS n",
-        (CUT_OFF,),
-    )
-    wait_until_settled(any_platform)
-    return any_platform
-
-
 def test_an_attempt_that_ended_before_its_proof_is_proven_by_the_next(
     filled: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,6 @@ from tests.include.maintenance.pruning.audit_log_rows import (
     in_table,
     rule,
     states,
-    wait_until_settled,
 )
 
 # What a warehouse knows that was set back to the moment before, or that failed over to a standby that was behind.
@@ -26,18 +25,6 @@ FORGET = (
     "UPDATE ops.archive SET state = 'written', deleted_at = NULL, chain_number = NULL, manifest_sha256 = NULL"
     " WHERE state = 'verified'"
 )
-
-
-@pytest.fixture
-def filled(any_platform: psycopg.Connection) -> psycopg.Connection:
-    """23 rows past their retention, one an hour, and 7 that are not."""
-    any_platform.execute(
-        "INSERT INTO public.audit_logs (created_at, actor, action) SELECT %s::timestamptz - n * interval '1 hour',"
-        " 'ann', 'x' FROM generate_series(-6, 23) AS n",
-        (CUT_OFF,),
-    )
-    wait_until_settled(any_platform)
-    return any_platform
 
 
 def _end_after_a_deletion(environment: pytest.MonkeyPatch, owner: object, step: str) -> None:
