@@ -1,13 +1,16 @@
 """A backup verification with all its checks against a plain ``pg_restore -j2`` of the same dump.
 
-Both restore to scratch servers with the same settings. The drill's time is that of the whole verification, from looking
-for the backup to the removed server; the peer's is that of pg_restore alone, into a server that is there already.
+Both restore to scratch servers with the same settings, in memory where there is room: in the minute after a server's
+files were removed, as those of the round before were, ext4 takes a second more to make new ones. The drill's time is
+that of the whole verification, from looking for the backup to the removed server; the peer's is that of pg_restore
+alone, into a server that is there already.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -27,6 +30,7 @@ GIGABYTES = float(os.environ.get("BENCH_GIGABYTES", "1"))
 AT_MOST = 1.3
 ROUNDS = 3
 JOBS = 2
+_MEMORY = Path("/dev/shm")
 
 _TABLES = """
 CREATE TABLE branches (branch_id integer PRIMARY KEY, balance integer NOT NULL, filler char(88) NOT NULL);
@@ -76,6 +80,8 @@ def _configuration(folder: Path) -> Path:
         "recovery_point_hours": 1e6,
         "jobs": JOBS,
     }
+    if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= 6e9 * GIGABYTES:
+        content["backups"]["scratch_folder"] = str(_MEMORY)
     file = folder / "operations.yaml"
     file.write_text(yaml.safe_dump(content))
     return file

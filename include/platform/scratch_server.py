@@ -42,6 +42,11 @@ DRILL_SETTINGS: dict[str, str] = {
 }
 """Settings of a server that is thrown away: a crash of the machine ends the drill anyway, nothing is made durable."""
 
+_DRILL_SETTINGS_SINCE: dict[int, dict[str, str]] = {
+    18: {"io_method": "sync"},  # what is read was written a moment ago: workers that fetch it only cost processors
+}
+"""More of them, by the major version that first knows the setting."""
+
 _ALWAYS: dict[str, str] = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -138,6 +143,7 @@ class ScratchServer:
         done = self.run(
             "initdb", "-D", self.data, "-U", self.superuser, "-A", "trust", "-E", encoding, f"--locale={locale}",
             "--no-sync", *(["--data-checksums"] if checksums else ["--no-data-checksums"] if self.major >= 18 else []),
+            environment={"TZ": "UTC"},  # else it compares every time zone there is with the machine's
         )  # fmt: skip
         if done.returncode != 0:
             raise MaintenanceFailed(f"an empty scratch server could not be made: {_last_line(done.stderr)}")
@@ -153,7 +159,7 @@ class ScratchServer:
         """
         self.place.own(self.folder)
         needed = self._settings_of_cluster() | dict(given or {})
-        wanted = (_ALWAYS if durable else _ALWAYS | DRILL_SETTINGS) | self._without_absent_libraries(needed)
+        wanted = (_ALWAYS if durable else _ALWAYS | self._drill_settings()) | self._without_absent_libraries(needed)
         self._write_configuration(wanted)
         self.place.own(self.folder)
         (self.data / "postmaster.pid").unlink(missing_ok=True)  # came with the copy, or was left by ``kill``
@@ -207,6 +213,14 @@ class ScratchServer:
         return lines[-1] if lines else "it said nothing"
 
     # ------------------------------------------------------------------------------------------------- details
+    def _drill_settings(self) -> dict[str, str]:
+        """Settings of a server that is thrown away, those of its version among them."""
+        found = dict(DRILL_SETTINGS)
+        for major, more in _DRILL_SETTINGS_SINCE.items():
+            if self.major >= major:
+                found |= more
+        return found
+
     def _settings_of_cluster(self) -> dict[str, str]:
         """What a restored cluster cannot start without: limits of its control file, libraries of its configuration."""
         told = self.run("pg_controldata", "-D", self.data)
