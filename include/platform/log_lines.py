@@ -41,7 +41,7 @@ SUSPECT_CHARACTERS = 300
 """Broken lines are looked up by at most this many of their first characters."""
 
 _USUAL = timedelta(days=9)  # a log is rotated every week at the latest, mostly
-_SAMPLE_BYTES, _MOST_USUAL_REQUESTS = 256 << 10, 1000
+_SAMPLE_BYTES, _MOST_USUAL_REQUESTS = 256 << 10, 400
 
 _STATEMENTS = statements(__file__)
 _MONTHS = {
@@ -137,13 +137,13 @@ def day_of_slot(kind: Kind, slot: int, zone: ZoneInfo) -> date:
 
 
 def usual_requests(paths: Iterable[str]) -> list[str]:
-    """Return the requests that stand more than once at the beginnings of some access logs, the most frequent first."""
+    """Return the requests that stand at the beginnings of some access logs, the most frequent first."""
     met: Counter[str] = Counter()
     for path in paths:
         with Path(path).open("rb") as file:
             lines = file.read(_SAMPLE_BYTES).decode(errors="replace").split("\n")
         met.update(pieces[1] for line in lines if len(pieces := line.split('"', 2)) == 3)
-    return [request for request, times in met.most_common(_MOST_USUAL_REQUESTS) if times > 1]
+    return [request for request, _ in met.most_common(_MOST_USUAL_REQUESTS)]
 
 
 # ------------------------------------------------------------------------------------------------ broken lines

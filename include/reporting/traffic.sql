@@ -3,6 +3,8 @@
 -- Each <kind>_group statement is the one pass over the files: lines of the day in full, lines of other days by slot.
 
 -- statement: macros
+CREATE OR REPLACE TEMP MACRO identifier() AS
+    '[0-9]+|0[xX][0-9a-fA-F]+|[0-9a-fA-F]{8,}|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}';
 CREATE OR REPLACE TEMP MACRO endpoint_of(path) AS CASE
     WHEN path IS NULL OR path = '' THEN '-'
     -- Most paths hold nothing that looks like an identifier; this test is cheaper than a replacement.
@@ -13,12 +15,24 @@ CREATE OR REPLACE TEMP MACRO endpoint_of(path) AS CASE
     -- Meanwhile each segment has slashes of its own on both sides, so that neighbours do not compete for one.
     ELSE substr(left(replace(regexp_replace(
         replace(path, '/', '//') || '/',
-        '/(?:[0-9]+|0[xX][0-9a-fA-F]+|[0-9a-fA-F]{8,}|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})/',
-        '/{id}/', 'g'
+        '/(?:' || identifier() || ')/', '/{id}/', 'g'
     ), '//', '/'), -1), 1, 200)
 END;
 CREATE OR REPLACE TEMP MACRO method_in(request) AS split_part(request, ' ', 1);
 CREATE OR REPLACE TEMP MACRO path_in(request) AS split_part(split_part(request, ' ', 2), '?', 1);
+CREATE OR REPLACE TEMP MACRO bucket_of(microseconds) AS CASE
+    WHEN microseconds = 0 THEN -32768
+    ELSE CAST(ceil(ln(microseconds / 1e6::DOUBLE) / ln(1.01::DOUBLE / 0.99)) AS SMALLINT)
+END;
+-- Whether a request is an identifier between two texts; without the second one, whether it begins with the first.
+CREATE OR REPLACE TEMP MACRO is_of(request, before, after) AS starts_with(request, before) AND (after = '' OR (
+    ends_with(request, after) AND regexp_full_match(
+        substr(request, length(before) + 1, length(request) - length(before) - length(after)), identifier()
+    )
+));
+-- Whether a request is of the usual shape at a place, from 1.
+CREATE OR REPLACE TEMP MACRO has_shape(request, place) AS
+    is_of(request, getvariable('usual_befores')[place], getvariable('usual_afters')[place]);
 CREATE OR REPLACE TEMP MACRO method_of(method) AS CASE
     WHEN method IN ('GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE') THEN method
     ELSE '(other)'
@@ -31,11 +45,48 @@ CREATE OR REPLACE TEMP MACRO text_of(value) AS regexp_replace(value, '[\x00-\x1f
 CREATE OR REPLACE TEMP TABLE excluded_path AS
 SELECT DISTINCT unnest([path, rtrim(path, '/'), rtrim(path, '/') || '/']) AS path FROM (SELECT unnest($excluded) AS path);
 
+-- statement: usual_shape
+-- Requests of a shape differ in one part of their path, which is an identifier, or else in their parameters, and have
+-- one method and endpoint. The shapes that were met most often at the beginning of a log: what stands before the
+-- identifier and after it, or before the parameters (nothing is after those). Paths that are left out have no shape.
+CREATE OR REPLACE TEMP TABLE usual_shape AS
+WITH cut AS (
+    SELECT request, regexp_extract(
+        request, '^([A-Z]+ /(?:[^?]*?/)?)(?:' || identifier() || ')([/ ?].*)$', ['before', 'after']
+    ) AS identified, regexp_extract(request, '^[A-Z]+ /[^? ]*\?') AS with_parameters
+    FROM (SELECT unnest(CAST($requests AS VARCHAR[])) AS request)
+), told AS (
+    SELECT CASE WHEN identified.before <> '' THEN identified.before ELSE with_parameters END AS before,
+           identified.after AS after, method_in(request) AS method, endpoint_of(path_in(request)) AS endpoint
+    FROM cut
+    WHERE identified.before <> '' OR with_parameters <> ''
+)
+SELECT before, after, min(method) AS method, min(endpoint) AS endpoint
+FROM told
+WHERE NOT EXISTS (SELECT 1 FROM excluded_path e WHERE starts_with(e.path, path_in(before)))
+GROUP BY before, after
+HAVING min(method) = max(method) AND min(endpoint) = max(endpoint)
+ORDER BY count(*) DESC, before, after
+LIMIT 8;
+
+-- statement: usual_befores
+SET VARIABLE usual_befores = (SELECT list(before ORDER BY rowid) FROM usual_shape);
+
+-- statement: usual_afters
+SET VARIABLE usual_afters = (SELECT list(after ORDER BY rowid) FROM usual_shape);
+
+-- statement: usual_bucket
+CREATE OR REPLACE TEMP TABLE usual_bucket AS
+SELECT n * 1000 AS microseconds, bucket_of(n * 1000) AS bucket FROM range(10000) r(n);
+
 -- statement: usual_request
--- What is made of the requests that were met often at the beginning of a log; it is looked up for lines with the same.
+-- What is made of the requests that were met at the beginning of a log, and of those of a usual shape (which have its
+-- place and no text); it is looked up for lines with the same.
 CREATE OR REPLACE TEMP TABLE usual_request AS
-SELECT request, method_in(request) AS method, endpoint_of(path_in(request)) AS endpoint,
-       path_in(request) NOT IN (SELECT path FROM excluded_path) AS counts
+SELECT rowid + 1 AS place, NULL AS text, method, endpoint, true AS counts FROM usual_shape
+UNION ALL
+SELECT 100 + row_number() OVER (), request, method_in(request), endpoint_of(path_in(request)),
+       path_in(request) NOT IN (SELECT path FROM excluded_path)
 FROM (SELECT unnest(CAST($requests AS VARCHAR[])) AS request);
 
 -- statement: access_group
@@ -43,30 +94,39 @@ FROM (SELECT unnest(CAST($requests AS VARCHAR[])) AS request);
 -- others, absent in broken ones; text is the endpoint of a request, and the beginning of a broken line; lines that do
 -- not count as traffic have no method; status is kept of errors only.
 CREATE OR REPLACE TEMP TABLE access_group AS
-WITH looked_up AS (
-    SELECT l.*, u.method AS usual_method, u.endpoint AS usual_endpoint, u.counts AS usual_counts,
-           coalesce(instant >= $starts AND instant < $ends, false) AS of_day,
-           CASE WHEN of_day AND u.counts IS NULL THEN path_in(l.request) END AS path
-    FROM access_line l LEFT JOIN usual_request u ON u.request = l.request
+-- An alias is only a repetition of its expression within one SELECT, so that each step has one of its own.
+WITH placed AS (
+    SELECT l.*, b.bucket AS usual_bucket, u.place AS usual_place,
+           coalesce(instant >= $starts AND instant < $ends, false) AS of_day
+    FROM access_line l
+    LEFT JOIN usual_request u ON u.text = l.request
+    LEFT JOIN usual_bucket b ON b.microseconds = l.microseconds
+), met AS (
+    SELECT *, CASE WHEN NOT of_day THEN NULL WHEN usual_place IS NOT NULL THEN usual_place
+                   WHEN has_shape(request, 1) THEN 1 WHEN has_shape(request, 2) THEN 2
+                   WHEN has_shape(request, 3) THEN 3 WHEN has_shape(request, 4) THEN 4
+                   WHEN has_shape(request, 5) THEN 5 WHEN has_shape(request, 6) THEN 6
+                   WHEN has_shape(request, 7) THEN 7 WHEN has_shape(request, 8) THEN 8 END AS place
+    FROM placed
+), divided AS (
+    SELECT *, CASE WHEN of_day AND place IS NULL THEN path_in(request) END AS path FROM met
 ), told AS (
-    SELECT *, of_day AND coalesce(usual_counts, path NOT IN (SELECT path FROM excluded_path)) AS counts FROM looked_up
+    SELECT *, coalesce(path NOT IN (SELECT path FROM excluded_path), false) AS counts FROM divided
+), counted AS (
+    SELECT file, of_day, CAST(CASE WHEN of_day THEN (instant - $starts) // 3600 ELSE slot END AS INTEGER) AS slot, place,
+           CASE WHEN counts THEN method_in(request) END AS method,
+           CASE WHEN counts THEN endpoint_of(path) ELSE broken END AS text,
+           CASE WHEN of_day THEN error_status END AS status,
+           CASE WHEN NOT of_day THEN NULL WHEN usual_bucket IS NOT NULL THEN usual_bucket ELSE bucket_of(microseconds)
+           END AS bucket,
+           count(*) AS lines, sum(microseconds) AS microseconds, sum(bytes_sent) AS bytes_sent
+    FROM told
+    GROUP BY ALL
 )
-SELECT file, of_day, CAST(CASE WHEN of_day THEN (instant - $starts) // 3600 ELSE slot END AS INTEGER) AS slot,
-       CASE WHEN counts THEN
-           CASE WHEN usual_method IS NOT NULL THEN usual_method ELSE method_in(request) END
-       END AS method,
-       CASE WHEN counts THEN
-           CASE WHEN usual_endpoint IS NOT NULL THEN usual_endpoint ELSE endpoint_of(path) END
-            ELSE broken
-       END AS text,
-       CASE WHEN counts THEN error_status END AS status,
-       CASE WHEN counts THEN
-           CASE WHEN microseconds = 0 THEN -32768
-                ELSE CAST(ceil(ln(microseconds / 1e6::DOUBLE) / ln(1.01::DOUBLE / 0.99)) AS SMALLINT) END
-       END AS bucket,
-       count(*) AS lines, sum(microseconds) AS microseconds, sum(bytes_sent) AS bytes_sent
-FROM told
-GROUP BY ALL;
+SELECT c.file, c.of_day, c.slot, CASE WHEN u.place IS NULL THEN c.method WHEN u.counts THEN u.method END AS method,
+       CASE WHEN u.place IS NULL THEN c.text WHEN u.counts THEN u.endpoint END AS text,
+       c.status, c.bucket, c.lines, c.microseconds, c.bytes_sent
+FROM counted c LEFT JOIN usual_request u ON u.place = c.place;
 
 -- statement: application_group
 -- slot and text as above, with slot 0 in lines of the day; kind and endpoint are those of the day's errors.

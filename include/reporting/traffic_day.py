@@ -91,6 +91,9 @@ def _read_kind(
         # "" is no path: a list without values would have no type.
         connection.execute(_STATEMENTS["excluded_paths"], {"excluded": traffic.excluded_paths or [""]})
         requests = log_lines.usual_requests([log.path for log in logs])
+        connection.execute(_STATEMENTS["usual_shape"], {"requests": requests})
+        for statement in ("usual_befores", "usual_afters", "usual_bucket"):
+            connection.execute(_STATEMENTS[statement])
         connection.execute(_STATEMENTS["usual_request"], {"requests": requests})
     log_lines.create_view(connection, kind, [log.path for log in logs], window)
     parameters: dict[str, Any] = {

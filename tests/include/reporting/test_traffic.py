@@ -67,6 +67,40 @@ def test_figures_equal_a_recount_by_hand_to_the_last_digit(
     assert float(p99) == pytest.approx(np.quantile(exact, 0.99, method="lower"), rel=0.0101)
 
 
+_SAMPLED = 256 << 10  # bytes of a log's beginning in which usual requests are looked for
+_IDENTIFIERS = (
+    "5", "777", "123456789", "0xAb", "0X1", "0x", "deadbeef", "deadbee", "DEADBEEF01", "12ab", "12345678x", "5a", "me", "", "+5",
+    "5.0", "1e3", "5 ", "é", "0f8fad5b-d9cb-469f-a165-70867728950e", "0f8fad5b-d9cb-469f-a165-70867728950", "5/6", "5?x=1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "before", ["GET /users/", "POST /", "GET /v1/7/", "GET /orders/", "GET /a b/", "get /x/", "G ?/"]
+)
+@pytest.mark.parametrize(
+    "afters", [(" HTTP/1.1", "/profile HTTP/1.1", "?"), ("?next=/5 HTTP/1.1", "/7/x HTTP/1.1", "")]
+)
+def test_requests_like_many_others_are_read_as_if_they_were_alone(
+    logs: Path, warehouse: Warehouse, environment: pytest.MonkeyPatch, before: str, afters: tuple[str, ...]
+) -> None:
+    environment.setenv("OPERATIONS__TRAFFIC__EXCLUDED_PATHS", '["/orders/777", "/health"]')
+    settings.cache_clear()
+    usual = [f"{before}{number}{after}" for number in range(70, 170) for after in afters]
+    usual += [f"{before}list?page={number} HTTP/1.1" for number in range(100)]
+    others = [f"{before}{identifier}{after}" for identifier in _IDENTIFIERS for after in afters]
+    others += [f"{before}list{rest}" for rest in ("?", " ?", "/5?page=1", "s?page=1", " HTTP/1.1", "")]
+    begin = "".join(line(at(1), request) for request in usual)
+    begin *= 1 + _SAMPLED // len(begin)  # what comes after this is looked at for the first time
+    (logs / "access.log").write_text(begin + "".join(line(at(1), request, 404) for request in others))
+    expected = recount([logs / "access.log"], DAY, "UTC", excluded=("/orders/777", "/health"))
+    run()
+    for table in ("hourly_traffic", "hourly_latency", "daily_error"):
+        assert {row[1:] for row in rows(warehouse, table)} == expected[table], table
+    assert rows(warehouse, "daily_traffic", DAY, "requests, lines_excluded") == [
+        (expected["daily_traffic"][0], expected["daily_traffic"][-1])
+    ]
+
+
 def test_days_of_the_demo_platform_equal_a_recount_by_hand(platform: Platform) -> None:
     access_logs = sorted(platform.logs.glob("access.log*"))
     days = platform.days[:3]
