@@ -104,9 +104,3 @@ def cost_of(command: Sequence[str | Path], *, most_seconds: float = 3600) -> Cos
             last = (said.read().decode(errors="replace").strip().splitlines() or ["no message"])[-1]
             raise CommandFailedError(f"{Path(str(command[0])).name} ended with {code}: {last}")
     return Cost(seconds, memory, code is not None)
-
-
-def best_of(times: int, command: Sequence[str | Path]) -> Cost:
-    """Return the fastest of several runs, with the largest memory that any of them took."""
-    costs = [cost_of(command) for _ in range(times)]
-    return Cost(min(cost.seconds for cost in costs), max(cost.memory for cost in costs))

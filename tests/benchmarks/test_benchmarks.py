@@ -83,8 +83,19 @@ def test_command_that_takes_too_long_is_stopped_and_not_called_finished() -> Non
 
 def test_missing_peer_is_not_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    figure = access_logs._speed("x", "goal", 1000, 1, Cost(1.0, 1), tmp_path / "log", tmp_path / "report")
+    log = tmp_path / "logs" / "access.log"
+    log.parent.mkdir()
+    access_log_lines.write(100, log)
+    task, new, peer = access_logs._in_turns(1, log, tmp_path)
+    assert 0 < task < new.seconds, "a new process starts Python first"
+    figure = access_logs._speed("x", "goal", 100, task, peer)
     assert figure.verdict == "not measured: goaccess is not installed (apt-get install goaccess)"
+
+
+def test_speed_is_that_of_the_peer_over_ours() -> None:
+    figure = access_logs._speed("x", "goal", 1_000_000, 0.5, Cost(13.0, 80 << 20))
+    assert (figure.ours, figure.peers, figure.ratio) == ("0.50 s, 2000 k lines/s", "13.00 s, 80 MiB", "26.0")
+    assert figure.holds
 
 
 def test_generated_log_is_repeatable_and_its_aggregation_right(tmp_path: Path) -> None:
@@ -93,7 +104,11 @@ def test_generated_log_is_repeatable_and_its_aggregation_right(tmp_path: Path) -
     access_log_lines.write(5000, log)
     access_log_lines.write(5000, tmp_path / "again.log")
     assert log.read_bytes() == (tmp_path / "again.log").read_bytes()
-    cost_of([PYTHON, "-m", "benchmarks.aggregate_logs", log.parent, tmp_path / "report.json"])
+    command: list[str | Path] = [PYTHON, "-m", "benchmarks.aggregate_logs", log.parent, tmp_path / "report.json"]
+    cost_of([*command, tmp_path / "seconds"])
+    as_task = (tmp_path / "report.json").read_bytes()
+    cost_of(command)
+    assert (tmp_path / "report.json").read_bytes() == as_task
     told = json.loads((tmp_path / "report.json").read_text())
     expected = recount([log], access_log_lines.DAY, "UTC")["daily_traffic"]
     columns, row = told["daily_traffic"]
