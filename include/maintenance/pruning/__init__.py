@@ -1,7 +1,8 @@
 """Rows past their retention. What begins each line is where a task of a DAG enters; the others serve it.
 
 Daily
-    prune: moving, rows, row_statements, sources, pace, settling, partitions; columns, archive_files, manifests; holds
+    prune: moving, work, rows, row_statements, sources, pace, settling, partitions; columns, archive_files, manifests;
+        holds
 Bringing rows back, for operators and for the drills of backups
     restore
     archive_restoration

@@ -45,6 +45,7 @@ FORMAT = 2
 _METADATA_KEY = "gold_escrow_archive"
 _HALF = 1 << 64
 _COMPRESSION_LEVEL = 1  # of zstd: a higher one saves little on rows like these and takes much longer
+_DICTIONARY_SIZE = 5000  # of a column with more values the dictionary is made in vain: half of all writing
 _NATIVE = {
     "smallint": "SMALLINT",
     "integer": "INTEGER",
@@ -141,7 +142,8 @@ def _write(connection: duckdb.DuckDBPyConnection, select: str, path: Path, metad
     try:
         connection.execute(
             f"COPY ({select}) TO {_literal(str(path))} (FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, "
-            f"COMPRESSION_LEVEL {_COMPRESSION_LEVEL}, KV_METADATA {{{_METADATA_KEY}: {_literal(said)}}})"
+            f"COMPRESSION_LEVEL {_COMPRESSION_LEVEL}, DICTIONARY_SIZE_LIMIT {_DICTIONARY_SIZE}, "
+            f"KV_METADATA {{{_METADATA_KEY}: {_literal(said)}}})"
         )
     except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as error:
         raise MaintenanceFailed(
@@ -329,8 +331,8 @@ def _line(described: list[dict[str, Any]], escaped: bool) -> str:
         if escaped and column["stored"] == "VARCHAR":
             for plain, instead in ESCAPED:
                 text = f"replace({text}, {_characters(plain)}, {_characters(instead)})"
-        fields.append(f"coalesce({text}, chr(29))")
-    return f"concat_ws(chr(31), {', '.join(fields)})"
+        fields.append(text if column["not_null"] else f"coalesce({text}, chr(29))")
+    return f"concat({', chr(31), '.join(fields)})"
 
 
 def _text(name: str, stored: str) -> str:
@@ -359,9 +361,15 @@ def _native_type(column: Column) -> str:
     return _NATIVE.get(column.type_name, "VARCHAR")
 
 
+def prepare() -> None:
+    """Open what files are written and read with, for all that come; it takes as long as ten thousand rows."""
+    with _duckdb():
+        pass
+
+
 @cache
 def _database() -> duckdb.DuckDBPyConnection:
-    """An empty database in memory; opening one takes as long as ten thousand rows."""
+    """An empty database in memory."""
     import duckdb
 
     return duckdb.connect(config={"threads": 1})

@@ -63,12 +63,13 @@ def have_plain_texts(kind: NumberType, sent: bytes) -> bool:
     return bool(numbers.min() >= _FIRST and numbers.max() <= _LAST)
 
 
-def text(kind: NumberType, sent: bytes, position: int) -> str:
-    """Return the value of the row at a position (from 0) as a text that the server reads as the same value."""
-    number = int(_numbers(kind, sent)[position])
+def texts(kind: NumberType, sent: bytes, positions: Sequence[int]) -> list[str]:
+    """Return the values of the rows at some positions (from 0) as texts that the server reads as the same values."""
+    numbers = _numbers(kind, sent)[list(positions)].tolist()
     if kind.offset is None:
-        return str(number)
-    return (_EPOCH + timedelta(microseconds=number)).replace(tzinfo=None).isoformat(" ") + kind.offset
+        return [str(number) for number in numbers]
+    times = (_EPOCH.replace(tzinfo=None) + timedelta(microseconds=number) for number in numbers)
+    return [time.isoformat(" ") + kind.offset for time in times]
 
 
 def values(kind: NumberType, sent: Sequence[bytes]) -> Any:

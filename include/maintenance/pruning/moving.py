@@ -12,122 +12,27 @@ For every chunk the steps follow each other, and each leaves enough behind for t
 
 from __future__ import annotations
 
-import math
 import secrets
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from include.maintenance.pruning import archive_files, manifests, rows
 from include.maintenance.pruning.archive_files import ArchiveDamaged, Content, Written
 from include.maintenance.pruning.manifests import Keys
-from include.maintenance.pruning.pace import Batches, Throttle
-from include.maintenance.pruning.rows import Batch, Place, Stretch
+from include.maintenance.pruning.rows import Place, Stretch
 from include.maintenance.pruning.sources import Source
-from include.outcome import ConfigurationError, SourceUnavailable
+from include.maintenance.pruning.work import Chunk, Work
+from include.outcome import ConfigurationError
 from include.platform import database
-from include.platform.folders import Folder
-from include.warehouse import archives, legal_holds
+from include.warehouse import archives
 from include.warehouse.archives import Archive
-
-if TYPE_CHECKING:
-    import psycopg
-
-    from include.sections import Prune
-    from include.warehouse.legal_holds import LegalHold
 
 _LARGEST_CHUNK = 128 * 1024 * 1024  # bytes or characters
 _STRETCHES_PER_BATCH = 10
-
-
-@dataclass
-class Counts:
-    """What an attempt did, for the proof."""
-
-    deleted: int = 0
-    stayed: int = 0
-    vanished: int = 0
-
-
-@dataclass
-class Work:
-    """What one attempt works with. ``platform`` deletes, ``reader`` reads at the same time.
-
-    ``ends_at`` is the moment of the monotonic clock from which no further archive is begun, ``ended_early`` tells that
-    something was left for the next attempt then.
-    """
-
-    rule: Prune
-    platform: psycopg.Connection[Any]
-    reader: psycopg.Connection[Any]
-    warehouse: psycopg.Connection[Any]
-    source: Source
-    store: Folder
-    folder: Path
-    throttle: Throttle
-    reading: Batches
-    deleting: Batches
-    ends_at: float = math.inf
-    ended_early: bool = field(default=False, init=False)
-    counts: Counts = field(default_factory=Counts)
-    chain: threading.Lock = field(default_factory=threading.Lock)
-    _seen: dict[int, LegalHold] = field(default_factory=dict, init=False)
-    _looking: threading.Lock = field(default_factory=threading.Lock, init=False)
-
-    def out_of_time(self) -> bool:
-        """Whether what is to come must wait for the next attempt; asked only where something is to come."""
-        self.ended_early = self.ended_early or time.monotonic() >= self.ends_at
-        return self.ended_early
-
-    def holds(self) -> tuple[LegalHold, ...]:
-        """The legal holds in force now or at an earlier moment of this attempt, by their number.
-
-        Rows that a hold kept out of an archive are not in it, also when the hold has ended meanwhile: they wait for the
-        next attempt. Raises ConfigurationError or SourceUnavailable.
-        """
-        import psycopg
-
-        try:
-            found = legal_holds.active(self.warehouse, self.source.name)
-        except psycopg.OperationalError:
-            raise SourceUnavailable("the connection to the warehouse was lost") from None
-        except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
-            raise ConfigurationError("the warehouse lacks ops.legal_hold or its grants; run the migrations") from None
-        with self._looking:  # the reading thread asks too
-            self._seen |= {hold.legal_hold_id: hold for hold in found}
-            return tuple(hold for _, hold in sorted(self._seen.items()))
-
-
-@dataclass
-class Chunk:
-    """Rows of one archive. ``settled_before`` is the transaction that says which rows are unchanged, or None."""
-
-    source: Source
-    settled_before: str | None
-    batches: list[Batch] = field(default_factory=list)
-    stretches: list[Stretch] = field(default_factory=list)
-    rows: int = 0
-
-    def takes(self, batch: Batch) -> bool:
-        """Whether the batch's values travelled in the same form as those before it."""
-        return not self.batches or self.batches[0].numbers == batch.numbers
-
-    def add(self, batch: Batch, most_rows_of_a_stretch: int) -> None:
-        """Take one more batch."""
-        self.batches.append(batch)
-        self.stretches += rows.stretches(self.source, batch, most_rows_of_a_stretch)
-        self.rows += batch.rows
-
-    @property
-    def last(self) -> Place:
-        """The place of its last row."""
-        return self.stretches[-1].last
 
 
 # ----------------------------------------------------------------------------------------------------- the line
@@ -138,44 +43,70 @@ def move(work: Work, source: Source) -> None:
     left arrived meanwhile with an old time stamp, or changed, or its age in transactions is unclear. It ends early when
     the time is up.
     """
-    times = _move(work, source, settled_only=True)
-    # Piece by piece: until the next vacuum, looking for a row walks past every deleted one before it.
-    for since, until in pairwise([None, *times, None]):
+    looks: list[tuple[Source, Future[bool]]] = []
+    with ThreadPoolExecutor(1, "read") as reader:
+
+        def look(since: str | None, until: str | None) -> None:
+            piece = source.between(since, until)
+            looks.append((piece, reader.submit(_has_rows, work, piece)))
+
+        # Piece by piece: until the next vacuum, looking for a row walks past every deleted one before it.
+        since = None
+        for chunk in _moved(work, source, reader, settled_only=True):
+            look(since, chunk.last.time)
+            since = chunk.last.time
+        if not work.ended_early:
+            look(since, None)
+    for piece, found in looks:
         if work.ended_early:
             return
-        move_compared(work, source.between(since, until))
+        if found.result():
+            move_compared(work, piece)
 
 
 def move_compared(work: Work, source: Source) -> None:
     """Archive and delete the rows of a source past their retention, whoever wrote them, comparing each again."""
-    _move(work, source, settled_only=False)
+    with ThreadPoolExecutor(1, "read") as reader:
+        for _ in _moved(work, source, reader, settled_only=False):
+            pass
 
 
-def _move(work: Work, source: Source, *, settled_only: bool) -> list[str]:
-    """Archive and delete rows; return the last time of each archive, in order."""
-    times: list[str] = []
+def _moved(work: Work, source: Source, reader: ThreadPoolExecutor, *, settled_only: bool) -> Iterator[Chunk]:
+    """Archive and delete rows; give each chunk when its rows are gone or have been told apart from those that stay."""
     waiting = None
     with ThreadPoolExecutor(1, "archive") as archiver:
-        for chunk in chunks(work, source, settled_only):
+        archiver.submit(archive_files.prepare)  # while the first rows are read
+        for chunk in chunks(work, source, settled_only, reader=reader):
             if work.out_of_time():
                 break
             archived = archiver.submit(archive, work, chunk)
-            times.append(chunk.last.time)
             if waiting:
-                _finish(work, *waiting)
+                yield _finished(work, *waiting)
             waiting = (chunk, archived)
         if waiting:
-            _finish(work, *waiting)
-    return times
+            yield _finished(work, *waiting)
 
 
-def chunks(work: Work, source: Source, settled_only: bool, after: Place | None = None) -> Iterator[Chunk]:
-    """Read chunk after chunk, always one ahead."""
-    with ThreadPoolExecutor(1, "read") as reader:
-        coming = reader.submit(read_chunk, work, source, after, settled_only)
-        while chunk := coming.result():
-            coming = reader.submit(read_chunk, work, source, chunk.last, settled_only)
-            yield chunk
+def chunks(
+    work: Work, source: Source, settled_only: bool, after: Place | None = None, *, reader: ThreadPoolExecutor
+) -> Iterator[Chunk]:
+    """Read chunk after chunk in the thread of ``reader``, always one ahead."""
+    coming = reader.submit(read_chunk, work, source, after, settled_only)
+    while chunk := coming.result():
+        coming = reader.submit(read_chunk, work, source, chunk.last, settled_only)
+        yield chunk
+
+
+def _has_rows(work: Work, source: Source) -> bool:
+    """Whether rows past their retention are left that are not held, whoever wrote them."""
+    import psycopg
+
+    held = work.holds() if source.cut_off is not None else ()
+    with database.errors_named(f"pruning of {source.name}"), work.looking.measured(lambda: 1):
+        try:
+            return rows.read(work.reader, source, None, 1, held, None) is not None
+        except (psycopg.errors.ProgramLimitExceeded, psycopg.errors.OutOfMemory, psycopg.DataError):
+            return True  # what cannot be read is told where it is to be moved
 
 
 def read_chunk(work: Work, source: Source, after: Place | None, settled_only: bool) -> Chunk | None:
@@ -286,16 +217,17 @@ def _times(work: Work, *texts: str) -> list[datetime]:
 
 
 # ----------------------------------------------------------------------------------------------- the deletion
-def _finish(work: Work, chunk: Chunk, archived: Future[Archive]) -> None:
+def _finished(work: Work, chunk: Chunk, archived: Future[Archive]) -> Chunk:
     record = archived.result()
     if chunk.settled_before is not None:
         deleted = _delete(work, chunk)
         if deleted == record.row_count:
             archives.record_deleted(work.warehouse, record.archive_id)
-            return
+            return chunk
     else:
         deleted = 0
     settle_content(work, record, fetched(work, record), already_deleted=deleted)
+    return chunk
 
 
 def _delete(work: Work, chunk: Chunk) -> int:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from include import connections
 from include.maintenance.pruning import archive_files, moving, partitions, rows, settling, sources
-from include.maintenance.pruning.moving import Work
 from include.maintenance.pruning.pace import Batches, Throttle
+from include.maintenance.pruning.work import Work
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import database, folders
 from include.warehouse import actions, archives
@@ -131,7 +131,7 @@ def _attempt(
                 Throttle(platform, source.table.oid, source.name, rule),
                 Batches(rule.batch_rows),
                 Batches(rule.batch_rows),
-                time.monotonic() + rule.longest_minutes * 60,
+                ends_at=time.monotonic() + rule.longest_minutes * 60,
             )
             try:
                 platform.execute("SET synchronous_commit = on")  # whatever the server's own setting is
@@ -218,10 +218,8 @@ def _apply(work: Work, action: actions.Action, route: Route, unproven: tuple[int
         "rows_changed_meanwhile": work.counts.stayed,
         "rows_deleted_by_others_meanwhile": work.counts.vanished,
         "archives": files,
-        "transactions": work.reading.transactions + work.deleting.transactions,
-        "longest_transaction_milliseconds": round(
-            max(work.reading.longest_milliseconds, work.deleting.longest_milliseconds), 1
-        ),
+        "transactions": sum(one.transactions for one in work.batches),
+        "longest_transaction_milliseconds": round(max(one.longest_milliseconds for one in work.batches), 1),
     } | work.throttle.facts()
     if unproven[0]:
         proof |= {"archives_of_unproven_runs": unproven[0], "rows_of_unproven_runs": unproven[1]}

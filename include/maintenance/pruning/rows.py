@@ -80,7 +80,7 @@ class Batch:
         if isinstance(value, bytes):
             kind = columns.number_type(source.columns[column])
             assert kind is not None
-            return [columns.text(kind, value, position) for position in positions]
+            return columns.texts(kind, value, positions)
         texts = value.split(ROW)
         return [_plain(texts[position]) for position in positions]
 
@@ -157,9 +157,11 @@ def read(
         texts = [one for one in sent if isinstance(one, str)]
         if numbers and not _have_plain_texts(source, sent, count):
             numbers = False
-        elif escape or _has_no_marks(texts, count, nulls):
+        elif escape:
             _check_whole(source, texts, count)
             return Batch(count, tuple(sent), numbers, any(ESCAPE in one for one in texts))
+        elif _has_no_marks(texts, count, nulls):
+            return Batch(count, tuple(sent), numbers, escaped=False)
         else:
             escape = True
 

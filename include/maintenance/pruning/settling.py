@@ -5,7 +5,7 @@ from __future__ import annotations
 from include.maintenance.pruning import archive_files, moving, rows
 from include.maintenance.pruning.archive_files import ArchiveDamaged, Content, Written
 from include.maintenance.pruning.manifests import Keys
-from include.maintenance.pruning.moving import Work
+from include.maintenance.pruning.work import Work
 from include.outcome import MaintenanceFailed
 from include.platform import database
 from include.warehouse import archives

@@ -13,7 +13,8 @@ import psycopg
 import pytest
 
 from demo.databases import Databases
-from include.maintenance.pruning import holds, manifests, moving, partitions, prune, sources
+from include.maintenance.pruning import holds, manifests, partitions, prune, sources
+from include.maintenance.pruning import work as pruning_work
 from include.maintenance.pruning.restore import restore
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.settings import ROOT
@@ -425,7 +426,7 @@ def test_a_partition_that_does_not_fit_in_the_time_goes_on_in_the_next_run(
     """The clock is looked at before each partition and before each of its two archives."""
     before, moments = in_table(partitioned), iter([0.0] * looks)
     with environment.context() as patch:
-        patch.setattr(moving, "time", SimpleNamespace(monotonic=lambda: next(moments, math.inf)))
+        patch.setattr(pruning_work, "time", SimpleNamespace(monotonic=lambda: next(moments, math.inf)))
         done = prune.prune(ACROSS, "r1", dry_run=False, now=NOW)
     assert (done["state"], done["rows"]) == ("postponed", 40 if looks == 3 else 0)
     assert ("audit_may" in _tables(partitioned)) == (looks < 3)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import pytest
 from demo.databases import Databases
 from demo.processes import free_port
 from include.maintenance.pruning import manifests, moving, prune, row_statements, rows, sources
+from include.maintenance.pruning import work as pruning_work
 from include.maintenance.pruning.restore import restore
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.warehouse import actions, archives, legal_holds
@@ -71,8 +73,9 @@ def test_looking_for_what_is_left_walks_past_the_deleted_rows_of_one_archive_onl
     )
     platform.execute("ANALYZE public.audit_logs")
     wait_until_settled(platform)
-    with prune._attempt(rule(batch_rows=1000, archive_rows=2000), CUT_OFF) as work:
-        times = moving._move(work, work.source, settled_only=True)
+    with prune._attempt(rule(batch_rows=1000, archive_rows=2000), CUT_OFF) as work, ThreadPoolExecutor(1) as reader:
+        moved = moving._moved(work, work.source, reader, settled_only=True)
+        times = [chunk.last.time for chunk in moved]
         assert len(times) == 6
         assert work.counts.deleted == 12000
         work.reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
@@ -309,7 +312,7 @@ def test_what_does_not_fit_in_its_time_is_postponed_and_goes_on(
 ) -> None:
     before, moments = in_table(filled), iter([0.0])
     with environment.context() as patch:  # the time is up after the first archive was begun
-        patch.setattr(moving, "time", SimpleNamespace(monotonic=lambda: next(moments, math.inf)))
+        patch.setattr(pruning_work, "time", SimpleNamespace(monotonic=lambda: next(moments, math.inf)))
         done = prune.prune(rule(), "r1", dry_run=False, now=NOW)
     assert (done["state"], done["rows"], done["archives"]) == ("postponed", 10, 1)
     assert done["reason"] == (
