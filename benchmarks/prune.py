@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -222,9 +221,9 @@ def _delete_here() -> _Measured:
     """Archive all rows first, and then measure the deletion alone."""
     from include.maintenance.pruning import moving, prune
 
-    with prune._attempt(_rule(), CUT_OFF) as work, ThreadPoolExecutor(1) as reader:
+    with prune._attempt(_rule(), CUT_OFF) as work:
         chunks = []
-        for chunk in moving.chunks(work, work.source, True, reader=reader):
+        for chunk in moving.chunks(work, work.source, True):
             moving.archive(work, chunk)
             chunks.append(chunk)
         started = time.perf_counter()

@@ -43,40 +43,32 @@ def move(work: Work, source: Source) -> None:
     left arrived meanwhile with an old time stamp, or changed, or its age in transactions is unclear. It ends early when
     the time is up.
     """
-    looks: list[tuple[Source, Future[bool]]] = []
-    with ThreadPoolExecutor(1, "read") as reader:
-
-        def look(since: str | None, until: str | None) -> None:
-            piece = source.between(since, until)
-            looks.append((piece, reader.submit(_has_rows, work, piece)))
-
-        # Piece by piece: until the next vacuum, looking for a row walks past every deleted one before it.
-        since = None
-        for chunk in _moved(work, source, reader, settled_only=True):
-            look(since, chunk.last.time)
-            since = chunk.last.time
-        if not work.ended_early:
-            look(since, None)
-    for piece, found in looks:
+    left: list[Source] = []
+    since = None
+    # Piece by piece: until the next vacuum, looking for a row walks past every deleted one before it.
+    for chunk in _moved(work, source, settled_only=True):
+        until = chunk.stretches[-1].last.time
+        piece, since = source.between(since, until), until
+        if _has_rows(work, piece):
+            left.append(piece)
+    for piece in (*left, source.between(since, None)):
         if work.ended_early:
             return
-        if found.result():
-            move_compared(work, piece)
+        move_compared(work, piece)
 
 
 def move_compared(work: Work, source: Source) -> None:
     """Archive and delete the rows of a source past their retention, whoever wrote them, comparing each again."""
-    with ThreadPoolExecutor(1, "read") as reader:
-        for _ in _moved(work, source, reader, settled_only=False):
-            pass
+    for _ in _moved(work, source, settled_only=False):
+        pass
 
 
-def _moved(work: Work, source: Source, reader: ThreadPoolExecutor, *, settled_only: bool) -> Iterator[Chunk]:
+def _moved(work: Work, source: Source, *, settled_only: bool) -> Iterator[Chunk]:
     """Archive and delete rows; give each chunk when its rows are gone or have been told apart from those that stay."""
     waiting = None
     with ThreadPoolExecutor(1, "archive") as archiver:
         archiver.submit(archive_files.prepare)  # while the first rows are read
-        for chunk in chunks(work, source, settled_only, reader=reader):
+        for chunk in chunks(work, source, settled_only):
             if work.out_of_time():
                 break
             archived = archiver.submit(archive, work, chunk)
@@ -87,14 +79,13 @@ def _moved(work: Work, source: Source, reader: ThreadPoolExecutor, *, settled_on
             yield _finished(work, *waiting)
 
 
-def chunks(
-    work: Work, source: Source, settled_only: bool, after: Place | None = None, *, reader: ThreadPoolExecutor
-) -> Iterator[Chunk]:
-    """Read chunk after chunk in the thread of ``reader``, always one ahead."""
-    coming = reader.submit(read_chunk, work, source, after, settled_only)
-    while chunk := coming.result():
-        coming = reader.submit(read_chunk, work, source, chunk.last, settled_only)
-        yield chunk
+def chunks(work: Work, source: Source, settled_only: bool, after: Place | None = None) -> Iterator[Chunk]:
+    """Read chunk after chunk, always one ahead."""
+    with ThreadPoolExecutor(1, "read") as reader:
+        coming = reader.submit(read_chunk, work, source, after, settled_only)
+        while chunk := coming.result():
+            coming = reader.submit(read_chunk, work, source, chunk.last, settled_only)
+            yield chunk
 
 
 def _has_rows(work: Work, source: Source) -> bool:
@@ -104,7 +95,7 @@ def _has_rows(work: Work, source: Source) -> bool:
     held = work.holds() if source.cut_off is not None else ()
     with database.errors_named(f"pruning of {source.name}"), work.looking.measured(lambda: 1):
         try:
-            return rows.read(work.reader, source, None, 1, held, None) is not None
+            return rows.read(work.platform, source, None, 1, held, None) is not None
         except (psycopg.errors.ProgramLimitExceeded, psycopg.errors.OutOfMemory, psycopg.DataError):
             return True  # what cannot be read is told where it is to be moved
 
@@ -137,7 +128,7 @@ def read_chunk(work: Work, source: Source, after: Place | None, settled_only: bo
                 ) from None
             if batch is None or not chunk.takes(batch):
                 break
-            chunk.add(batch, max(1, work.rule.batch_rows // _STRETCHES_PER_BATCH))
+            chunk.add(batch)
             size += batch.size
             after = chunk.last
     return chunk if chunk.rows else None
@@ -148,6 +139,7 @@ def archive(work: Work, chunk: Chunk) -> Archive:
     """Take a chunk through the steps up to "verified"."""
     source = chunk.source
     path = work.folder / f"{secrets.token_hex(4)}.parquet"
+    chunk.cut(max(1, work.rule.batch_rows // _STRETCHES_PER_BATCH))
     first, last = chunk.stretches[0].first, chunk.stretches[-1].last
     keys = Keys(source.key_column, first.key, last.key)
     escaped = any(batch.escaped for batch in chunk.batches)

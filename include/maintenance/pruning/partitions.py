@@ -15,7 +15,6 @@ other rows are deleted one by one.
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -272,11 +271,10 @@ def _archive(work: Work, table: Table) -> int | None:
             raise MaintenanceFailed(f"{error}; its rows are still in {table.name}: {_BEGIN_ANEW}") from None
     count = sum(one.row_count for one in found)
     after = _end_of(work, max(found, key=lambda one: one.chain_number or 0)) if found else None
-    with ThreadPoolExecutor(1, "read") as reader:
-        for chunk in moving.chunks(work, source, False, after, reader=reader):
-            if work.out_of_time():
-                return None
-            count += moving.archive(work, chunk).row_count
+    for chunk in moving.chunks(work, source, False, after):
+        if work.out_of_time():
+            return None
+        count += moving.archive(work, chunk).row_count
     with database.errors_named(f"archiving of {table.name}"):
         row = work.platform.execute(_composed(work, "count", table)).fetchone()
     if row != (count,):

@@ -90,25 +90,28 @@ class Work:
 
 @dataclass
 class Chunk:
-    """Rows of one archive. ``settled_before`` is the transaction that says which rows are unchanged, or None."""
+    """Rows of one archive. ``settled_before`` is the transaction that says which rows are unchanged, or None.
+
+    ``last`` is the place of the last row, None as long as there is none; ``stretches`` come with ``cut``.
+    """
 
     source: Source
     settled_before: str | None
     batches: list[Batch] = field(default_factory=list)
     stretches: list[Stretch] = field(default_factory=list)
     rows: int = 0
+    last: Place | None = None
 
     def takes(self, batch: Batch) -> bool:
         """Whether the batch's values travelled in the same form as those before it."""
         return not self.batches or self.batches[0].numbers == batch.numbers
 
-    def add(self, batch: Batch, most_rows_of_a_stretch: int) -> None:
+    def add(self, batch: Batch) -> None:
         """Take one more batch."""
         self.batches.append(batch)
-        self.stretches += rows.stretches(self.source, batch, most_rows_of_a_stretch)
         self.rows += batch.rows
+        [self.last] = batch.places(self.source, [batch.rows - 1])
 
-    @property
-    def last(self) -> Place:
-        """The place of its last row."""
-        return self.stretches[-1].last
+    def cut(self, most_rows: int) -> None:
+        """Cut the rows into stretches of at most so many; their values are not needed for that afterwards."""
+        self.stretches = [one for batch in self.batches for one in rows.stretches(self.source, batch, most_rows)]

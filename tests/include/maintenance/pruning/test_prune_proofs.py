@@ -2,7 +2,6 @@
 
 import math
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -73,9 +72,9 @@ def test_looking_for_what_is_left_walks_past_the_deleted_rows_of_one_archive_onl
     )
     platform.execute("ANALYZE public.audit_logs")
     wait_until_settled(platform)
-    with prune._attempt(rule(batch_rows=1000, archive_rows=2000), CUT_OFF) as work, ThreadPoolExecutor(1) as reader:
-        moved = moving._moved(work, work.source, reader, settled_only=True)
-        times = [chunk.last.time for chunk in moved]
+    with prune._attempt(rule(batch_rows=1000, archive_rows=2000), CUT_OFF) as work:
+        moved = moving._moved(work, work.source, settled_only=True)
+        times = [chunk.stretches[-1].last.time for chunk in moved]
         assert len(times) == 6
         assert work.counts.deleted == 12000
         work.reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
