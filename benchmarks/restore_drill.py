@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import yaml
 
 from benchmarks.figures import Figure
 from benchmarks.scratch import environment, scratch_databases
+from demo import memory_folder
 from include.maintenance.backups import backup_verification
 from include.platform import backups
 from include.platform.backup_restore import prepare_for_dump, restore_dump
@@ -30,7 +30,6 @@ GIGABYTES = float(os.environ.get("BENCH_GIGABYTES", "1"))
 AT_MOST = 1.3
 ROUNDS = 3
 JOBS = 2
-_MEMORY = Path("/dev/shm")
 
 _TABLES = """
 CREATE TABLE branches (branch_id integer PRIMARY KEY, balance integer NOT NULL, filler char(88) NOT NULL);
@@ -80,8 +79,8 @@ def _configuration(folder: Path) -> Path:
         "recovery_point_hours": 1e6,
         "jobs": JOBS,
     }
-    if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= 6e9 * GIGABYTES:
-        content["backups"]["scratch_folder"] = str(_MEMORY)
+    if memory := memory_folder.roomy(6e9 * GIGABYTES):
+        content["backups"]["scratch_folder"] = str(memory)
     file = folder / "operations.yaml"
     file.write_text(yaml.safe_dump(content))
     return file

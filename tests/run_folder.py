@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
+from demo import memory_folder
 from demo.processes import Processes
 
 SERVERS = "TESTS_SERVERS"
 
-_MEMORY = Path("/dev/shm")
 _ENOUGH_BYTES = 6 << 30
 
 
@@ -21,8 +20,7 @@ def make() -> Path:
 
     Nothing in it is needed when the machine has crashed. TMPDIR, when it is set, says where it is to be.
     """
-    roomy = "TMPDIR" not in os.environ and _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ENOUGH_BYTES
-    folder = Path(tempfile.mkdtemp(prefix="escrow-tests-", dir=_MEMORY if roomy else None))
+    folder = Path(tempfile.mkdtemp(prefix="escrow-tests-", dir=memory_folder.roomy(_ENOUGH_BYTES)))
     folder.chmod(0o755)  # servers run as another user
     return folder
 

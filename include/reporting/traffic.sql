@@ -24,15 +24,15 @@ CREATE OR REPLACE TEMP MACRO bucket_of(microseconds) AS CASE
     WHEN microseconds = 0 THEN -32768
     ELSE CAST(ceil(ln(microseconds / 1e6::DOUBLE) / ln(1.01::DOUBLE / 0.99)) AS SMALLINT)
 END;
--- Whether a request is an identifier between two texts; without the second one, whether it begins with the first.
-CREATE OR REPLACE TEMP MACRO is_of(request, before, after) AS starts_with(request, before) AND (after = '' OR (
+-- Whether a request is an identifier between two texts; where the second one is empty, whether it begins with the first.
+CREATE OR REPLACE TEMP MACRO is_identifier_between(request, before, after) AS starts_with(request, before) AND (after = '' OR (
     ends_with(request, after) AND regexp_full_match(
         substr(request, length(before) + 1, length(request) - length(before) - length(after)), identifier()
     )
 ));
 -- Whether a request is of the usual shape at a place, from 1.
 CREATE OR REPLACE TEMP MACRO has_shape(request, place) AS
-    is_of(request, getvariable('usual_befores')[place], getvariable('usual_afters')[place]);
+    is_identifier_between(request, getvariable('usual_befores')[place], getvariable('usual_afters')[place]);
 CREATE OR REPLACE TEMP MACRO method_of(method) AS CASE
     WHEN method IN ('GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE') THEN method
     ELSE '(other)'
@@ -81,7 +81,7 @@ SELECT n * 1000 AS microseconds, bucket_of(n * 1000) AS bucket FROM range(10000)
 
 -- statement: usual_request
 -- What is made of the requests that were met at the beginning of a log, and of those of a usual shape (which have its
--- place and no text); it is looked up for lines with the same.
+-- place, from 1, and no text); it is looked up for lines with the same. Places of requests come after those of shapes.
 CREATE OR REPLACE TEMP TABLE usual_request AS
 SELECT rowid + 1 AS place, NULL AS text, method, endpoint, true AS counts FROM usual_shape
 UNION ALL
@@ -92,7 +92,8 @@ FROM (SELECT unnest(CAST($requests AS VARCHAR[])) AS request);
 -- statement: access_group
 -- A group is kept narrow, for memory: slot is the hour of the day in lines of the day and a quarter of an hour in
 -- others, absent in broken ones; text is the endpoint of a request, and the beginning of a broken line; lines that do
--- not count as traffic have no method; status is kept of errors only.
+-- not count as traffic have no method; status is kept of errors only. Lines are counted by the place of their request
+-- while it has one, which is cheaper than by its method and endpoint; only then are these put in its place.
 CREATE OR REPLACE TEMP TABLE access_group AS
 -- An alias is only a repetition of its expression within one SELECT, so that each step has one of its own.
 WITH placed AS (
@@ -108,10 +109,10 @@ WITH placed AS (
                    WHEN has_shape(request, 5) THEN 5 WHEN has_shape(request, 6) THEN 6
                    WHEN has_shape(request, 7) THEN 7 WHEN has_shape(request, 8) THEN 8 END AS place
     FROM placed
-), divided AS (
+), with_path AS (
     SELECT *, CASE WHEN of_day AND place IS NULL THEN path_in(request) END AS path FROM met
 ), told AS (
-    SELECT *, coalesce(path NOT IN (SELECT path FROM excluded_path), false) AS counts FROM divided
+    SELECT *, coalesce(path NOT IN (SELECT path FROM excluded_path), false) AS counts FROM with_path
 ), counted AS (
     SELECT file, of_day, CAST(CASE WHEN of_day THEN (instant - $starts) // 3600 ELSE slot END AS INTEGER) AS slot, place,
            CASE WHEN counts THEN method_in(request) END AS method,

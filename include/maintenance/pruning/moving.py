@@ -64,7 +64,7 @@ def move_compared(work: Work, source: Source) -> None:
 
 
 def _moved(work: Work, source: Source, *, settled_only: bool) -> Iterator[Chunk]:
-    """Archive and delete rows; give each chunk when its rows are gone or have been told apart from those that stay."""
+    """Archive and delete rows; give each chunk when it is settled: its rows are gone, but for those that must stay."""
     waiting = None
     with ThreadPoolExecutor(1, "archive") as archiver:
         archiver.submit(archive_files.prepare)  # while the first rows are read
@@ -89,7 +89,10 @@ def chunks(work: Work, source: Source, settled_only: bool, after: Place | None =
 
 
 def _has_rows(work: Work, source: Source) -> bool:
-    """Whether rows past their retention are left that are not held, whoever wrote them."""
+    """Tell whether rows past their retention are left that are not held, whoever wrote them.
+
+    Raises ConfigurationError or SourceUnavailable. Rows that cannot be read are left, too.
+    """
     import psycopg
 
     held = work.holds() if source.cut_off is not None else ()
@@ -97,7 +100,7 @@ def _has_rows(work: Work, source: Source) -> bool:
         try:
             return rows.read(work.platform, source, None, 1, held, None) is not None
         except (psycopg.errors.ProgramLimitExceeded, psycopg.errors.OutOfMemory, psycopg.DataError):
-            return True  # what cannot be read is told where it is to be moved
+            return True  # move_compared, which comes to them then, tells why
 
 
 def read_chunk(work: Work, source: Source, after: Place | None, settled_only: bool) -> Chunk | None:

@@ -35,10 +35,11 @@ class Counts:
 
 @dataclass
 class Work:
-    """What one attempt works with. ``platform`` deletes, ``reader`` reads at the same time.
+    """What one attempt works with. ``platform`` deletes and looks for what is left, ``reader`` reads at the same time.
 
-    ``ends_at`` is the moment of the monotonic clock from which no further archive is begun, ``ended_early`` tells that
-    something was left for the next attempt then.
+    ``reading``, ``deleting`` and ``looking`` measure the transactions of each. ``ends_at`` is the moment of the
+    monotonic clock from which no further archive is begun, ``ended_early`` tells that something was left for the next
+    attempt then.
     """
 
     rule: Prune
@@ -57,7 +58,7 @@ class Work:
     counts: Counts = field(default_factory=Counts)
     chain: threading.Lock = field(default_factory=threading.Lock)
     _seen: dict[int, LegalHold] = field(default_factory=dict, init=False)
-    _looking: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _seeing: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     @property
     def batches(self) -> tuple[Batches, ...]:
@@ -83,7 +84,7 @@ class Work:
             raise SourceUnavailable("the connection to the warehouse was lost") from None
         except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
             raise ConfigurationError("the warehouse lacks ops.legal_hold or its grants; run the migrations") from None
-        with self._looking:  # the reading thread asks too
+        with self._seeing:  # the reading thread asks too
             self._seen |= {hold.legal_hold_id: hold for hold in found}
             return tuple(hold for _, hold in sorted(self._seen.items()))
 
@@ -113,5 +114,5 @@ class Chunk:
         [self.last] = batch.places(self.source, [batch.rows - 1])
 
     def cut(self, most_rows: int) -> None:
-        """Cut the rows into stretches of at most so many; their values are not needed for that afterwards."""
+        """Make the stretches, of at most so many rows each; the batches are not needed for them afterwards."""
         self.stretches = [one for batch in self.batches for one in rows.stretches(self.source, batch, most_rows)]

@@ -273,6 +273,7 @@ def test_a_cluster_brings_what_it_needs_to_start_and_no_more() -> None:
         server.start()
         with server.connect() as connection:
             assert connection.execute("SHOW shared_preload_libraries").fetchone() == ("pg_stat_statements",)
+            assert connection.execute("SHOW io_method").fetchone() == ("sync",), "only 18 and later know it"
         assert server.removed_settings == {
             "shared_preload_libraries: no_such": "there is no no_such.so here",
             "shared_preload_libraries: pg_cron": "it would act by itself",

@@ -62,6 +62,29 @@ def test_rows_just_written_anywhere_among_the_old_ones_are_moved_as_well(
     assert in_table(filled) + archived(filled, warehouse) == before
 
 
+def test_what_is_too_large_to_be_looked_at_is_not_taken_for_nothing(
+    filled: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    read, looks, compared = rows.read, [], moving.move_compared
+
+    def too_large(connection, source, after, limit, held, settled_before):  # type: ignore[no-untyped-def]
+        if limit == 1 and settled_before is None:
+            looks.append(source)
+            raise psycopg.errors.ProgramLimitExceeded
+        return read(connection, source, after, limit, held, settled_before)
+
+    def noted(work, source):  # type: ignore[no-untyped-def]
+        moved.append(source)
+        compared(work, source)
+
+    moved: list[sources.Source] = []
+    environment.setattr(rows, "read", too_large)
+    environment.setattr(moving, "move_compared", noted)
+    assert prune.prune(rule(), "r1", dry_run=False, now=NOW)["rows"] == 23
+    assert len(looks) == 3, "one for each archive"
+    assert moved[:-1] == looks
+
+
 def test_looking_for_what_is_left_walks_past_the_deleted_rows_of_one_archive_only(
     platform: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
