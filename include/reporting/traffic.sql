@@ -75,10 +75,6 @@ SET VARIABLE usual_befores = (SELECT list(before ORDER BY rowid) FROM usual_shap
 -- statement: usual_afters
 SET VARIABLE usual_afters = (SELECT list(after ORDER BY rowid) FROM usual_shape);
 
--- statement: usual_bucket
-CREATE OR REPLACE TEMP TABLE usual_bucket AS
-SELECT n * 1000 AS microseconds, bucket_of(n * 1000) AS bucket FROM range(10000) r(n);
-
 -- statement: usual_request
 -- What is made of the requests that were met at the beginning of a log, and of those of a usual shape (which have its
 -- place, from 1, and no text); it is looked up for lines with the same. Places of requests come after those of shapes.
@@ -97,11 +93,10 @@ FROM (SELECT unnest(CAST($requests AS VARCHAR[])) AS request);
 CREATE OR REPLACE TEMP TABLE access_group AS
 -- An alias is only a repetition of its expression within one SELECT, so that each step has one of its own.
 WITH placed AS (
-    SELECT l.*, b.bucket AS usual_bucket, u.place AS usual_place,
+    SELECT l.*, u.place AS usual_place,
            coalesce(instant >= $starts AND instant < $ends, false) AS of_day
     FROM access_line l
     LEFT JOIN usual_request u ON u.text = l.request
-    LEFT JOIN usual_bucket b ON b.microseconds = l.microseconds
 ), met AS (
     SELECT *, CASE WHEN NOT of_day THEN NULL WHEN usual_place IS NOT NULL THEN usual_place
                    WHEN has_shape(request, 1) THEN 1 WHEN has_shape(request, 2) THEN 2
@@ -118,8 +113,7 @@ WITH placed AS (
            CASE WHEN counts THEN method_in(request) END AS method,
            CASE WHEN counts THEN endpoint_of(path) ELSE broken END AS text,
            CASE WHEN of_day THEN error_status END AS status,
-           CASE WHEN NOT of_day THEN NULL WHEN usual_bucket IS NOT NULL THEN usual_bucket ELSE bucket_of(microseconds)
-           END AS bucket,
+           CASE WHEN of_day THEN bucket_of(microseconds) END AS bucket,
            count(*) AS lines, sum(microseconds) AS microseconds, sum(bytes_sent) AS bytes_sent
     FROM told
     GROUP BY ALL
@@ -189,8 +183,12 @@ SELECT file, text FROM {group} WHERE slot IS NULL AND NOT of_day GROUP BY ALL LI
 -- statement: kept_endpoints
 -- The endpoints with the most requests; equal ones in the order of their names. Errors' endpoints without requests last.
 CREATE OR REPLACE TEMP TABLE kept_endpoint AS
+-- Materialized, or else the condition below would be asked of each group instead of each text.
+WITH requested AS MATERIALIZED (
+    SELECT text, sum(lines) AS lines FROM access_group WHERE method IS NOT NULL GROUP BY text
+)
 SELECT endpoint FROM (
-    SELECT text_of(text) AS endpoint, sum(lines) AS lines FROM access_group WHERE method IS NOT NULL GROUP BY text
+    SELECT text_of(text) AS endpoint, lines FROM requested
     UNION ALL SELECT DISTINCT endpoint, 0 FROM application_group WHERE kind IS NOT NULL
     UNION ALL SELECT DISTINCT endpoint, 0 FROM error_group WHERE kind IS NOT NULL
 )
@@ -206,11 +204,9 @@ WITH named AS (
     FROM (SELECT DISTINCT text FROM access_group WHERE method IS NOT NULL) t
     LEFT JOIN kept_endpoint k ON k.endpoint = text_of(t.text)
 )
-SELECT g.slot AS hour, method_of(g.method) AS method, n.endpoint, g.status, g.bucket,
-       CAST(sum(g.lines) AS BIGINT) AS lines, sum(g.microseconds) AS microseconds, sum(g.bytes_sent) AS bytes_sent
+SELECT g.slot AS hour, method_of(g.method) AS method, n.endpoint, g.status, g.bucket, g.lines, g.microseconds, g.bytes_sent
 FROM access_group g JOIN named n USING (text)
-WHERE g.method IS NOT NULL
-GROUP BY ALL;
+WHERE g.method IS NOT NULL;
 
 -- statement: hours
 SELECT CAST(coalesce(sum(lines) FILTER (method IS NULL), 0) AS BIGINT), list(DISTINCT slot)
@@ -227,7 +223,14 @@ GROUP BY ALL
 ORDER BY ALL;
 
 -- statement: hourly_latency
-SELECT hour, method, endpoint, bucket, CAST(sum(lines) AS BIGINT) FROM request_group GROUP BY ALL ORDER BY ALL;
+-- Buckets and their requests as two lists: there are many more of them than of hours and endpoints.
+WITH counted AS (
+    SELECT hour, method, endpoint, bucket, CAST(sum(lines) AS BIGINT) AS lines FROM request_group GROUP BY ALL
+)
+SELECT hour, method, endpoint, list(bucket ORDER BY bucket), list(lines ORDER BY bucket)
+FROM counted
+GROUP BY ALL
+ORDER BY hour, method, endpoint;
 
 -- statement: daily_error
 -- Of each log at most as many kinds as endpoints are kept, those with the most errors.

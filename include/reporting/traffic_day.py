@@ -92,7 +92,7 @@ def _read_kind(
         connection.execute(_STATEMENTS["excluded_paths"], {"excluded": traffic.excluded_paths or [""]})
         requests = log_lines.usual_requests([log.path for log in logs])
         connection.execute(_STATEMENTS["usual_shape"], {"requests": requests})
-        for statement in ("usual_befores", "usual_afters", "usual_bucket"):
+        for statement in ("usual_befores", "usual_afters"):
             connection.execute(_STATEMENTS[statement])
         connection.execute(_STATEMENTS["usual_request"], {"requests": requests})
     log_lines.create_view(connection, kind, [log.path for log in logs], window)
@@ -164,8 +164,9 @@ def _figures(connection: DuckDBPyConnection, window: Window, traffic: Traffic, d
     latencies = connection.execute(_STATEMENTS["hourly_latency"]).fetchall()
     errors = connection.execute(_STATEMENTS["daily_error"], largest).fetchall()
     buckets: Counter[int] = Counter()
-    for *_, bucket, count in latencies:
-        buckets[bucket] += count
+    for *_, places, numbers in latencies:
+        for place, count in zip(places, numbers, strict=True):
+            buckets[place] += count
     day.line_counts["access_excluded"] = excluded
     counts = day.line_counts
     total = [sum((row[column] for row in requests), start=0) for column in (3, 4, 5)]
@@ -190,7 +191,11 @@ def _figures(connection: DuckDBPyConnection, window: Window, traffic: Traffic, d
         ),
         "hourly_latency": TableRows(
             ("hour_start", "method", "endpoint", "bucket", "requests"),
-            [(starts[hour], *rest) for hour, *rest in latencies],
+            [
+                (starts[hour], method, endpoint, place, count)
+                for hour, method, endpoint, places, numbers in latencies
+                for place, count in zip(places, numbers, strict=True)
+            ],
         ),
         "daily_error": TableRows(("source", "kind", "endpoint", "errors"), errors),
     }  # fmt: skip
