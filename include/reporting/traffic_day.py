@@ -157,8 +157,9 @@ def _figures(connection: DuckDBPyConnection, window: Window, traffic: Traffic, d
     day.has_lines = bool(hours)
     day.missing_hours = sorted(set(range(day.hours)) - set(hours or []))
     largest = {"largest": traffic.largest_number_of_endpoints}
-    connection.execute(_STATEMENTS["kept_endpoints"], largest)
-    connection.execute(_STATEMENTS["requests"])
+    connection.execute(_STATEMENTS["kept_endpoint"], largest)
+    for statement in ("request_name", "request_group", "figure_name"):
+        connection.execute(_STATEMENTS[statement])
     starts = [window.start + timedelta(hours=hour) for hour in range(day.hours)]
     requests = connection.execute(_STATEMENTS["hourly_traffic"]).fetchall()
     latencies = connection.execute(_STATEMENTS["hourly_latency"]).fetchall()
