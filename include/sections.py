@@ -126,7 +126,7 @@ class Prune(Section):
     largest_replica_lag_seconds: Annotated[float, Field(gt=0)] = 10.0
     largest_replica_lag_bytes: Annotated[int, Field(gt=0)] = 256 * 1024 * 1024
     longest_pause_seconds: Annotated[float, Field(ge=0, le=86_400)] = 900.0
-    longest_minutes: Annotated[float, Field(gt=0, le=10_080)] = 45.0
+    longest_minutes: Annotated[float, Field(gt=0, le=50)] = 45.0  # the task that prunes has 60
     whole_partitions: bool = True
     hold_columns: list[Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]] = []
 
@@ -338,7 +338,7 @@ class Backups(Section):
 
     sources: list[BackupSource]
     recovery_point_hours: Annotated[float, Field(gt=0)]
-    recovery_time_minutes: Annotated[float, Field(gt=0)]
+    recovery_time_minutes: Annotated[float, Field(gt=0, le=300)]  # a drill has six hours
     query: str
     row_count_tolerance: Share
     newest_row_columns: dict[str, str]

@@ -62,7 +62,10 @@ def _resolve(given: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 1 <= value <= 3600:
         raise argparse.ArgumentTypeError("choose 1 to 3600 seconds")
     return value

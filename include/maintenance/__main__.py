@@ -1,9 +1,10 @@
-"""The day's maintenance without Airflow: ``python -m include.maintenance daily [--dry-run] [--run-id NAME]``.
+"""Maintenance without Airflow: ``python -m include.maintenance daily [--dry-run] [--run-id NAME]``, and other commands.
 
-``weekly`` reviews indexes and queries, ``airflow`` looks after Airflow itself. ``backup SOURCE CONNECTION [NAME]``
-takes a backup with the facts that ``verify-backup SOURCE`` needs; ``backup-facts`` records them around another tool's
-backup. ``restore ARCHIVE CONNECTION SCHEMA.TABLE`` brings an archive's rows back, ``verify-archives TABLE`` checks all
-of a table's, ``hold`` places, releases and lists legal holds. One line per act; the exit status is 1 if an act failed.
+``daily`` prunes, vacuums, rotates logs and measures the cache, ``weekly`` reviews indexes and queries, ``airflow``
+looks after Airflow itself. ``backup SOURCE CONNECTION [NAME]`` takes a backup with the facts that ``verify-backup
+SOURCE`` needs; ``backup-facts`` records them around another tool's backup. ``restore ARCHIVE CONNECTION
+SCHEMA.TABLE`` brings an archive's rows back, ``verify-archives TABLE`` checks all of a table's, ``hold`` places,
+releases and lists legal holds. One line per act; the exit status is 1 if an act failed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from include.settings import settings
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m include.maintenance", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m include.maintenance", description="Maintenance without Airflow.")
     commands = parser.add_subparsers(dest="command", required=True)
     daily = commands.add_parser("daily", help="prune, vacuum, rotate, measure the cache")
     daily.add_argument("--dry-run", action="store_true", help="plan every act but change nothing")
@@ -55,7 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
             for part in airflow_upkeep.PARTS
         ]
         return max(_attempt(act) for act in acts)
-    return max(_attempt(step) for step in _daily(run_id, given.dry_run))
+    try:
+        steps = _daily(run_id, given.dry_run)
+    except ConfigurationError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    return max(_attempt(step) for step in steps)
 
 
 def _log_folder() -> Path:

@@ -6,6 +6,7 @@ import argparse
 from datetime import UTC, datetime
 from typing import Any
 
+from include.maintenance.logs import log_retention
 from include.maintenance.pruning import holds, manifests, restore
 
 COMMANDS = ("restore", "verify-archives", "hold")
@@ -15,14 +16,19 @@ COMMANDS = ("restore", "verify-archives", "hold")
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the commands."""
     back = commands.add_parser("restore", help="copy an archive's rows into a table")
-    for name in ("archive", "connection", "target"):
-        back.add_argument(name)
+    back.add_argument("archive", help="an archive_id of ops.archive")
+    back.add_argument("connection", help="name of a connection whose role may write or create the table")
+    back.add_argument("target", help="schema.table; created without indexes when it does not exist")
     verify = commands.add_parser("verify-archives", help="check every file and manifest of a table's archives")
     verify.add_argument("table")
     hold = commands.add_parser("hold", help="place, release or list legal holds: rows and logs that are never deleted")
     acts = hold.add_subparsers(dest="act", required=True)
     place = acts.add_parser("place", help="hold the rows that meet all conditions; without any, the whole table")
-    place.add_argument("--table", required=True, help="schema.table, as in maintenance.prune; or platform_logs")
+    place.add_argument(
+        "--table",
+        required=True,
+        help=f"schema.table, as in maintenance.prune; or one of {', '.join(log_retention.HELD_AS)}",
+    )
     place.add_argument("--reason", required=True, help="for example the case number")
     place.add_argument("--by", required=True, help="who places it")
     place.add_argument("--from", dest="time_from", type=_time, help="rows from this time on (ISO 8601, UTC by default)")
@@ -61,5 +67,8 @@ def run(given: argparse.Namespace) -> Any:
 
 
 def _time(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write it as 2026-10-01 or 2026-10-01T12:00") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -35,7 +35,8 @@ def check() -> int:
         return 1
     print(f"The database {database} meets the source contract for the role {role}: {len(contract.contract())} views.")
     if with_maintenance:
-        print(f"The role of {MAINTENANCE} may prune {', '.join(pruned) or 'nothing, as maintenance.prune says'}.")
+        pruning = f"prune {', '.join(pruned)}" if pruned else "prune nothing, as maintenance.prune says"
+        print(f"The role of {MAINTENANCE} may vacuum tables and {pruning}.")
     else:
         print(f"The connection {MAINTENANCE} is not defined: what its role may do was not looked at.")
     return 0

@@ -21,8 +21,9 @@ from include.settings import settings
 
 _LIST_SECONDS = 600.0
 _LEAST_SECONDS = 3600.0
+_MOST_SECONDS = 5 * 3600.0  # a drill has six hours
 _TIMES_RECOVERY = 4
-"""Verifying and restoring may take so many times ``backups.recovery_time_minutes``, and the least above: what takes
+"""Verifying and restoring may take so many times ``backups.recovery_time_minutes``, within the limits above: what takes
 longer has missed its target by far, or hangs."""
 _END_SECONDS = 10.0
 
@@ -103,7 +104,8 @@ class BackupTool:
 
 
 def _long() -> float:
-    return max(_LEAST_SECONDS, _TIMES_RECOVERY * 60 * settings().backups.recovery_time_minutes)
+    wished = _TIMES_RECOVERY * 60 * settings().backups.recovery_time_minutes
+    return min(max(_LEAST_SECONDS, wished), _MOST_SECONDS)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -21,9 +21,17 @@ _TABLE = """
     WHERE nspname = %s AND relname = %s AND relkind IN ('r', 'p')
 """
 
+_TABLES = """
+    SELECT count(*), count(*) FILTER (WHERE pg_has_role(relowner, 'USAGE') OR {maintain}
+                                         OR pg_has_role((SELECT datdba FROM pg_database
+                                                         WHERE datname = current_database()), 'USAGE'))
+    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE relkind IN ('r', 'm', 'p') AND nspname <> 'information_schema' AND nspname !~ '^pg_'
+"""
+
 
 def problems(connection: psycopg.Connection[Any], tables: Iterable[str]) -> list[Problem]:
-    """Return what the connection's role lacks to look at the server and to prune ``tables`` (schema.name each).
+    """Return what the connection's role lacks to look at the server, to vacuum, and to prune ``tables`` (schema.name).
 
     Raises psycopg.Error when the database is lost.
     """
@@ -40,9 +48,25 @@ def problems(connection: psycopg.Connection[Any], tables: Iterable[str]) -> list
         detail = f"the role {role} may not read the server's statistics"
         fix = f"GRANT pg_monitor TO {contract_fixes.quoted(role)};"
         found.append(Problem("", "", Kind.MISSING_PRIVILEGE, detail, fix))
+    found += _vacuum_problems(connection, role)
     for table in tables:
         found += _table_problems(connection, role, *table.split(".", 1))
     return found
+
+
+def _vacuum_problems(connection: psycopg.Connection[Any], role: str) -> list[Problem]:
+    """A role that may maintain some of the tables is enough: others may be left to autovacuum."""
+    new = connection.info.server_version >= 170000
+    maintain = "has_table_privilege(pg_class.oid, 'MAINTAIN')" if new else "false"
+    row = connection.execute(_TABLES.format(maintain=maintain).encode()).fetchone()
+    assert row is not None
+    tables, maintained = row
+    if maintained or not tables:
+        return []
+    granted = "pg_maintain" if new else "<the owner of the tables>"
+    detail = f"the role {role} may vacuum and analyze none of the {tables} tables"
+    fix = f"GRANT {granted} TO {contract_fixes.quoted(role)};"
+    return [Problem("", "", Kind.MISSING_PRIVILEGE, detail, fix)]
 
 
 def _table_problems(connection: psycopg.Connection[Any], role: str, schema: str, name: str) -> list[Problem]:

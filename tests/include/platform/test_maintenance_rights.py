@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 
@@ -46,11 +47,14 @@ def test_what_is_missing_is_named_and_mended(
     said = capsys.readouterr().out
     assert f"the role {role} may not read the server's statistics" in said
     assert f"the role {role}, which prunes it, lacks USAGE, SELECT, DELETE" in said
+    assert re.search(rf"the role {role} may vacuum and analyze none of the \d+ tables", said)
     for line in said.splitlines():
         if "GRANT" in line:
             escrow.execute(line[line.index("GRANT") :].encode())
     assert command.check() == 0
-    assert "The role of platform_db_maintenance may prune public.audit_logs." in capsys.readouterr().out
+    assert (
+        "The role of platform_db_maintenance may vacuum tables and prune public.audit_logs." in capsys.readouterr().out
+    )
 
 
 def test_a_superuser_and_an_unknown_table_are_named(escrow: psycopg.Connection, databases: Databases) -> None:
