@@ -80,6 +80,11 @@ class Api:
         self.cache.count("page_views:total")
         return int(known["session_id"])
 
+    def look(self) -> None:
+        """Use the database as a page view does, without recording one."""
+        with self.pool.transaction() as connection:
+            connection.execute(_KNOWN_SESSION.encode(), (0,))
+
     def register(self, email: str, full_name: str) -> Row:
         """Register a user. Refused (409) when the address is taken."""
         try:
@@ -217,34 +222,34 @@ class Api:
     def release(self, number: int) -> Row:
         """Pay the seller and charge the escrow fee of 1.5 %."""
         with self.pool.transaction() as connection:
-            found = self._open(connection, number, funded=True)
+            found, transaction_hash = self._open(connection, number, funded=True), None
             if found["chain_transaction_hash"] and (escrow := self._contract(connection)):
                 call = escrow.release(number, found["buyer_id"], disputed=found["disputed_at"] is not None)
-                self._carry_out(escrow, call)
+                transaction_hash = self._carry_out(escrow, call)
             self._fee(connection, number, "escrow", _cents_down(found["amount_usd"] * Decimal("0.015")))
-            return self._reached(connection, number, "completed_at")
+            return self._reached(connection, number, "completed_at", "settlement_chain_hash", transaction_hash)
 
     def dispute(self, number: int) -> Row:
         """Call for the arbiter and charge the dispute fee of 1 %, at least 25 dollars."""
         with self.pool.transaction() as connection:
-            found = self._open(connection, number, funded=True)
+            found, transaction_hash = self._open(connection, number, funded=True), None
             if found["disputed_at"]:
                 raise Refused(409, f"transaction {number} is disputed already")
             if found["chain_transaction_hash"] and (escrow := self._contract(connection)):
-                self._carry_out(escrow, escrow.dispute(number, found["buyer_id"]))
+                transaction_hash = self._carry_out(escrow, escrow.dispute(number, found["buyer_id"]))
             self._fee(connection, number, "dispute", _dispute_fee(found["amount_usd"]))
-            return self._reached(connection, number, "disputed_at")
+            return self._reached(connection, number, "disputed_at", "dispute_chain_hash", transaction_hash)
 
     def refund(self, number: int) -> Row:
         """Pay the buyer back after a dispute and give the dispute fee back."""
         with self.pool.transaction() as connection:
-            found = self._open(connection, number, funded=True)
+            found, transaction_hash = self._open(connection, number, funded=True), None
             if not found["disputed_at"]:
                 raise Refused(409, f"transaction {number} is not disputed")
             if found["chain_transaction_hash"] and (escrow := self._contract(connection)):
-                self._carry_out(escrow, escrow.refund(number))
+                transaction_hash = self._carry_out(escrow, escrow.refund(number))
             self._fee(connection, number, "refund", -_dispute_fee(found["amount_usd"]))
-            return self._reached(connection, number, "refunded_at")
+            return self._reached(connection, number, "refunded_at", "settlement_chain_hash", transaction_hash)
 
     def cancel(self, number: int) -> Row:
         """Call a transaction off before it is funded."""
@@ -334,11 +339,12 @@ class Api:
         except ChainError as error:
             raise Unavailable("the chain", without_credentials(self.chain_url or ""), error) from None
 
-    def _carry_out(self, escrow: Escrow, call: Any) -> None:
-        """Send a call that moves what was deposited; what the contract refuses has not happened."""
+    def _carry_out(self, escrow: Escrow, call: Any) -> str:
+        """Send a call that moves what was deposited and return its hash; what the contract refuses has not happened."""
         transaction_hash, succeeded = self._send(escrow, call)
         if not succeeded:
             raise Refused(409, f"the escrow contract refused it (chain transaction {transaction_hash})")
+        return transaction_hash
 
     def close(self) -> None:
         """Close all connections."""

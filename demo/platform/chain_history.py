@@ -16,17 +16,20 @@ if TYPE_CHECKING:
     import psycopg
 
 _BATCH = 500
+_HASH_COLUMN = {
+    "funded": "chain_transaction_hash", "failed": "chain_transaction_hash", "disputed": "dispute_chain_hash",
+    "completed": "settlement_chain_hash", "refunded": "settlement_chain_hash",
+}  # fmt: skip
 
 
-def perform(url: str, trades: Trades, *, since: date, block_seconds: int = 3600) -> tuple[str, list[str | None]]:
-    """Make the deposits, disputes, releases and refunds of what was created from ``since`` on.
+def perform(url: str, trades: Trades, *, since: date, block_seconds: int = 3600) -> str:
+    """Make the deposits, disputes, releases and refunds of what was created from ``since`` on, with their hashes.
 
     Blocks span ``block_seconds`` of the past at most and bear the time of their last transaction, which becomes the
     time of all its transactions in ``trades`` too; on a chain that is ahead of the past, blocks follow each other by a
     second and ``trades`` keeps its times. A failed transaction is a deposit of nothing, which the contract
     refuses. Afterwards the chain mines each transaction at once, at the present time.
-    Returns the contract's address and, for each transaction, the hash of its deposit or None.
-    Raises ChainError, also when a receipt is not what the history says.
+    Returns the contract's address. Raises ChainError, also when a receipt is not what the history says.
     """
     with Rpc(url, timeout_seconds=60) as rpc:
         return _perform(rpc, trades, since, block_seconds)
@@ -49,22 +52,25 @@ def renew(url: str, connection: psycopg.Connection[Any]) -> int | None:
                AND num_nonnulls(completed_at, refunded_at, cancelled_at, failed_at) = 0 ORDER BY transaction_id"""
         ).fetchall()
         for number, buyer, seller, cents, disputed in rows:
-            transaction_hash, made = escrow.send(escrow.deposit(number, buyer, seller, cents))
-            if not made or (disputed and not escrow.send(escrow.dispute(number, buyer))[1]):
+            deposit, made = escrow.send(escrow.deposit(number, buyer, seller, cents))
+            dispute = None
+            if made and disputed:
+                dispute, made = escrow.send(escrow.dispute(number, buyer))
+            if not made:
                 raise ChainError(f"the deposit of transaction {number} could not be made once more")
             connection.execute(
-                "UPDATE transactions SET chain_transaction_hash = %s WHERE transaction_id = %s",
-                (transaction_hash, number),
+                "UPDATE transactions SET chain_transaction_hash = %s, dispute_chain_hash = %s "
+                "WHERE transaction_id = %s",
+                (deposit, dispute, number),
             )
     return len(rows)
 
 
-def _perform(rpc: Rpc, trades: Trades, since: date, block_seconds: int) -> tuple[str, list[str | None]]:
+def _perform(rpc: Rpc, trades: Trades, since: date, block_seconds: int) -> str:
     steps_begin = rhythm.start_of(since) // 1000
     if _head(rpc) < steps_begin - 1:
         rpc.call("evm_setNextBlockTimestamp", steps_begin - 1)
     escrow = Escrow.deploy(rpc)
-    hashes: list[str | None] = [None] * len(trades.ids)
     expected: dict[str, bool] = {}
     nonces: Counter[str] = Counter()
     for account, nonce in zip(
@@ -87,15 +93,14 @@ def _perform(rpc: Rpc, trades: Trades, since: date, block_seconds: int) -> tuple
             rpc.call("evm_mine", head)
             for (_, place, kind, _), transaction_hash in zip(block, sent, strict=True):
                 expected[transaction_hash] = kind != "failed"
-                if kind in ("funded", "failed"):
-                    hashes[place] = transaction_hash
+                trades.hashes[_HASH_COLUMN[kind]][place] = transaction_hash
                 if in_the_past:
                     getattr(trades, kind)[place] = head * 1000
     finally:
         rpc.call("evm_setAutomine", True)
         rpc.call("evm_setTime", max(head + 1, int(time.time())))
     _verify(rpc, expected)
-    return escrow.address, hashes
+    return escrow.address
 
 
 def _head(rpc: Rpc) -> int:

@@ -105,7 +105,7 @@ class _Platform:
         if chain_url and self.scale == 1:
             from demo.platform import chain_history
 
-            address, made.hashes = chain_history.perform(chain_url, made, since=days[0])
+            address = chain_history.perform(chain_url, made, since=days[0])
             self.connection.execute("INSERT INTO escrow_contracts (address) VALUES (%s)", (address,))
         files = RotatedLogs(self.logs, self.end - timedelta(days=1))
         try:

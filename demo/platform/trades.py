@@ -33,7 +33,7 @@ class Trades:
     refunded: Array
     cancelled: Array
     failed: Array
-    hashes: list[str | None]
+    hashes: dict[str, list[str | None]]
 
     def rows(self) -> list[str]:
         """Return the lines that COPY reads, columns as in ``COLUMNS``."""
@@ -44,14 +44,16 @@ class Trades:
             dollars(self.cents),
             rhythm.timestamps(self.created),
             *(rhythm.timestamps(getattr(self, state)) for state in _STATES),
-            [value or r"\N" for value in self.hashes],
+            *([value or r"\N" for value in self.hashes[column]] for column in HASH_COLUMNS),
         ]
         return ["\t".join(map(str, row)) + "\n" for row in zip(*columns, strict=True)]
 
 
+HASH_COLUMNS = ("chain_transaction_hash", "dispute_chain_hash", "settlement_chain_hash")
+"""What keeps the hashes of deposits, of disputes, and of releases and refunds."""
 COLUMNS = (
     "transaction_id, buyer_id, seller_id, amount_usd, created_at, funded_at, disputed_at, completed_at, refunded_at, "
-    "cancelled_at, failed_at, chain_transaction_hash"
+    f"cancelled_at, failed_at, {', '.join(HASH_COLUMNS)}"
 )
 
 
@@ -129,7 +131,7 @@ def _fates(created: Array, fate: Array, delays: Array) -> Trades:
         refunded=np.where(refunded, settled, never),
         cancelled=np.where(cancelled, confirmed, never),
         failed=np.where(failed, confirmed, never),
-        hashes=[None] * len(created),
+        hashes={column: [None] * len(created) for column in HASH_COLUMNS},
     )
 
 

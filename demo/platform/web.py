@@ -26,6 +26,7 @@ from demo.platform import staff
 from demo.platform.api import Api, Refused
 from demo.platform.live_logs import Logs
 from demo.platform.pages import PAGES, page
+from demo.platform.requests import WATCH_AGENT
 from demo.platform.store import Cache, Pool, Unavailable
 
 Call = Callable[[Request], Awaitable[Response]]
@@ -151,6 +152,9 @@ def _add_pages(app: FastAPI, api: Api) -> None:
         return {"status": "ok"}
 
     def show(request: Request) -> Response:
+        if request.headers.get("user-agent") == WATCH_AGENT:  # a probe is no visitor, and must not count as one
+            api.look()
+            return HTMLResponse(page(request.url.path))
         session = api.visit(_session(request), request.url.path, _client(request))
         response = HTMLResponse(page(request.url.path))
         response.set_cookie("session", str(session), httponly=True, samesite="lax")

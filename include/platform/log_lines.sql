@@ -29,11 +29,11 @@ SELECT ' ' || (n // 1000) || '.' || right('00' || n % 1000, 3) AS text, n * 1000
 
 -- statement: access
 -- nginx's combined format with the request time in seconds at its end. A readable line has exactly six quotes, so the
--- reader of CSV cuts it into seven pieces; a missing piece is absent, an eighth or later one is surplus. What the
--- client says about itself is not even looked at. broken is the beginning of a broken line, up to its third quote.
+-- reader of CSV cuts it into seven pieces; a missing piece is absent, an eighth or later one is surplus. The
+-- referrer is not even looked at. broken is the beginning of a broken line, up to its third quote.
 CREATE OR REPLACE TEMP VIEW access_line AS
 WITH piece AS (
-    SELECT CAST(list_position(getvariable('access_paths'), filename) AS SMALLINT) AS file, head, request, answer, gap, tail, surplus
+    SELECT CAST(list_position(getvariable('access_paths'), filename) AS SMALLINT) AS file, head, request, answer, gap, agent, tail, surplus
     FROM read_csv(
         getvariable('access_paths'), columns = {
             'head': 'VARCHAR', 'request': 'VARCHAR', 'answer': 'VARCHAR', 'referrer': 'VARCHAR', 'gap': 'VARCHAR',
@@ -74,7 +74,7 @@ WITH piece AS (
            END AS instant
     FROM checked
 )
-SELECT file, head, request, answer, instant, instant // 900 AS slot,
+SELECT file, head, request, answer, agent, instant, instant // 900 AS slot,
        CASE WHEN instant IS NULL THEN substr(concat_ws('"', head, request, answer), 1, 300) END AS broken,
        CASE WHEN instant IS NOT NULL AND answer >= ' 4' THEN CAST(substr(answer, 2, 3) AS SMALLINT) END AS error_status,
        CASE WHEN instant IS NULL OR suffix(answer, '- ') THEN 0 ELSE CAST(substr(answer, 6) AS BIGINT) END AS bytes_sent,

@@ -88,24 +88,24 @@ FROM (SELECT unnest(CAST($requests AS VARCHAR[])) AS request);
 -- statement: access_group
 -- A group is kept narrow, for memory: slot is the hour of the day in lines of the day and a quarter of an hour in
 -- others, absent in broken ones; text is the endpoint of a request, and the beginning of a broken line; lines that do
--- not count as traffic have no method; status is kept of errors only. Lines are counted by the place of their request
+-- not count as traffic (our own probes among them) have no method; status is kept of errors only. Lines are counted by the place of their request
 -- while it has one, which is cheaper than by its method and endpoint; only then are these put in its place.
 CREATE OR REPLACE TEMP TABLE access_group AS
 -- An alias is only a repetition of its expression within one SELECT, so that each step has one of its own.
 WITH placed AS (
     SELECT l.*, u.place AS usual_place,
-           coalesce(instant >= $starts AND instant < $ends, false) AS of_day
+           coalesce(instant >= $starts AND instant < $ends, false) AS of_day, of_day AND agent <> $probe AS may_count
     FROM access_line l
     LEFT JOIN usual_request u ON u.text = l.request
 ), met AS (
-    SELECT *, CASE WHEN NOT of_day THEN NULL WHEN usual_place IS NOT NULL THEN usual_place
+    SELECT *, CASE WHEN NOT may_count THEN NULL WHEN usual_place IS NOT NULL THEN usual_place
                    WHEN has_shape(request, 1) THEN 1 WHEN has_shape(request, 2) THEN 2
                    WHEN has_shape(request, 3) THEN 3 WHEN has_shape(request, 4) THEN 4
                    WHEN has_shape(request, 5) THEN 5 WHEN has_shape(request, 6) THEN 6
                    WHEN has_shape(request, 7) THEN 7 WHEN has_shape(request, 8) THEN 8 END AS place
     FROM placed
 ), with_path AS (
-    SELECT *, CASE WHEN of_day AND place IS NULL THEN path_in(request) END AS path FROM met
+    SELECT *, CASE WHEN may_count AND place IS NULL THEN path_in(request) END AS path FROM met
 ), told AS (
     SELECT *, coalesce(path NOT IN (SELECT path FROM excluded_path), false) AS counts FROM with_path
 ), counted AS (

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from include.platform import log_lines
 from include.platform.log_lines import Broken, Kind
 from include.platform.logs import Identity, LogFile, LogFolder, ReadableLog
+from include.platform.probes import USER_AGENT
 from include.reporting import latency
 from include.sections import Traffic
 from include.warehouse.metrics import TableRows
@@ -96,15 +97,13 @@ def _read_kind(
             connection.execute(_STATEMENTS[statement])
         connection.execute(_STATEMENTS["usual_request"], {"requests": requests})
     log_lines.create_view(connection, kind, [log.path for log in logs], window)
-    parameters: dict[str, Any] = {
-        Kind.ACCESS: {
-            "starts": int(window.start.timestamp()),
-            "ends": int(window.end.timestamp()),
-        },
-        Kind.APPLICATION: {"starts": int(window.start.timestamp()), "ends": int(window.end.timestamp())},
+    day = {"starts": int(window.start.timestamp()), "ends": int(window.end.timestamp())}
+    parameters: dict[Kind, dict[str, Any]] = {
+        Kind.ACCESS: day | {"probe": USER_AGENT},
+        Kind.APPLICATION: day,
         Kind.ERROR: {"day_number": (window.first_day - date(1970, 1, 1)).days},
-    }[kind]
-    connection.execute(_STATEMENTS[f"{kind}_group"], parameters)
+    }
+    connection.execute(_STATEMENTS[f"{kind}_group"], parameters[kind])
 
 
 def _count_lines(

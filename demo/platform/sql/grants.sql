@@ -9,7 +9,8 @@ GRANT INSERT ON public.users, public.sessions, public.page_views, public.transac
     public.support_tickets, public.feedback, public.authentication_events, public.audit_logs TO escrow_app;
 GRANT UPDATE (verified_at) ON public.users TO escrow_app;
 GRANT UPDATE (user_id, ended_at) ON public.sessions TO escrow_app;
-GRANT UPDATE (funded_at, disputed_at, completed_at, refunded_at, cancelled_at, failed_at, chain_transaction_hash)
+GRANT UPDATE (funded_at, disputed_at, completed_at, refunded_at, cancelled_at, failed_at, chain_transaction_hash,
+              dispute_chain_hash, settlement_chain_hash)
     ON public.transactions TO escrow_app;
 GRANT UPDATE (first_response_at, resolved_at) ON public.support_tickets TO escrow_app;
 

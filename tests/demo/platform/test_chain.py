@@ -135,6 +135,21 @@ def test_hashes_of_the_history_have_receipts(
             "SELECT count(chain_transaction_hash) FROM transactions WHERE funded_at IS NULL AND failed_at IS NULL"
         ).fetchone()
         assert without == (0,)
+        # Disputes, releases and refunds too, each at the time that the database gives it.
+        later = connection.execute(
+            """SELECT hash, at FROM transactions, LATERAL (VALUES
+                   (dispute_chain_hash, disputed_at), (settlement_chain_hash, coalesce(completed_at, refunded_at))
+               ) AS step (hash, at) WHERE created_at >= %s AND (hash IS NOT NULL OR at IS NOT NULL)""",
+            (FIRST,),
+        ).fetchall()
+        receipts = rpc.batch([("eth_getTransactionReceipt", [row[0]]) for row in later])
+        assert len(later) > 60 * DAYS
+        assert {receipt["status"] for receipt in receipts} == {"0x1"}
+        blocks = rpc.batch([("eth_getBlockByNumber", [receipt["blockNumber"], False]) for receipt in receipts])
+        assert all(
+            datetime.fromtimestamp(int(block["timestamp"], 16), UTC) == at
+            for (_, at), block in zip(later, blocks, strict=True)
+        )
         held = connection.execute(
             """SELECT sum(amount_usd * 100)::bigint FROM transactions WHERE chain_transaction_hash IS NOT NULL
                AND failed_at IS NULL AND completed_at IS NULL AND refunded_at IS NULL"""
@@ -216,4 +231,6 @@ def test_a_lost_contract_is_deployed_anew_with_its_open_deposits(
         ).fetchall()
         receipts = rpc.batch([("eth_getTransactionReceipt", [one]) for (one,) in hashes])
         assert [receipt is not None for receipt in receipts] == [False, True, True, False]
+        disputes = connection.execute("SELECT transaction_id FROM transactions WHERE dispute_chain_hash IS NOT NULL")
+        assert disputes.fetchall() == [(3,)]
         assert chain_history.renew(chain.url, connection) is None

@@ -24,6 +24,7 @@ from demo.databases import Databases
 from demo.platform.escrow import Escrow, Rpc
 from demo.processes import Process, Processes, free_port
 from demo.servers import ROOT, Redis
+from include.platform.probes import USER_AGENT
 from tests.demo.platform.test_history import ACCESS, ERROR
 
 
@@ -84,6 +85,13 @@ def two_users(client: httpx.Client) -> tuple[int, int]:
         for name in ("ann", "bob")
     )
     return first, second
+
+
+def test_a_probe_of_the_watch_is_no_visit(web: Web) -> None:
+    answer = httpx.get(f"{web.url}/", headers={"User-Agent": USER_AGENT})
+    assert (answer.status_code, "<h1>Gold Escrow</h1>" in answer.text, answer.cookies) == (200, True, httpx.Cookies())
+    assert web.row("SELECT (SELECT count(*) FROM sessions), (SELECT count(*) FROM page_views)") == (0, 0)
+    assert f'"{USER_AGENT}"' in (web.logs / "access.log").read_text()
 
 
 def test_a_visit_becomes_rows_and_log_lines(web: Web) -> None:
@@ -149,11 +157,13 @@ def test_a_transaction_from_creation_to_payment(web: Web) -> None:
     states = web.owner.execute(
         """SELECT num_nonnulls(funded_at), num_nonnulls(completed_at), num_nonnulls(disputed_at),
                   num_nonnulls(refunded_at), num_nonnulls(cancelled_at), num_nonnulls(failed_at),
-                  num_nonnulls(chain_transaction_hash)
+                  num_nonnulls(chain_transaction_hash), num_nonnulls(dispute_chain_hash),
+                  num_nonnulls(settlement_chain_hash)
            FROM transactions ORDER BY transaction_id"""
     ).fetchall()
     assert states == [
-        (1, 1, 0, 0, 0, 0, 1), (0, 0, 0, 0, 0, 1, 1), (0, 0, 0, 0, 1, 0, 0), (1, 0, 1, 1, 0, 0, 1),
+        (1, 1, 0, 0, 0, 0, 1, 0, 1), (0, 0, 0, 0, 0, 1, 1, 0, 0), (0, 0, 0, 0, 1, 0, 0, 0, 0),
+        (1, 0, 1, 1, 0, 0, 1, 1, 1),
     ]  # fmt: skip
     fees = web.owner.execute("SELECT kind, amount_usd::text FROM fees ORDER BY fee_id").fetchall()
     assert fees == [("escrow", "29.99"), ("dispute", "25.00"), ("refund", "-25.00")]

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import zstandard
 
+from include.platform.probes import USER_AGENT
 from include.settings import settings
 from tests.conftest import Platform
 from tests.include.reporting.traffic_lines import (
@@ -90,7 +91,7 @@ def test_requests_like_many_others_are_read_as_if_they_were_alone(
     usual += [f"{before}list?page={number} HTTP/1.1" for number in range(100)]
     others = [f"{before}{identifier}{after}" for identifier in _IDENTIFIERS for after in afters]
     others += [f"{before}list{rest}" for rest in ("?", " ?", "/5?page=1", "s?page=1", " HTTP/1.1", "")]
-    begin = "".join(line(at(1), request) for request in usual)
+    begin = "".join(line(at(1), request) for request in usual) + line(at(1), usual[0], agent=USER_AGENT)
     begin *= 1 + _SAMPLED // len(begin)  # what comes after this is looked at for the first time
     (logs / "access.log").write_text(begin + "".join(line(at(1), request, 404) for request in others))
     expected = recount([logs / "access.log"], DAY, "UTC", excluded=("/orders/777", "/health"))
@@ -120,6 +121,14 @@ def test_days_of_the_demo_platform_equal_a_recount_by_hand(platform: Platform) -
             errors = {row[1:] for row in rows(reader, "daily_error", day) if row[1] == "access"}
             assert errors == expected["daily_error"]
             assert subject(reader, day)[0] == "complete"
+
+
+def test_probes_of_the_watch_are_no_traffic(logs: Path, warehouse: Warehouse) -> None:
+    probes = "".join(line(at(hour), status=503, agent=USER_AGENT) for hour in range(24))
+    (logs / "access.log").write_text(probes + "".join(full_day()))
+    run()
+    assert rows(warehouse, "daily_traffic", DAY, "requests, errors, lines_read, lines_excluded") == [(24, 0, 48, 24)]
+    assert subject(warehouse)[0] == "complete"
 
 
 def test_sum_of_the_histogram_is_the_number_of_requests(logs: Path, warehouse: Warehouse) -> None:

@@ -35,9 +35,10 @@ def line(
     size: int = 512,
     seconds: str = "0.120",
     offset: int = 0,
+    agent: str = "Mozilla/5.0",
 ) -> str:
     local = moment.astimezone(timezone(timedelta(minutes=offset)))
-    return f'203.0.113.7 - - [{local:%d/%b/%Y:%H:%M:%S %z}] "{request}" {status} {size} "-" "Mozilla/5.0" {seconds}\n'
+    return f'203.0.113.7 - - [{local:%d/%b/%Y:%H:%M:%S %z}] "{request}" {status} {size} "-" "{agent}" {seconds}\n'
 
 
 def at(hour: float, day: date = DAY, zone: str = "UTC") -> datetime:
@@ -100,6 +101,7 @@ def random_lines(day: date, zone: str, number: int, seed: int) -> list[str]:
             line(
                 moment, request, pick.choice([200, 200, 200, 301, 404, 429, 500, 502, 503]),
                 pick.choice([0, pick.randrange(10**7)]), seconds, offset=pick.choice([0, 60, 330, -210]),
+                agent=pick.choice(["Mozilla/5.0"] * 9 + ["gold-escrow-operations"]),
             )
         )  # fmt: skip
         if pick.random() < 0.01:

