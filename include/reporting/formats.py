@@ -55,9 +55,9 @@ def count(value: Number) -> str:
 
 
 def percent(share: Number) -> str:
-    """Write a share of 0 to 1 as percent with two decimals; exactly none and all are 0% and 100%."""
+    """Write a share of 0 to 1 as percent to two decimals, as the guide does: 99.95%, 0.3%; only exactly none is 0%."""
     value = Decimal(share) * 100
-    return f"{value:.0f}%" if value in (0, 100) else f"{_not_quite(value, 2, 0, 100):f}%"
+    return f"{value:.0f}%" if value in (0, 100) else f"{_not_quite(value, 2, 0, 100).normalize():f}%"
 
 
 def limit(share: Number) -> str:

@@ -25,7 +25,7 @@ DAY = date(2026, 10, 3)
         (Decimal("0.9995"), Unit.SHARE, "99.95%"),
         (Decimal(1), Unit.SHARE, "100%"),
         (Decimal(0), Unit.SHARE, "0%"),
-        (Decimal("0.003"), Unit.SHARE, "0.30%"),
+        (Decimal("0.003"), Unit.SHARE, "0.3%"),
         (Decimal("0.99998843"), Unit.SHARE, "99.999%"),  # one second of a day down is not 100 %
         (Decimal("0.000001"), Unit.SHARE, "0.0001%"),  # one error in a million requests is not 0 %
         (Decimal("1.2"), Unit.SECONDS, "1.2s"),

@@ -75,7 +75,7 @@ Window: Saturday, 24 h in UTC
 ### Performance
 - Average Response Time: 1.2s (same weekday: 1.2s, +4.3%)
 - 95th Percentile: 2.8s (same weekday: 2.8s, no change)
-- Error Rate: 0.30% (same weekday: 0.28%, +0.02 pp)
+- Error Rate: 0.3% (same weekday: 0.28%, +0.02 pp)
 - Active Users: 1,247 (same weekday: 1,220, +2.2%)
 
 ### Transactions
@@ -101,7 +101,7 @@ Window: Saturday, 24 h in UTC
 | overall | 99.95% | -0.05 pp | 23 h 59 min 17 s | 43 s | 0 s | 0 s | 1 |
 | api | 99.92% |  | 23 h 58 min 51 s | 1 min 9 s | 0 s | 0 s | 1 |
 | cache | 100% |  | 24 h | 0 s | 0 s | 0 s | 0 |
-| chain | 99.00% |  | 23 h 45 min 36 s | 14 min 24 s | 0 s | 0 s | 1 |
+| chain | 99% |  | 23 h 45 min 36 s | 14 min 24 s | 0 s | 0 s | 1 |
 | database | 100% |  | 24 h | 0 s | 0 s | 0 s | 0 |
 | frontend | 99.98% |  | 23 h 59 min 43 s | 17 s | 0 s | 0 s | 1 |
 
@@ -232,7 +232,7 @@ def test_tables_and_incidents_are_compared_with_the_same_weekday(warehouse: psyc
     reports.render_day(WINDOW, "run")
     health, activity = one(warehouse, HEALTH), one(warehouse, ACTIVITY)
     rows = {row.split(" | ")[0]: row for row in (health.markdown + activity.markdown).splitlines() if "|" in row}
-    assert rows["| chain"].startswith("| chain | 99.00% | -0.50 pp | ")
+    assert rows["| chain"].startswith("| chain | 99% | -0.50 pp | ")
     assert rows["| database"].startswith("| database | 100% |  | ")
     assert rows["| 502"] == "| 502 | /api/escrow/{id} | access | 40 | +33.3% |"
     assert rows["| TimeoutError"] == "| TimeoutError | /api/fees | application | 9 | +9 |"
@@ -288,7 +288,7 @@ def test_a_missing_subject_is_not_available_and_never_zero(warehouse: psycopg.Co
     assert (health.verdict, health.completeness) == ("unknown", Decimal("0.8"))
     assert health.headline == ("The figures of transactions are missing: the platform database could not be reached.")
     assert (
-        "**Completeness: 80.00%** - transactions missing: the platform database could not be reached" in health.markdown
+        "**Completeness: 80%** - transactions missing: the platform database could not be reached" in health.markdown
     )
     assert activity.completeness == Decimal("0.66666")
     assert all(each["value"] is None for each in health.figures if each["name"] in health.missing)
@@ -338,7 +338,7 @@ def test_a_partial_subject_says_what_is_missing(warehouse: psycopg.Connection) -
     reports.render_day(WINDOW, "run")
     health = one(warehouse, HEALTH)
     assert health.completeness == Decimal("0.98333")  # (4 + 0.91666) / 5 = 0.983332
-    assert line(health, "Error Rate") == "- Error Rate: 0.30% (no comparison yet; incomplete)"
+    assert line(health, "Error Rate") == "- Error Rate: 0.3% (no comparison yet; incomplete)"
     assert health.verdict == "unknown"
     assert "**Completeness: 98.33%** - traffic partial (91.67%): no log lines from 03:00 to 05:00" in health.markdown
     assert one(warehouse, ACTIVITY).verdict == "ok"

@@ -20,7 +20,7 @@ from tests.include.reporting.report_rows import (
     ("change", "verdict", "headline"),
     [
         ({"traffic": {"errors": 200}}, "ok", "All figures are within their targets."),  # exactly 1 %
-        ({"traffic": {"errors": 240}}, "warning", "Error Rate 1.20% is above the target of 1%."),
+        ({"traffic": {"errors": 240}}, "warning", "Error Rate 1.2% is above the target of 1%."),
         ({"traffic": {"errors": 1002}}, "critical", "Error Rate 5.01% is above the alert limit of 5%."),
         (
             {"traffic": {"response_seconds_sum": 42000}},
@@ -32,11 +32,11 @@ from tests.include.reporting.report_rows import (
             "warning",
             "95th Percentile 3.2s is above the alert limit of 3.0s.",
         ),
-        ({"down": {"overall": 172.8}}, "warning", "Overall Uptime 99.80% is below the target of 99.9%."),
+        ({"down": {"overall": 172.8}}, "warning", "Overall Uptime 99.8% is below the target of 99.9%."),
         (
             {"down": {"overall": 2678.4}},  # 3.1 % of the day; 0.1 % of 30 days are 3 % of one
             "critical",
-            "Overall Uptime 96.90%: down longer than the target of 99.9% allows in 30 days.",
+            "Overall Uptime 96.9%: down longer than the target of 99.9% allows in 30 days.",
         ),
         ({"unknown": 865}, "unknown", "The state of the platform is not known for 14 min 25 s."),
         (
@@ -47,7 +47,7 @@ from tests.include.reporting.report_rows import (
         (
             {"traffic": {"errors": 240}, "down": {"overall": 172.8}},
             "warning",
-            "Overall Uptime 99.80% is below the target of 99.9% (1 more below).",
+            "Overall Uptime 99.8% is below the target of 99.9% (1 more below).",
         ),
     ],
 )
