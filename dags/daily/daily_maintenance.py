@@ -5,9 +5,9 @@ rotate logs, look after the cache and Airflow itself. Every act is planned, appl
 **Schedule**: every night (`schedules.daily_maintenance`).
 **Reads**: statistics of the platform's database, its logs, its Redis; Airflow's own database, logs and API.
 **Writes**: `ops.maintenance_action` with plan and proof, `ops.finding`, `ops.archive`; Parquet files in the connection
-`archive`.
-Deletes rows only after their archive was read back and found equal, and log files only once their days are in the
-warehouse.
+`archive`. Deletes the platform's rows only after their archive was read back and found equal, its logs only once their
+days are in the warehouse. Deletes without an archive: Airflow's old rows (unless `airflow.removed_rows` is `export`),
+Airflow's logs by age or size, old rows of `ops.finding` and `ops.platform_*`, what killed tasks left on the worker.
 **Parameters**: `dry_run` stops every act after its plan. `window_minutes` (1 to 720) after pruning no vacuum is begun
 or left in work any more: what is left is first in the next run. A table near wraparound does not wait.
 **On failure**: incident P2; the failed action's row says why and what was left untouched. Clear the task to try again.

@@ -1,19 +1,20 @@
 """# Daily metrics
 
 **Purpose**: compute every figure of the guide's daily reports and of its evening metrics summary for one finished day.
-**Schedule**: at midnight for the day that has just ended (`schedules.daily_metrics`), partitioned by day; `traffic`
-waits for late log lines first. After an outage only the last of the days that ended meanwhile is computed by itself;
-the board names the others. A backfill takes a range of dates, in the UI or with `airflow backfill create`.
-**Reads**: the source contract (`platform_db`), the access, application and error logs (`platform_logs`), observations.
-**Writes**: `ops.daily_*`, `ops.hourly_*`; reports the day on the asset `daily_metrics`, which the reports follow,
-and on `weeks_to_roll_up` and `months_to_roll_up` when its week or month is due.
+**Schedule**: at midnight for the day that has just ended (`schedules.daily_metrics`), partitioned by day; each subject
+waits for late log lines and rows first (`traffic.late_lines_minutes`). After an outage only the last of the days that
+ended meanwhile is computed by itself; the board names the others. A backfill takes a range of dates, in the UI or with
+`airflow backfill create`.
+**Reads**: the source contract (`platform_db`), the logs (`platform_logs`), `ops.observation`, `ops.maintenance_window`.
+**Writes**: `ops.daily_*`, `ops.hourly_*`, `ops.metric_write`, `ops.rollup_announcement`; reports the day on the asset
+`daily_metrics`, which the reports follow, and on `weeks_to_roll_up` and `months_to_roll_up` when these are due.
 **Parameters**: `day` for a run by hand.
 **On failure**: incident P2. The day is reported all the same, with what there is of it (`report_incomplete_day`). A
-source that was away: clear the failed tasks once it is back. A missing view or column is named in the error;
-`make check-platform` shows all of them.
+source that was away: clear the failed tasks once it is back. `make check-platform` names every missing view and column.
 **Safe to re-run**: yes; a day's rows are replaced as a whole and come out the same.
 """
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -34,9 +35,20 @@ from include.dagkit import (
     window_of,
 )
 from include.settings import settings
-from include.window import Grain
+from include.window import Grain, Window
 
 LATE_LINES = timedelta(minutes=settings().traffic.late_lines_minutes)
+# A day that has only begun may be waited for: it has 25 hours when clocks are put back.
+LONGEST_WAIT = (LATE_LINES + timedelta(hours=26)).total_seconds()
+
+
+def _once_over(compute: Callable[[Window, str], Any], context: Any) -> PokeReturnValue:
+    """Compute a subject once the day is over and its last rows and log lines, which are dated before, have arrived."""
+    window = window_of(context)
+    if datetime.now(UTC) < window.end + LATE_LINES:
+        return PokeReturnValue(False)
+    return PokeReturnValue(True, compute(window, context["run_id"]))
+
 
 with operations_dag(
     __file__,
@@ -50,45 +62,40 @@ with operations_dag(
     max_active_runs=16,
 ):
 
-    @task
-    def uptime(**context: Any) -> bool:
+    @task.sensor(mode="reschedule", poke_interval=60, timeout=LONGEST_WAIT)
+    def uptime(**context: Any) -> PokeReturnValue:
         """Time up, down, in maintenance and unknown per component."""
         from include.reporting import uptime
 
-        return uptime.compute(window_of(context), context["run_id"])
+        return _once_over(uptime.compute, context)
 
-    # A day that has only begun may be waited for: it has 25 hours when clocks are put back.
-    @task.sensor(mode="reschedule", poke_interval=60, timeout=(LATE_LINES + timedelta(hours=26)).total_seconds())
+    @task.sensor(mode="reschedule", poke_interval=60, timeout=LONGEST_WAIT)
     def traffic(**context: Any) -> PokeReturnValue:
-        """Requests, response times and errors from the logs, once late lines have reached them; the changed days."""
+        """Requests, response times and errors from the logs; the days that changed."""
         from include.reporting import traffic
 
-        window = window_of(context)
-        if datetime.now(UTC) < window.end + LATE_LINES:
-            return PokeReturnValue(False)
-        changed = traffic.compute(window, context["run_id"])
-        return PokeReturnValue(True, [day.isoformat() for day in changed])
+        return _once_over(lambda *of: [day.isoformat() for day in traffic.compute(*of)], context)
 
-    @task(pool=PLATFORM_DB_POOL)
-    def users(**context: Any) -> bool:
+    @task.sensor(mode="reschedule", poke_interval=60, timeout=LONGEST_WAIT, pool=PLATFORM_DB_POOL)
+    def users(**context: Any) -> PokeReturnValue:
         """Registrations, active users, sessions and page views."""
         from include.reporting import users
 
-        return users.compute(window_of(context), context["run_id"])
+        return _once_over(users.compute, context)
 
-    @task(pool=PLATFORM_DB_POOL)
-    def transactions(**context: Any) -> bool:
+    @task.sensor(mode="reschedule", poke_interval=60, timeout=LONGEST_WAIT, pool=PLATFORM_DB_POOL)
+    def transactions(**context: Any) -> PokeReturnValue:
         """Transactions by outcome, revenue and fees."""
         from include.reporting import transactions
 
-        return transactions.compute(window_of(context), context["run_id"])
+        return _once_over(transactions.compute, context)
 
-    @task(pool=PLATFORM_DB_POOL)
-    def support(**context: Any) -> bool:
+    @task.sensor(mode="reschedule", poke_interval=60, timeout=LONGEST_WAIT, pool=PLATFORM_DB_POOL)
+    def support(**context: Any) -> PokeReturnValue:
         """Support tickets against their targets, and feedback."""
         from include.reporting import support
 
-        return support.compute(window_of(context), context["run_id"])
+        return _once_over(support.compute, context)
 
     @task(outlets=[DAILY_METRICS, WEEKS_TO_ROLL_UP, MONTHS_TO_ROLL_UP])
     def report_day(changed_by_late_lines: list[str] | None, **context: Any) -> list[str]:
@@ -107,9 +114,7 @@ with operations_dag(
     subjects >> report_day(late)  # type: ignore[arg-type]
     # When a subject fails, report_day does not run: that fails the run, and it is cleared with the subject. The reports
     # show all the same what there is and what is missing: one_failed waits for no other subject, none_skipped for all.
-    notice_failure = EmptyOperator(
-        task_id="notice_failure", trigger_rule="one_failed", doc_md="Lets report_incomplete_day run."
-    )
+    notice_failure = EmptyOperator(task_id="notice_failure", trigger_rule="one_failed", doc_md="Lets the next one run.")
     incomplete = report_day.override(task_id="report_incomplete_day", trigger_rule="none_skipped")(late)  # type: ignore[arg-type]
     subjects >> notice_failure >> incomplete
     subjects >> incomplete

@@ -6,10 +6,12 @@ settings since last month.
 **Schedule**: on the first day of every month (`schedules.monthly_maintenance`).
 **Reads**: catalogue and statistics of the platform's database; `ops.archive` and the files in the connection `archive`.
 **Writes**: `ops.finding` with evidence and remedy; `ops.platform_snapshot` and its tables, which the next month's run
-compares with. Changes nothing of the platform; archives are restored to a scratch server only.
+compares with; `ops.drill` and `ops.drill_stage` of the archive sample. Changes nothing of the platform; archives are
+restored to a scratch server only.
 **Parameters**: `archive_sample`, the number of archive files that are read again and restored.
-**On failure**: incident P2. A damaged archive fails its task: the finding names the file. Other findings fail nothing;
-`ops.latest_finding` has them, `unknown` ones with the grant that would let the check look.
+**On failure**: incident P2. A damaged archive fails its task: the finding names the file. So does an archive that could
+not be tried, and every check that could not look: its finding is `unknown` and says why. Other findings fail nothing;
+`ops.latest_finding` has them; what the role may not read is `unknown` there, with the grant that it lacks.
 **Safe to re-run**: yes; a repeated task writes its findings anew, a run keeps its first snapshot and its sample.
 """
 

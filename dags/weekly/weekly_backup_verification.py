@@ -3,7 +3,7 @@
 **Purpose**: the guide's weekly "Backup Verification": the newest backup of every source is restored into a scratch
 server of its own version and examined: age and WAL, checksums, schema, row counts as of its snapshot, newest rows,
 sequences, constraints, amcheck, one application query, and damaged copies that must be refused.
-**Schedule**: Sunday night (`schedules.weekly_backup_verification`).
+**Schedule**: early on Sunday (`schedules.weekly_backup_verification`).
 **Reads**: the connection `backups`; `backups.sources`; the platform's database only where no facts were recorded.
 **Writes**: `ops.drill` and `ops.drill_stage` with the measured loss (RPO) and recovery time (RTO); nothing else.
 **Parameters**: `source` verifies one source only, `jobs` bounds the parallel work.

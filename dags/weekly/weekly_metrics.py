@@ -2,7 +2,8 @@
 
 **Purpose**: roll the daily metrics of a week up; percentiles come from merged histograms and distinct users from merged
 sketches, never from averages or sums of days.
-**Schedule**: whenever `daily_metrics` finds a week due: its days all computed, corrected, or one that just ended.
+**Schedule**: whenever `daily_metrics` finds a week due: every night for the week of the day that has just ended, once
+all days of an earlier week are computed, and when a day of it was corrected.
 **Reads**: `ops.daily_*`, `ops.hourly_latency`.
 **Writes**: `ops.rollup` and `ops.rollup_*`; each row says how many of its days it holds and whether it is final.
 **Parameters**: `day` for a run by hand: any day of the week.

@@ -7,6 +7,7 @@
     airflow/   Airflow's own database, logs and DAGs
     backups/   backups verified, archives and everything restored, a failover rehearsed
 
-``python -m include.maintenance`` does the work of a day and a week without Airflow: archive_commands, backup_commands,
-weekly_commands.
+``python -m include.maintenance`` works without Airflow. ``daily`` does the work of a day but for Airflow itself, which
+is ``airflow``; ``weekly`` that of a week but for the snapshot that monthly forecasts are made from (``drift.take``).
+The modules of the commands: archive_commands, backup_commands, weekly_commands.
 """

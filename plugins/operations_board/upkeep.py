@@ -1,7 +1,7 @@
 """What findings and drills need of a person: how old they may become, and their lines in the overview's list.
 
-They were found in advance and can wait: on the overview none of them is louder than a warning, for what must not wait
-becomes an incident.
+They were found in advance and can wait: on the overview none of them is louder than a warning. A drill that fails is an
+incident besides, as its task fails; a finding by itself opens none, not even a critical one.
 """
 
 from __future__ import annotations
