@@ -1,7 +1,11 @@
 # The commands of this checkout. make, make help: what there is.
 PYTHON ?= python3
-ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
-IN := cd "$(ROOT)" &&
+quoted = '$(subst ','\'',$(1))'
+# Where this file lies: the longest end of the list that exists, as make's own functions split a path at its blanks.
+ROOT := $(shell list=$(call quoted,$(MAKEFILE_LIST)); \
+	until [ -e "$$list" ]; do list="$$(echo "$$list" | cut -d' ' -f2-)"; done; \
+	CDPATH= cd -- "$$(dirname -- "$$list")" && pwd)/
+IN := cd $(call quoted,$(ROOT)) &&
 RUN := .local/venv/bin/python
 # Every task is a process of its own: compiled modules are kept, beside everything else that is set up.
 export PYTHONPYCACHEPREFIX := $(ROOT).local/bytecode

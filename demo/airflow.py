@@ -80,9 +80,7 @@ class Airflow:
                 "AIRFLOW__CORE__FERNET_KEY": kept["fernet_key"],
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.folder / "passwords.json"),
-                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": re.sub(
-                    r"^postgresql://", "postgresql+psycopg2://", database_url
-                ),
+                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": _with_driver(database_url),
                 "AIRFLOW__API__HOST": "127.0.0.1",
                 "AIRFLOW__API__PORT": str(self.port),
                 "AIRFLOW__API__BASE_URL": self.url,

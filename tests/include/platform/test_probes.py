@@ -180,6 +180,18 @@ def test_wrong_credentials_of_the_database_tell_nothing_about_it(
     assert "refused the connection" in found.evidence["reason"]
 
 
+def test_a_missing_right_to_connect_tells_nothing_about_the_database(
+    databases: Databases, environment: pytest.MonkeyPatch
+) -> None:
+    databases.create("closed_to_the_watch", "warehouse_owner")
+    environment.setenv(DATABASE, databases.url("closed_to_the_watch", "operations_reader"))
+    found = probes.database()
+    databases.drop("closed_to_the_watch")
+    assert found.outcome is Outcome.UNKNOWN
+    remedy = 'run GRANT CONNECT ON DATABASE "closed_to_the_watch" TO "operations_reader"'
+    assert found.evidence["reason"].endswith(remedy)
+
+
 # --------------------------------------------------------------------------------------------------- cache
 def test_a_cache_that_answers_and_then_is_stopped(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
     processes = Processes(tmp_path / "processes.json")
