@@ -1,9 +1,10 @@
 # The commands of this checkout. make, make help: what there is.
 PYTHON ?= python3
+hash := \#
 quoted = '$(subst ','\'',$(1))'
 # Where this file lies: the longest end of the list that exists, as make's own functions split a path at its blanks.
 ROOT := $(shell list=$(call quoted,$(MAKEFILE_LIST)); \
-	until [ -e "$$list" ]; do list="$$(echo "$$list" | cut -d' ' -f2-)"; done; \
+	until [ -e "$$list" ] || [ "$$list" = "$${list$(hash)* }" ]; do list="$${list$(hash)* }"; done; \
 	CDPATH= cd -- "$$(dirname -- "$$list")" && pwd)/
 IN := cd $(call quoted,$(ROOT)) &&
 RUN := .local/venv/bin/python
