@@ -81,40 +81,35 @@ _SUBJECT_OF = {
     "incidents": "uptime",  # the collection watched on the days whose uptime it knows
     "revenue": "transactions",
     "tickets": "support",
+    "responses": "support",
     "errors": "traffic",
 }
-CHANGE = "Change"
-CHANGE_REMARK = "Change: against the same weekday's median."
+_ABSENT_IS_UNKNOWN = ("uptime", "responses")
+CHANGE_REMARK = "In brackets: the change against the same weekday's median, where there is one."
 
 
 def compared(inputs: Inputs, part: str, *key: str) -> list[Number]:
-    """Return what a table's row, or the incidents, are compared with: the values of the same weekday that are known.
+    """Return what a figure of a table, or the incidents, are compared with: its known values on the same weekday.
 
-    A day that is known and has no such row had none of its kind, but not an uptime of nothing.
+    A day that is known and has no such row had none of its kind, but not an uptime or a response time of nothing.
     """
     weeks = inputs.settings.reports.comparison_weeks
     known = inputs.earlier.get((part, *key), {})
-    absent = None if part == "uptime" else 0
+    absent = None if part in _ABSENT_IS_UNKNOWN else 0
     days = comparable_days(inputs.day.day, inputs.history, weeks, _SUBJECT_OF[part])
     values = (known.get(day.day, absent) for day in days)
     return [value for value in values if value is not None]
 
 
-def change(inputs: Inputs, value: Number | None, unit: Unit, part: str, *key: str) -> str:
-    """Write how the value of a table's row differs from the same weekday's median; empty when it does not."""
+def cell(inputs: Inputs, text: str, value: Number | None, unit: Unit, part: str, *key: str) -> str:
+    """Return a figure's text with its change against the same weekday's median in brackets, if it has changed."""
     usual = middle_of(compared(inputs, part, *key))
-    return "" if value is None or usual is None or value == usual else formats.change(value, usual, unit)
-
-
-def with_changes(table: Table, changes: tuple[str, ...], after: int) -> Table:
-    """Return the table with a column of changes after so many columns; as it is when nothing has changed."""
-    if not any(changes):
-        return table
-    rows = ((*row[:after], text, *row[after:]) for row, text in zip(table.rows, changes, strict=True))
-    header = (*table.header[:after], CHANGE, *table.header[after:])
-    return Table(header, tuple(rows), table.text_columns)
+    if value is None or usual is None or value == usual:
+        return text
+    return f"{text} ({formats.change(value, usual, unit)})"
 
 
 def change_remark(table: Table) -> str:
-    """Return what the column of changes says; empty for a table without it."""
-    return CHANGE_REMARK if CHANGE in table.header else ""
+    """Say what stands in brackets; empty for a table in which no figure has changed."""
+    figures = (text for row in table.rows for text in row[table.text_columns :])
+    return CHANGE_REMARK if any(text.endswith(")") for text in figures) else ""

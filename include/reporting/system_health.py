@@ -12,17 +12,16 @@ from include.reporting.charts import Chart
 from include.reporting.documents import Line, Section, Table, clean, figure_line
 from include.reporting.figures import Figure, middle_of
 from include.reporting.formats import Unit
-from include.reporting.report_inputs import Incident, Inputs
+from include.reporting.report_inputs import Incident, Inputs, Row
 from include.reporting.report_parts import (
     ACTIVE_USERS_CHART,
     TRANSACTIONS_CHART,
     Figures,
-    change,
+    cell,
     change_remark,
     chart,
     compared,
     subject_remark,
-    with_changes,
 )
 from include.reporting.verdicts import Limits
 
@@ -184,19 +183,23 @@ def _unknown_time(inputs: Inputs) -> Section:
     heading = "Unknown Time by Component"
     if remark := subject_remark(inputs, "uptime"):
         return Section(heading, remark=remark)
-    rows = tuple(
-        (
-            clean(row["component"]),
-            "not known" if row["uptime"] is None else formats.percent(row["uptime"]),
-            *(formats.duration(row[f"{state}_seconds"]) for state in ("up", "down", "maintenance", "unknown")),
-            formats.count(row["outages"]),
-        )
-        for row in inputs.uptime
-    )
-    changes = tuple(change(inputs, row["uptime"], Unit.SHARE, "uptime", row["component"]) for row in inputs.uptime)
     header = ("Component", "Uptime", "Up", "Down", "Maintenance", "Unknown", "Outages")
-    table = with_changes(Table(header, rows), changes, after=2)
+    table = Table(header, tuple(_component(inputs, row) for row in inputs.uptime))
     return Section(heading, table=table, remark=change_remark(table))
+
+
+def _component(inputs: Inputs, row: Row) -> tuple[str, ...]:
+    def told(name: str, text: str, unit: Unit) -> str:
+        return cell(inputs, text, row[name], unit, "uptime", row["component"], name)
+
+    uptime = "not known" if row["uptime"] is None else formats.percent(row["uptime"])
+    states = (f"{state}_seconds" for state in ("up", "down", "maintenance", "unknown"))
+    return (
+        clean(row["component"]),
+        told("uptime", uptime, Unit.SHARE),
+        *(told(name, formats.duration(row[name]), Unit.DURATION) for name in states),
+        told("outages", formats.count(row["outages"]), Unit.COUNT),
+    )
 
 
 def _errors(inputs: Inputs) -> Section:
@@ -206,14 +209,15 @@ def _errors(inputs: Inputs) -> Section:
     if not inputs.errors:
         return Section(heading, remark="No errors were logged.")
     rows = tuple(
-        (clean(row["kind"]), clean(row["endpoint"]), row["source"], formats.count(row["errors"]))
+        (clean(row["kind"]), clean(row["endpoint"]), row["source"], _number_of_errors(inputs, row))
         for row in inputs.errors
     )
     more = inputs.errors[0]["kinds"] - len(rows)
     remarks = [f"{formats.count(more)} more kinds stand in ops.daily_error."] if more else []
-    changes = tuple(
-        change(inputs, row["errors"], Unit.COUNT, "errors", row["source"], row["kind"], row["endpoint"])
-        for row in inputs.errors
-    )
-    table = with_changes(Table(("Kind", "Endpoint", "Log", "Errors"), rows, text_columns=3), changes, after=4)
+    table = Table(("Kind", "Endpoint", "Log", "Errors"), rows, text_columns=3)
     return Section(heading, table=table, remark=" ".join(filter(None, [*remarks, change_remark(table)])))
+
+
+def _number_of_errors(inputs: Inputs, row: Row) -> str:
+    key = (row["source"], row["kind"], row["endpoint"])
+    return cell(inputs, formats.count(row["errors"]), row["errors"], Unit.COUNT, "errors", *key)

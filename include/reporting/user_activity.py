@@ -11,11 +11,10 @@ from include.reporting.report_parts import (
     ACTIVE_USERS_CHART,
     TRANSACTIONS_CHART,
     Figures,
-    change,
+    cell,
     change_remark,
     chart,
     subject_remark,
-    with_changes,
 )
 
 NAME = "Daily User Activity Report"
@@ -80,15 +79,17 @@ def _revenue(inputs: Inputs, figures: Figures) -> Section:
     lines = figures.lines(_REVENUE)
     if subject_remark(inputs, "transactions") or not inputs.revenue:
         return Section("Revenue", lines)
-    rows = tuple(
-        (clean(row["kind"]), formats.count(row["fees"]), formats.exact_dollars(row["amount_usd"]))
-        for row in inputs.revenue
-    )
-    changes = tuple(
-        change(inputs, row["amount_usd"], Unit.US_DOLLARS, "revenue", row["kind"]) for row in inputs.revenue
-    )
-    table = with_changes(Table(("Fee", "Number", "Amount"), rows), changes, after=3)
+    table = Table(("Fee", "Number", "Amount"), tuple(_fee(inputs, row) for row in inputs.revenue))
     return Section("Revenue", lines, table, change_remark(table))
+
+
+def _fee(inputs: Inputs, row: Row) -> tuple[str, ...]:
+    kind, fees, amount = row["kind"], row["fees"], row["amount_usd"]
+    return (
+        clean(kind),
+        cell(inputs, formats.count(fees), fees, Unit.COUNT, "revenue", kind, "fees"),
+        cell(inputs, formats.exact_dollars(amount), amount, Unit.US_DOLLARS, "revenue", kind, "amount_usd"),
+    )
 
 
 def _support(inputs: Inputs, figures: Figures) -> Section:
@@ -108,17 +109,17 @@ def _support(inputs: Inputs, figures: Figures) -> Section:
         "Past Target",
         "Average Response",
     )
-    changes = tuple(change(inputs, row["created"], Unit.COUNT, "tickets", row["priority"]) for row in inputs.support)
-    table = with_changes(Table(header, tuple(_priority(row) for row in inputs.support)), changes, after=3)
+    table = Table(header, tuple(_priority(inputs, row) for row in inputs.support))
     return Section(heading, lines, table, change_remark(table))
 
 
-def _priority(row: Row) -> tuple[str, ...]:
-    average = row["response_average_seconds"]
+def _priority(inputs: Inputs, row: Row) -> tuple[str, ...]:
+    priority, average = row["priority"], row["response_average_seconds"]
     numbers = ("created", "resolved", "first_responses", "within_target", "breached")
+    response = "none answered" if average is None else formats.hours(average / 3600)
     return (
-        row["priority"],
+        priority,
         formats.duration(row["target_seconds"]),
-        *(formats.count(row[name]) for name in numbers),
-        "none answered" if average is None else formats.hours(average / 3600),
+        *(cell(inputs, formats.count(row[name]), row[name], Unit.COUNT, "tickets", priority, name) for name in numbers),
+        cell(inputs, response, average, Unit.SECONDS, "responses", priority, "response_average_seconds"),
     )

@@ -96,16 +96,16 @@ Window: Saturday, 24 h in UTC
   - 9 x TimeoutError at /api/fees (application log)
 
 ### Unknown Time by Component
-| Component | Uptime | Change | Up | Down | Maintenance | Unknown | Outages |
-| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-| overall | 99.95% | -0.05 pp | 23 h 59 min 17 s | 43 s | 0 s | 0 s | 1 |
-| api | 99.92% |  | 23 h 58 min 51 s | 1 min 9 s | 0 s | 0 s | 1 |
-| cache | 100% |  | 24 h | 0 s | 0 s | 0 s | 0 |
-| chain | 99% |  | 23 h 45 min 36 s | 14 min 24 s | 0 s | 0 s | 1 |
-| database | 100% |  | 24 h | 0 s | 0 s | 0 s | 0 |
-| frontend | 99.98% |  | 23 h 59 min 43 s | 17 s | 0 s | 0 s | 1 |
+| Component | Uptime | Up | Down | Maintenance | Unknown | Outages |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |
+| overall | 99.95% (-0.05 pp) | 23 h 59 min 17 s (-43 s) | 43 s (+43 s) | 0 s | 0 s | 1 (+1) |
+| api | 99.92% | 23 h 58 min 51 s | 1 min 9 s | 0 s | 0 s | 1 |
+| cache | 100% | 24 h | 0 s | 0 s | 0 s | 0 |
+| chain | 99% | 23 h 45 min 36 s | 14 min 24 s | 0 s | 0 s | 1 |
+| database | 100% | 24 h | 0 s | 0 s | 0 s | 0 |
+| frontend | 99.98% | 23 h 59 min 43 s | 17 s | 0 s | 0 s | 1 |
 
-Change: against the same weekday's median.
+In brackets: the change against the same weekday's median, where there is one.
 
 ### Traffic
 - Requests: 20,000 (same weekday: 20,000, no change)
@@ -232,19 +232,20 @@ def test_tables_and_incidents_are_compared_with_the_same_weekday(warehouse: psyc
     reports.render_day(WINDOW, "run")
     health, activity = one(warehouse, HEALTH), one(warehouse, ACTIVITY)
     rows = {row.split(" | ")[0]: row for row in (health.markdown + activity.markdown).splitlines() if "|" in row}
-    assert rows["| chain"].startswith("| chain | 99% | -0.50 pp | ")
-    assert rows["| database"].startswith("| database | 100% |  | ")
-    assert rows["| 502"] == "| 502 | /api/escrow/{id} | access | 40 | +33.3% |"
-    assert rows["| TimeoutError"] == "| TimeoutError | /api/fees | application | 9 | +9 |"
-    assert rows["| escrow"] == "| escrow | 87 | $22,500.50 | +50.0% |"
-    assert rows["| refund"] == "| refund | 1 | -$100.25 | -$100.25 |"
-    assert rows["| high"].startswith("| high | 2 h | 1 | -1 | 1 | ")
+    down, up = "14 min 24 s (+7 min 12 s)", "23 h 45 min 36 s (-7 min 12 s)"
+    assert rows["| chain"] == f"| chain | 99% (-0.50 pp) | {up} | {down} | 0 s | 0 s | 1 (+0.5) |"
+    assert rows["| database"] == "| database | 100% | 24 h | 0 s | 0 s | 0 s | 0 |"
+    assert rows["| 502"] == "| 502 | /api/escrow/{id} | access | 40 (+33.3%) |"
+    assert rows["| TimeoutError"] == "| TimeoutError | /api/fees | application | 9 (+9) |"
+    assert rows["| escrow"] == "| escrow | 87 (+45.0%) | $22,500.50 (+50.0%) |"
+    assert rows["| refund"] == "| refund | 1 (+1) | -$100.25 (-$100.25) |"
+    assert rows["| high"].startswith("| high | 2 h | 1 (-1) | 1 (+1) | ")
     assert "- None critical (same weekday: 0.5, -0.5)\n" in health.markdown
     # A day whose source was not all there is compared with nothing: one week is too few.
     for subject in ("uptime", "traffic", "transactions", "support"):
         set_subject(warehouse, DAY - timedelta(weeks=2), subject, "partial", 0.5, "half a day")
     reports.render_day(WINDOW, "run")
-    assert "Change" not in one(warehouse, HEALTH).markdown + one(warehouse, ACTIVITY).markdown
+    assert "In brackets" not in one(warehouse, HEALTH).markdown + one(warehouse, ACTIVITY).markdown
     assert "- None critical\n" in one(warehouse, HEALTH).markdown
 
 
@@ -254,6 +255,7 @@ def test_the_guides_sample_is_repeated_word_by_word(warehouse: psycopg.Connectio
     reports.render_day(WINDOW, "run")
     text = re.sub(r" \(no comparison yet\)", "", one(warehouse, HEALTH).markdown)
     for expected in (
+        "### Performance\n- Average Response Time: 1.2s\n- 95th Percentile: 2.8s\n- Error Rate: 0.3%\n",
         "### Uptime\n- Overall Uptime: 99.95%\n- Frontend Uptime: 99.98%\n"
         "- API Uptime: 99.92%\n- Database Uptime: 100%\n",
         "### Transactions\n- Total Transactions: 89\n- Successful: 87\n- Failed: 2\n- Total Value: $2.3M\n",
@@ -287,9 +289,7 @@ def test_a_missing_subject_is_not_available_and_never_zero(warehouse: psycopg.Co
     assert health.missing == ["transactions_created", "transactions_completed", "transactions_failed", "value_created"]
     assert (health.verdict, health.completeness) == ("unknown", Decimal("0.8"))
     assert health.headline == ("The figures of transactions are missing: the platform database could not be reached.")
-    assert (
-        "**Completeness: 80%** - transactions missing: the platform database could not be reached" in health.markdown
-    )
+    assert "**Completeness: 80%** - transactions missing: the platform database could not be reached" in health.markdown
     assert activity.completeness == Decimal("0.66666")
     assert all(each["value"] is None for each in health.figures if each["name"] in health.missing)
 
