@@ -70,9 +70,7 @@ class Demo:
 
     def start(self) -> None:
         """Bring everything up."""
-        from include.settings import load
-
-        load()  # a malformed configuration ends the start with its sentence
+        self.keep_time()
         with step("embedded servers") as notes:
             notes.append(", ".join(self.servers.start()))
         database = os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN") or self._databases.url("airflow", "airflow")
@@ -90,6 +88,15 @@ class Demo:
             self.airflow.environment |= self.servers.connections
             self.airflow.start("scheduler")
             notes.append(f"{len(dag_names())} DAGs")
+
+    def keep_time(self) -> None:
+        """Keep the demo's platform in UTC, as it dates its days and logs. Raises ConfigurationError."""
+        from include.settings import load
+
+        zone = load().platform.timezone  # a malformed configuration ends the start with its sentence
+        if zone != "UTC" and not self.servers.own_platform:
+            os.environ["OPERATIONS__PLATFORM__TIMEZONE"] = "UTC"
+            print(f"  The platform of the demo lives in UTC; {zone} counts for a platform of your own.")
 
     def _prepare_airflow(self) -> None:
         assert self.airflow is not None

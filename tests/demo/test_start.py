@@ -95,6 +95,21 @@ def test_nothing_stands_in_for_parts_of_a_platform_of_ones_own(tmp_path: Path, e
     assert probes.cache().outcome == probes.chain().outcome == Outcome.UNKNOWN
 
 
+def test_the_platform_of_the_demo_lives_in_utc(
+    tmp_path: Path, environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setattr(demo, "FOLDER", tmp_path)
+    environment.setattr(demo, "SUMMARY", tmp_path / "summary.json")
+    environment.setenv("OPERATIONS__PLATFORM__TIMEZONE", "America/New_York")
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB", "postgresql://somebody@db.example/escrow")
+    demo.Demo().keep_time()
+    assert os.environ["OPERATIONS__PLATFORM__TIMEZONE"] == "America/New_York"
+    environment.delenv("AIRFLOW_CONN_PLATFORM_DB")
+    demo.Demo().keep_time()
+    assert os.environ["OPERATIONS__PLATFORM__TIMEZONE"] == "UTC"
+    assert "America/New_York counts for a platform of your own" in capsys.readouterr().out
+
+
 def test_a_scale_that_comes_too_late_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     servers = Servers(tmp_path)
     servers.databases = _OneDatabase.__new__(_OneDatabase)
