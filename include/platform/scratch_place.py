@@ -32,7 +32,9 @@ from include.settings import settings
 PREFIX = "gold-escrow-scratch-"
 MARKER = "scratch.json"
 
-TEMPORARY = ("gold-escrow-restore-", "gold-escrow-verify-", "gold-escrow-logs-", "gold-escrow-report-")
+TEMPORARY = (
+    "gold-escrow-archive-", "gold-escrow-restore-", "gold-escrow-verify-", "gold-escrow-logs-", "gold-escrow-report-",
+)  # fmt: skip
 """What the names of folders for temporary files begin with, which Python removes unless its process is killed."""
 
 _REMOVE_AFTER = "import sys; from include.platform import scratch_place; scratch_place.remove_left(sys.argv[1])"

@@ -6,6 +6,7 @@ its environment, never through its arguments. What ``db clean`` of Airflow 3.3.2
 - errors of single tables are swallowed without --error-on-cleanup-failure, and a green exit proves nothing;
 - cleaning ``dag`` fails on a foreign key; ``trigger`` rows of asset watchers live on whatever their age, and Airflow
   removes unused triggers itself: both tables are left alone;
+- it knows the table ``session`` of the UI's logins only where its auth manager keeps them there (FAB);
 - with --dag-ids or --exclude-dag-ids it fails on ``deadline``, ``asset_event`` and ``task_reschedule``;
 - it looks at the age alone, so a run, backfill or partition that is still going on would lose rows that it needs. The
   cut-off is therefore held back to the oldest row that is still needed.
@@ -43,11 +44,15 @@ TABLES = (
     *("revoked_token", "connection_test_request", "_xcom_archive", "celery_taskmeta", "celery_tasksetmeta"),
 )
 """What is cleaned where it exists; found by running every table of ``db clean`` on a 3.3.2 database."""
+SESSIONS = "session"
+"""What is cleaned where it exists and the configuration of this Airflow makes ``db clean`` know it."""
 
 _KIND, _RESOURCE, _CHECK = "clean_airflow_database", "Airflow's metadata database", "airflow_database"
 _STATEMENTS = statements(__file__)
 _FOUND = re.compile(r"^Checking table (\w+)\nFound (\d+) rows meeting deletion criteria", re.MULTILINE)
 _GRACE_SECONDS = 20
+_HELP_SECONDS = 120
+_COUNT_SECONDS = 480  # of one count; with the longest clean-up two of them fit into the hour of the task
 
 
 @dataclass(frozen=True)
@@ -74,16 +79,18 @@ def clean(run_id: str, dry_run: bool, now: datetime | None = None) -> dict[str, 
             findings.replace(run_id, _CHECK, [Finding(CONNECTION, Outcome.NOT_APPLICABLE, reason)])
             return actions.nothing_to_do(action, reason).summary()
         with _database() as database:
-            plan = _plan(database, wanted)
+            tables = _tables(database)
+            plan = _plan(database, wanted, tables)
             action = actions.plan(_KIND, _RESOURCE, run_id, dry_run=dry_run, plan=plan)
             if not dry_run:
-                action = _apply(database, action)
-    findings.replace(run_id, _CHECK, [_of_plan(plan)])
+                action = _apply(database, action, tables)
+    findings.replace(run_id, _CHECK, [_finding(plan, action)])
     return action.summary()
 
 
-def _of_plan(plan: dict[str, Any]) -> Finding:
-    numbers = {"rows_due": sum(plan["rows_due"].values()), "rows": sum(plan["rows_before"].values())}
+def _finding(plan: dict[str, Any], action: actions.Action) -> Finding:
+    due = plan["rows_due"]
+    numbers = {"rows_due": None if due is None else sum(due.values()), "rows": sum(plan["rows_before"].values())}
     if by := plan["held_back_by"]:
         return Finding(
             "airflow_db",
@@ -94,6 +101,10 @@ def _of_plan(plan: dict[str, Any]) -> Finding:
             "clear its queued events",
         )
     days = settings().maintenance.airflow.keep_days
+    left = (action.applied or {}).get("rows_due_after", due)
+    if (due is None or left is None) and not action.done:
+        text = f"how many rows are older than {days} days is not known: {_not_counted()}"
+        return Finding("airflow_db", Outcome.UNKNOWN, text, numbers)
     return Finding("airflow_db", Outcome.OK, f"rows older than {days} days are removed night by night", numbers)
 
 
@@ -116,17 +127,30 @@ def _database() -> Iterator[psycopg.Connection[Any]]:
 
 
 # ----------------------------------------------------------------------------------------------------- plan
-def _plan(database: psycopg.Connection[Any], wanted: datetime) -> dict[str, Any]:
+def _plan(database: psycopg.Connection[Any], wanted: datetime, tables: list[str]) -> dict[str, Any]:
     """Count what is there and, as ``db clean --dry-run`` tells it, what is due."""
     cut_off, held_back_by = held_back(database, wanted)
-    tables = [name for (name,) in database.execute(_STATEMENTS["tables"], {"names": list(TABLES)})]
+    due = _due(cut_off, tables)
     return {
         "cut_off": cut_off,
         "held_back_by": held_back_by,
-        "rows_due": _due(cut_off, tables),
+        "rows_due": due,
+        "rows_due_note": _not_counted() if due is None else "",
         "rows_before": airflow_removed_rows.counts(database, tables),
         "removed_rows": airflow_removed_rows.counts(database, _archives(database)),
     }
+
+
+def _tables(database: psycopg.Connection[Any]) -> list[str]:
+    """The tables to clean: those that exist, sessions only where ``db clean`` takes them."""
+    found = [name for (name,) in database.execute(_STATEMENTS["tables"], {"names": [*TABLES, SESSIONS]})]
+    if SESSIONS not in found:
+        return found
+    # Its own help lists what it takes, by the configuration of this Airflow; others it would just leave out.
+    ended = _run([sys.executable, "-m", "airflow", "db", "clean", "--help"], most_seconds=_HELP_SECONDS)
+    if ended.status != 0:
+        raise MaintenanceFailed(f"airflow db clean --help failed: {_why(ended)}")
+    return [name for name in found if name != SESSIONS or f"'{SESSIONS}'" in ended.said]
 
 
 def held_back(database: psycopg.Connection[Any], cut_off: datetime) -> tuple[datetime, str]:
@@ -135,13 +159,22 @@ def held_back(database: psycopg.Connection[Any], cut_off: datetime) -> tuple[dat
     return (needed[1], needed[0]) if needed else (cut_off, "")
 
 
-def _due(cut_off: datetime, tables: list[str]) -> dict[str, int]:
-    """The rows of each table that ``db clean`` would remove; tables that depend on them are among its keys."""
-    ended = _run(_command(cut_off, tables, "--dry-run"), most_seconds=600)
+def _due(cut_off: datetime, tables: list[str]) -> dict[str, int] | None:
+    """The rows of each table that ``db clean`` would remove; tables that depend on them are among its keys.
+
+    None when counting them did not end in time: a backlog as large as that must still get smaller.
+    """
+    ended = _run(_command(cut_off, tables, "--dry-run"), most_seconds=_COUNT_SECONDS)
+    if ended.status is None:
+        return None
     due = {name: int(rows) for name, rows in _FOUND.findall(ended.said)}
     if ended.status != 0 or not set(tables) <= set(due):
         raise MaintenanceFailed(f"airflow db clean --dry-run failed: {_why(ended)}")
     return due
+
+
+def _not_counted() -> str:
+    return f"counting them did not end within {_COUNT_SECONDS:.0f} seconds"
 
 
 def _archives(database: psycopg.Connection[Any]) -> list[str]:
@@ -149,14 +182,14 @@ def _archives(database: psycopg.Connection[Any]) -> list[str]:
 
 
 # ---------------------------------------------------------------------------------------------------- apply
-def _apply(database: psycopg.Connection[Any], action: actions.Action) -> actions.Action:
+def _apply(database: psycopg.Connection[Any], action: actions.Action, tables: list[str]) -> actions.Action:
     plan, upkeep = action.plan, settings().maintenance.airflow
     cut_off = datetime.fromisoformat(plan["cut_off"])
     held_back = f"rows since {cut_off:%Y-%m-%d %H:%M} UTC are kept: {plan['held_back_by']}" * bool(plan["held_back_by"])
-    if not any(plan["rows_due"].values()) and not _archives(database):
+    none_is_due = plan["rows_due"] is not None and not any(plan["rows_due"].values())
+    if none_is_due and not _archives(database):
         return actions.nothing_to_do(action, held_back or f"no row is older than {upkeep.keep_days} days")
     action = actions.applying(action)
-    tables = [name for (name,) in database.execute(_STATEMENTS["tables"], {"names": list(TABLES)})]
     ended = _run(
         _command(
             cut_off, tables, "--yes", "--error-on-cleanup-failure", "--batch-size", str(upkeep.batch_rows),
@@ -170,15 +203,15 @@ def _apply(database: psycopg.Connection[Any], action: actions.Action) -> actions
         "rows_after": airflow_removed_rows.counts(database, tables),
         "rows_due_before": plan["rows_due"],
         "rows_due_after": left,
+        "rows_due_note": _not_counted() if left is None else "",
         "removed_tables_after": len(_archives(database)),
     }
     applied = {"exit_status": ended.status, "removed_rows": archived}
     if failure := _failure(proof, ended):
         actions.fail(action, failure, proof | applied)  # what was exported and dropped is told also then
         raise MaintenanceFailed(failure)
-    if ended.status is None:
-        more = f"{sum(left.values())} old rows are left for the next run: {upkeep.most_minutes} minutes were over"
-        return actions.postpone(action, more, applied | proof)
+    if left is None or ended.status is None:
+        return actions.postpone(action, _postponed(left, ended, upkeep.most_minutes), applied | proof)
     return actions.prove(action, proof, applied, held_back)
 
 
@@ -186,11 +219,20 @@ def _failure(proof: dict[str, Any], ended: _Ended) -> str:
     """What went wrong; empty when nothing did. Rows that are left when the time is over are no failure."""
     if proof["removed_tables_after"]:
         return "tables named _airflow_deleted__… are still there after they were dropped"
-    rest = {name: rows for name, rows in proof["rows_due_after"].items() if rows}
+    rest = {name: rows for name, rows in (proof["rows_due_after"] or {}).items() if rows}
     if rest and ended.status is not None:
         table, rows = next(iter(rest.items()))
         return f"{rows} rows of {table} should be removed and are still there: {_why(ended)}"
     return f"airflow db clean failed: {_why(ended)}" if ended.status else ""
+
+
+def _postponed(left: dict[str, int] | None, ended: _Ended, most_minutes: float) -> str:
+    """Why the act is not proven, with the rows that are left for the next run where they are known."""
+    over = f"{most_minutes} minutes were over"
+    if left is not None:
+        return f"{sum(left.values())} old rows are left for the next run: {over}"
+    more = f"; {over}, and the next run goes on" if ended.status is None else ""
+    return f"how many old rows are left is not known: {_not_counted()}{more}"
 
 
 def _command(cut_off: datetime, tables: list[str], *options: str) -> list[str]:

@@ -1,7 +1,7 @@
 """The tables that ``airflow db clean`` moves removed rows to: exported, when configured, and dropped.
 
 An exported table is a CSV file, compressed with zstd, in the folder ``airflow`` of the connection ``archive``. Its
-table is dropped only after the file was read back and found equal in content and number of rows.
+table is dropped only after the file was read back and found equal in content and number of rows, and is safe on disk.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import hashlib
 import io
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include import connections
 from include.outcome import MaintenanceFailed
+from include.platform import folders
 
 if TYPE_CHECKING:
     import fsspec
@@ -56,8 +57,8 @@ def _export(database: psycopg.Connection[Any], table: str, rows: int) -> dict[st
     import zstandard
     from psycopg import sql
 
-    files, root = connections.folder("archive")
-    folder = f"{root.rstrip('/')}/{FOLDER}"
+    archive = folders.open_folder("archive")
+    files, folder = archive.system, archive.place(FOLDER)
     name, partial = f"{folder}/{table}.csv.zst", f"{folder}/.{table}.partial"
     files.makedirs(folder, exist_ok=True)
     digest = hashlib.sha256()
@@ -80,8 +81,19 @@ def _export(database: psycopg.Connection[Any], table: str, rows: int) -> dict[st
         raise MaintenanceFailed(
             f"the export of {table} reads back as {records} of {rows} rows or with another content; the table is kept"
         )
-    files.mv(partial, name)
+    _move(archive, partial, name)
     return {"file": f"{FOLDER}/{table}.csv.zst", "sha256_of_content": digest.hexdigest()}
+
+
+def _move(archive: folders.Folder, partial: str, name: str) -> None:
+    """Give a file its name, safe on disk where it is ours: the table is gone after that, whatever becomes of us."""
+    if not archive.is_local:
+        archive.system.mv(partial, name)
+        return
+    folders.to_disk(Path(partial))
+    Path(partial).replace(name)
+    for folder in Path(name).parents[:2]:  # the folder itself may be new
+        folders.to_disk(folder)
 
 
 def _lines(files: fsspec.AbstractFileSystem, name: str, digest: Any) -> Iterator[str]:

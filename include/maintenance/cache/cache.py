@@ -11,6 +11,7 @@ from typing import Any
 
 from include.maintenance.cache import cache_findings, cache_keys, cache_server
 from include.maintenance.cache.cache_server import CONNECTION
+from include.outcome import ConfigurationError
 from include.sections import Cache
 from include.settings import settings
 from include.warehouse import actions, findings
@@ -25,7 +26,8 @@ def statistics(run_id: str, dry_run: bool = False) -> dict[str, Any]:
     it has restarted (or its counters were reset) since; a hit rate without requests is absent (None). Memory is added
     up by prefix (which ends at the first colon), type and time to live. A dry run stops after the first measurement.
     Returns the act's summary with ``hit_rate`` (0 to 1), ``keys`` and ``findings`` (the outcome of each check).
-    Raises SourceUnavailable or ConfigurationError.
+    Raises SourceUnavailable or ConfigurationError; also when the login may not SCAN, after the findings that need no
+    pass.
     """
     limits = settings().maintenance.cache
     action = actions.plan(_KIND, CONNECTION, run_id, dry_run=dry_run, plan={})
@@ -36,39 +38,58 @@ def statistics(run_id: str, dry_run: bool = False) -> dict[str, Any]:
         if not dry_run:
             for check in cache_findings.CHECKS:
                 stack.enter_context(findings.unknown_recorded(run_id, check, CONNECTION))
-        last = actions.last_proven(_KIND, CONNECTION)
         server = cache_server.client()
         stack.callback(server.close)
         measured = cache_server.measure(server)
         plan = {"before": measured, "call_milliseconds": limits.call_milliseconds}
         # An attempt that had begun its pass keeps its plan: the pass itself counts as hits.
         action = actions.plan(_KIND, CONNECTION, run_id, dry_run=dry_run, plan=plan)
-        before = action.plan["before"]
         if dry_run:
-            return action.summary() | {"keys": before["keys"]}
-        action = actions.applying(action)
-        keys = _pass(server, measured, limits)
-        earlier = last.proof if last else None
-        proof = _proof(before, cache_server.measure(server), keys, earlier, _disturbed(action, last))
-        found = cache_findings.all_findings(proof, earlier, limits)
-        proof["findings"] = {
-            check: findings.replace(run_id, check, found[check])["outcome"] for check in cache_findings.CHECKS
-        }
-    reason = cache_findings.not_visited(keys)
-    if not reason and not keys["complete"]:
-        reason = f"not all keys were visited within {limits.longest_pass_seconds:.0f} s"
-    return _summary(actions.prove(action, proof, {"keys_visited": keys["visited"], "calls": keys["calls"]}, reason))
+            return action.summary() | {"keys": action.plan["before"]["keys"]}
+        refused = cache_server.refused_commands(server)
+        if "scan" not in refused:  # else no key is asked for, and the hits stay the platform's own
+            action = actions.applying(action)
+        proof = _look(server, action, measured, refused, limits)
+    if "scan" in refused:
+        reason = f"{CONNECTION} was neither swept nor looked at: {proof['keys']['note']}"
+        actions.fail(action, reason, proof)
+        raise ConfigurationError(reason)
+    keys = proof["keys"]
+    applied = {"keys_visited": keys["visited"], "calls": keys["calls"]}
+    return _summary(actions.prove(action, proof, applied, _reason(keys, limits)))
 
 
-def _pass(server: Any, measured: dict[str, Any], limits: Cache) -> dict[str, Any]:
+def _look(
+    server: Any, action: actions.Action, measured: dict[str, Any], refused: list[str], limits: Cache
+) -> dict[str, Any]:
+    """Make the pass and write what is found; returns the act's proof."""
+    last = actions.last_proven(_KIND, CONNECTION)
+    earlier = last.proof if last else None
+    keys = _pass(server, measured, refused, limits)
+    proof = _proof(action.plan["before"], cache_server.measure(server), keys, earlier, _disturbed(action, last))
+    found = cache_findings.all_findings(proof, earlier, limits)
+    proof["findings"] = {
+        check: findings.replace(action.run_id, check, found[check])["outcome"] for check in cache_findings.CHECKS
+    }
+    return proof
+
+
+def _reason(keys: dict[str, Any], limits: Cache) -> str:
+    """What a reader should know of the pass: what the login may not do, and what was not visited."""
+    told = [keys.get("note", ""), cache_findings.not_visited(keys)]
+    if not keys["complete"] and not told[1]:
+        told.append(f"not all keys were visited within {limits.longest_pass_seconds:.0f} s")
+    return "; ".join(part for part in told if part)
+
+
+def _pass(server: Any, measured: dict[str, Any], refused: list[str], limits: Cache) -> dict[str, Any]:
     """Visit every key of every database, as far as the login permits, and say what it does not."""
     own, held = cache_server.own_database(server), {int(name): keys for name, keys in measured["databases"].items()}
     others = sorted(held.keys() - {own}, key=lambda number: -held[number])  # where the most keys are first
-    return _visited(server, measured["version"], limits, others) | {"database": own}
+    return _visited(server, measured["version"], refused, limits, others) | {"database": own}
 
 
-def _visited(server: Any, version: str, limits: Cache, others: list[int]) -> dict[str, Any]:
-    refused = cache_server.refused_commands(server)
+def _visited(server: Any, version: str, refused: list[str], limits: Cache, others: list[int]) -> dict[str, Any]:
     if needed := [command for command in refused if command != "memory|usage"]:
         allowed = " ".join(f"+{command}" for command in refused)
         note = f"this login may not use {', '.join(needed)}; allow it by ACL SETUSER with {allowed}"
@@ -80,7 +101,7 @@ def _visited(server: Any, version: str, limits: Cache, others: list[int]) -> dic
 
 def _swept_only(server: Any, limits: Cache, refused: list[str], others: list[int]) -> dict[str, Any]:
     if "scan" in refused:
-        return {"visited": 0, "complete": False, "calls": 0}
+        return {"visited": 0, "complete": False, "calls": 0, "scan_refused": True}
     return cache_keys.sweep_only(server, limits, others)
 
 

@@ -1,4 +1,4 @@
-"""What the cache's figures mean: findings on hit rate, evictions, memory, expiry, keys without expiry, large keys.
+"""What the cache's figures mean: findings on hit rate, evictions, memory, expiry, keys without it, large keys, latency.
 
 Where the thresholds of the configuration come from stands beside them. What was not measured is unknown, never ok.
 """
@@ -17,10 +17,11 @@ from include.warehouse.findings import Finding
 
 CHECKS = (
     "cache_hit_rate", "cache_evictions", "cache_fragmentation", "cache_expiry", "cache_keys_without_expiry",
-    "cache_large_keys",
+    "cache_large_keys", "cache_latency",
 )  # fmt: skip
 
 _MOST_NAMED = 3  # databases that were not visited
+_LONGEST_SLICE_MILLISECONDS = 10.0  # what the collection promises of any call to the platform's Redis
 _UNITS = {"string": "bytes", "hash": "fields", "set": "members", "zset": "members", "list": "elements"}
 
 
@@ -34,6 +35,7 @@ def all_findings(proof: dict[str, Any], before: dict[str, Any] | None, limits: C
         "cache_expiry": [_expiry(proof, limits)],
         "cache_keys_without_expiry": _without_expiry(keys, (before or {}).get("keys"), server, limits),
         "cache_large_keys": _large(keys),
+        "cache_latency": [_latency(keys)],
     }
     return {check: [*of_node, *_other_shards(server)] for check, of_node in found.items()}
 
@@ -138,9 +140,18 @@ def _expiry(proof: dict[str, Any], limits: Cache) -> Finding:
         text = f"{stale:.0f} % of the keys with an expiry are expired and still held: Redis's own expiry falls behind"
         return _one(Outcome.WARNING, text, evidence, "redis-cli CONFIG SET active-expire-effort 5")
     if not proof["keys"]["complete"]:
-        why = not_visited(proof["keys"]) or "the sweep of expired keys ran out of time before the last key"
-        return _one(Outcome.UNKNOWN, why, evidence)
+        return _one(Outcome.UNKNOWN, _not_swept(proof["keys"]), evidence)
     return _one(Outcome.OK, f"{sweep['expired_keys']} expired keys went during the sweep", evidence)
+
+
+def _not_swept(keys: dict[str, Any]) -> str:
+    """Why SCAN did not meet all keys."""
+    if elsewhere := not_visited(keys):
+        return elsewhere
+    if keys.get("scan_refused"):
+        return f"expired keys were not swept: {keys['note']}"
+    why = f" by SCAN alone ({keys['note']})" if "note" in keys else ""
+    return f"the sweep of expired keys{why} ran out of time before the last key"
 
 
 def _without_expiry(
@@ -233,6 +244,29 @@ def _large(keys: dict[str, Any]) -> list[Finding]:
     elif not number:
         found[CONNECTION] = _one(Outcome.OK, "no key is large", evidence)
     return list(found.values())
+
+
+def _latency(keys: dict[str, Any]) -> Finding:
+    """Whether a slice of the pass kept the server, and with it all clients, for too long by the server's own clock."""
+    longest, most = keys.get("longest_server_milliseconds"), _LONGEST_SLICE_MILLISECONDS
+    evidence = {
+        "longest_server_milliseconds": longest,
+        "longest_call_milliseconds": keys.get("longest_call_milliseconds"),
+        "limit_milliseconds": most,
+        "calls": keys["calls"],
+    }
+    if longest is None:
+        no_clock = "this login may not use TIME; allow it by ACL SETUSER with +time"
+        why = keys.get("note") or (no_clock if keys["calls"] else _not_seen(keys))
+        return _one(Outcome.UNKNOWN, f"how long the pass kept the server is not known: {why}", evidence)
+    if longest <= most:
+        text = f"no slice of the pass kept the server for more than {most:.0f} ms (the longest {longest:.1f} ms)"
+        return _one(Outcome.OK, text, evidence)
+    text = (
+        f"one slice of the pass kept the server for {longest:.1f} ms, above {most:.0f} ms: maybe a very large key had "
+        "expired, which is freed at once while lazyfree-lazy-expire is no"
+    )
+    return _one(Outcome.WARNING, text, evidence, "redis-cli CONFIG SET lazyfree-lazy-expire yes")
 
 
 def _not_seen(keys: dict[str, Any]) -> str:

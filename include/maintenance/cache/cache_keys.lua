@@ -1,17 +1,22 @@
 -- One slice of the pass over all keys: pages of SCAN, looked at on the server, until the time or the pages are used up.
 -- A page expires the dead keys that it meets. Arguments: cursor, keys per page (a hint), most pages, most seconds,
--- "yes" to measure memory, bytes below which no key is large, and the limits of large keys: bytes of a string, fields
--- of a hash, members of a set, elements of others. The answer: cursor, seconds, keys seen, keys that may not be read,
--- groups (a line each: keys, bytes; expiry, type and prefix), the largest key of each type, and the large keys.
+-- "yes" to measure memory, and the limits of large keys: bytes of a string, fields of a hash, members of a set, elements
+-- of others. The answer: cursor, seconds (empty without a clock), keys seen, keys that may not be read, groups (a line
+-- each: keys, bytes; expiry, type and prefix), the largest key of each type, and the large keys.
 local cursor, count, pages, seconds = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local measured, noticed = ARGV[5] == 'yes', tonumber(ARGV[6])
-local limits = {string = tonumber(ARGV[7]), hash = tonumber(ARGV[8]), set = tonumber(ARGV[9])}
-local other_limit = tonumber(ARGV[10])
+local measured = ARGV[5] == 'yes'
+local limits = {string = tonumber(ARGV[6]), hash = tonumber(ARGV[7]), set = tonumber(ARGV[8])}
+local other_limit = tonumber(ARGV[9])
+-- Bytes below which no key of a type is large, so that its elements need not be counted: two are the least that one
+-- takes (an integer of an intset or listpack). A list is always counted: its nodes may be compressed, and its memory is
+-- told from the first of them.
+local noticed = {string = limits.string, hash = 2 * limits.hash, set = 2 * limits.set, list = 0}
+local other_noticed = 2 * other_limit
 local lengths = {string = 'STRLEN', hash = 'HLEN', set = 'SCARD', zset = 'ZCARD', list = 'LLEN', stream = 'XLEN'}
 local call, guarded, find, sub = redis.call, redis.pcall, string.find, string.sub
 
 -- os.clock is there on newer servers only; where it is, TIME stands still within a script. Without either (the login
--- may not use TIME) the number of pages alone bounds the slice.
+-- may not use TIME) the number of pages alone bounds the slice, and nobody knows how long it took.
 local os = rawget(_G, 'os')
 local timed = not guarded('TIME').err
 local clock = os and os.clock or function()
@@ -43,7 +48,7 @@ repeat
                 if size > (largest[kind] or 0) then
                     largest[kind], names[kind] = size, key
                 end
-                if size >= noticed then
+                if size >= (noticed[kind] or other_noticed) then
                     local elements = lengths[kind] and guarded(lengths[kind], key)
                     if type(elements) ~= 'number' then elements = -1 end
                     if elements > (limits[kind] or other_limit) then
@@ -63,4 +68,5 @@ end
 for kind, size in pairs(largest) do
     greatest[#greatest + 1] = {kind, size, names[kind]}
 end
-return {cursor, tostring(clock() - begun), seen, refused, table.concat(groups, '\n'), greatest, large}
+local took = (os and os.clock or timed) and tostring(clock() - begun) or ''
+return {cursor, took, seen, refused, table.concat(groups, '\n'), greatest, large}

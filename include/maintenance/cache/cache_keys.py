@@ -32,7 +32,6 @@ _SCRIPT = Path(__file__).with_name("cache_keys.lua").read_text()
 _KEYS_PER_PAGE = 50  # the clock is looked at after each page
 _MOST_PAGES = 5_000
 _PREFIXES_COUNTED = 10_000  # those with the most memory are reported
-_NOTICED_FROM_BYTES = 16_384  # no key below has more elements than the smallest of the default limits
 _LONGEST_NAME = 120
 _TIME_IS_OVER = "the time of the pass was over"
 
@@ -42,8 +41,9 @@ class Keyspace:
     """What a pass saw. ``groups`` holds keys and bytes by expiry (its place in EXPIRIES), type and prefix.
 
     ``refused_keys`` may not be read by this login. Times are milliseconds: of the longest slice by the server's own
-    clock and as the caller waited for it. ``complete`` tells whether all keys were visited, ``not_visited`` why other
-    databases were not, by number; ``databases`` has the number of those that a prefix as it is told belongs to.
+    clock (None where this login may not ask it) and as the caller waited for it. ``complete`` tells whether all keys
+    were visited, ``not_visited`` why other databases were not, by number; ``databases`` has the number of those that a
+    prefix as it is told belongs to.
     """
 
     memory_known: bool
@@ -51,7 +51,7 @@ class Keyspace:
     refused_keys: int = 0
     calls: int = 0
     seconds: float = 0.0
-    longest_server_milliseconds: float = 0.0
+    longest_server_milliseconds: float | None = None
     longest_call_milliseconds: float = 0.0
     complete: bool = False
     not_visited: dict[str, str] = field(default_factory=dict)
@@ -64,6 +64,7 @@ class Keyspace:
     def facts(self, most_prefixes: int) -> dict[str, Any]:
         """The pass as JSON-able facts; bytes are None where memory may not be measured."""
         without = sum(keys for (expiry, _, _), (keys, _) in self.groups.items() if expiry == 0)
+        longest = self.longest_server_milliseconds
         return {
             "visited": self.visited,
             "with_expiry": self.visited - without,
@@ -80,7 +81,7 @@ class Keyspace:
             "not_visited": self.not_visited,
             "calls": self.calls,
             "seconds": round(self.seconds, 3),
-            "longest_server_milliseconds": round(self.longest_server_milliseconds, 3),
+            "longest_server_milliseconds": None if longest is None else round(longest, 3),
             "longest_call_milliseconds": round(self.longest_call_milliseconds, 3),
         }
 
@@ -153,7 +154,7 @@ def _look_at_one(
     aim, memory = limits.call_milliseconds, "yes" if found.memory_known else "no"
     cursor, pages, complete = b"0", 1, False
     while not complete and time.monotonic() < ends_at:
-        arguments = (cursor, _KEYS_PER_PAGE, pages, aim / 1000, memory, _NOTICED_FROM_BYTES, *sizes)
+        arguments = (cursor, _KEYS_PER_PAGE, pages, aim / 1000, memory, *sizes)
         asked_at = time.monotonic()
         # Names of keys may be any bytes.
         answer = cache_server.asked(server, "EVAL", _SCRIPT, 0, *arguments, NEVER_DECODE=[])
@@ -163,7 +164,9 @@ def _look_at_one(
         found.visited += seen
         found.refused_keys += refused
         found.longest_call_milliseconds = max(found.longest_call_milliseconds, waited)
-        found.longest_server_milliseconds = max(found.longest_server_milliseconds, float(seconds) * 1000)
+        if seconds:
+            took = float(seconds) * 1000
+            found.longest_server_milliseconds = max(found.longest_server_milliseconds or 0.0, took)
         _add(found, prefixes, database, groups, largest, over)
         complete = cursor == b"0"
         if waited < aim / 2:

@@ -22,7 +22,7 @@ _FRAGMENTATION_SAYS_SOMETHING_FROM_BYTES = 100 * 1024 * 1024  # below, the ratio
 _NO_TOUCH_FROM = (7, 2)
 _TRIED = {
     "eval": ("EVAL", "return 1", "0"),
-    "scan": ("SCAN", "0", "COUNT", "1"),
+    "scan": ("SCAN", "0", "MATCH", "no:such:key", "COUNT", "1"),  # it expires no key: the pass does, and measures it
     "pttl": ("PTTL", "no:such:key"),
     "type": ("TYPE", "no:such:key"),
     "memory|usage": ("MEMORY", "USAGE", "no:such:key"),

@@ -268,6 +268,77 @@ def test_what_was_done_is_told_when_the_time_was_over_or_it_failed(
     settings.cache_clear()
 
 
+def _counts_end_never(patch: pytest.MonkeyPatch, *numbers: int) -> None:
+    """Give the counts with these numbers (from 0 on) no time."""
+    run, counts = airflow_database._run, iter(range(100))
+
+    def hurried(command: list[str], *, most_seconds: float) -> Any:
+        hurry = "--dry-run" in command and next(counts) in numbers
+        return run(command, most_seconds=0.1 if hurry else most_seconds)
+
+    patch.setattr(airflow_database, "_run", hurried)
+
+
+def test_rows_that_could_not_be_counted_in_time_are_removed_all_the_same(
+    airflow: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    note = "counting them did not end within 480 seconds"
+    for days in (100, 200, 300):
+        add_run(airflow, DAILY, days, "scheduled")
+    with environment.context() as patch:
+        _counts_end_never(patch, 0, 1)
+        airflow_database.clean("r1", False)
+    state, reason, plan, applied, proof = action(warehouse, "r1")
+    assert (state, reason, proof) == ("postponed", f"how many old rows are left is not known: {note}", None)
+    assert runs(airflow) == [f"scheduled__{ago(100):%Y-%m-%d}"], "the backlog got smaller"
+    assert (plan["rows_due"], plan["rows_due_note"]) == (None, note)
+    assert (applied["rows_due_before"], applied["rows_due_after"], applied["rows_due_note"]) == (None, None, note)
+    assert applied["rows_after"]["dag_run"] == plan["rows_before"]["dag_run"] - 2
+    [found] = findings.latest("airflow_database")
+    assert (found.finding.outcome, found.finding.evidence["rows_due"]) == (Outcome.UNKNOWN, None)
+    assert found.finding.summary == f"how many rows are older than 90 days is not known: {note}"
+
+    add_run(airflow, DAILY, 400, "scheduled")
+    with environment.context() as patch:
+        _counts_end_never(patch, 0)
+        airflow_database.clean("r2", False)
+    state, _, _, _, proof = action(warehouse, "r2")
+    assert (state, proof["rows_due_before"], proof["rows_due_note"]) == ("proven", None, "")
+    assert sum(proof["rows_due_after"].values()) == 0
+    [found] = findings.latest("airflow_database")
+    assert found.finding.outcome is Outcome.OK
+
+
+def test_sessions_go_where_this_airflow_keeps_them_in_its_database(
+    airflow: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    def cleaned(run_id: str) -> Any:
+        airflow_database.clean(run_id, False)
+        return action(warehouse, run_id)
+
+    for name, days in (("old", 100), ("new", 10)):
+        values = (name, ago(days).replace(tzinfo=None))
+        airflow.execute("INSERT INTO session (session_id, data, expiry) VALUES (%s, '', %s)", values)
+    try:
+        state, _, plan, _, _ = cleaned("without FAB")
+        assert (state, "session" in plan["rows_due"]) == ("nothing_to_do", False), "db clean would not take it"
+        fab = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
+        environment.setenv("AIRFLOW__CORE__AUTH_MANAGER", fab)
+        environment.setenv("AIRFLOW__FAB__SESSION_BACKEND", "securecookie")
+        assert "session" not in cleaned("in cookies")[2]["rows_due"]
+        environment.delenv("AIRFLOW__FAB__SESSION_BACKEND")
+        state, _, plan, _, proof = cleaned("in the database")
+        assert (state, plan["rows_due"]["session"], proof["rows_due_after"]["session"]) == ("proven", 1, 0)
+        assert airflow.execute("SELECT session_id FROM session").fetchall() == [("new",)]
+    finally:
+        airflow.execute("DELETE FROM session")
+    airflow.execute("ALTER TABLE session RENAME TO no_session")
+    try:
+        assert "session" not in cleaned("not made yet")[2]["rows_due"]
+    finally:
+        airflow.execute("ALTER TABLE no_session RENAME TO session")
+
+
 def test_another_database_or_another_clean_up(
     airflow_database: str, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
 ) -> None:

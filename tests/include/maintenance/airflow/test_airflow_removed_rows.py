@@ -2,9 +2,12 @@
 
 import csv
 import io
+import json
+import os
 import sys
 from pathlib import Path
 
+import fsspec
 import psycopg
 import pytest
 import zstandard
@@ -34,3 +37,34 @@ def test_a_value_of_any_length_is_exported(
         ]  # fmt: skip
     csv.field_size_limit(before)
     assert warehouse.execute("SELECT to_regclass(%s)", (f"public.{TABLE}",)).fetchone() == (None,)
+
+
+def test_the_file_is_safe_on_disk_before_its_table_is_dropped(
+    warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    synced: list[tuple[Path, bool]] = []
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        there = warehouse.execute("SELECT to_regclass(%s)", (f"public.{TABLE}",)).fetchone() != (None,)
+        synced.append((Path(f"/proc/self/fd/{descriptor}").readlink(), there))
+        sync(descriptor)
+
+    warehouse.execute(f"CREATE TABLE public.{TABLE} AS SELECT 1 AS value")
+    environment.setattr(os, "fsync", noted)
+    airflow_removed_rows.take_away(warehouse, [TABLE], export=True)
+    folder = tmp_path / "archive" / "airflow"
+    assert synced == [(folder / f".{TABLE}.partial", True), (folder, True), (folder.parent, True)]
+    assert [path.name for path in folder.iterdir()] == [f"{TABLE}.csv.zst"]
+
+
+def test_an_object_storage_takes_the_file_as_it_is(
+    warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    connection = {"conn_type": "fs", "extra": {"url": "memory://removed-rows-of-a-test"}}
+    environment.setenv("AIRFLOW_CONN_ARCHIVE", json.dumps(connection))
+    warehouse.execute(f"CREATE TABLE public.{TABLE} AS SELECT 1 AS value")
+    done = airflow_removed_rows.take_away(warehouse, [TABLE], export=True)
+    packed = fsspec.filesystem("memory").cat_file(f"/removed-rows-of-a-test/{done[TABLE]['file']}")
+    assert zstandard.ZstdDecompressor().stream_reader(packed).read() == b"value\n1\n"
+    fsspec.filesystem("memory").rm("/removed-rows-of-a-test", recursive=True)

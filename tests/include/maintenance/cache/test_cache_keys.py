@@ -153,6 +153,44 @@ def test_a_large_cache_scaled_down(server: redis.Redis, warehouse: psycopg.Conne
     assert "--pattern 'rate:*'" in rate.remedy
 
 
+def test_what_is_large_follows_from_the_configured_limits(
+    server: redis.Redis,  # noqa: F811
+    warehouse: psycopg.Connection,
+    environment: pytest.MonkeyPatch,
+) -> None:
+    fill(server, "for n = 1, 5001 do redis.call('RPUSH', 'list', 'm') end")
+    fill(server, "for n = 1, 5000 do redis.call('RPUSH', 'list:full', 'm') end")
+    server.set("page", "x" * 12_000)
+    cache.statistics("r1")
+    assert outcomes("cache_large_keys") == {"list": "warning"}, "it takes about 15 kB"
+
+    small = '{"string_bytes": 10000, "hash_fields": 20, "set_members": 100, "other_elements": 50}'
+    environment.setenv("OPERATIONS__MAINTENANCE__CACHE__LARGE_KEYS", small)
+    settings.cache_clear()
+    server.flushdb()
+    for name, more in (("over", 1), ("full", 0)):
+        server.set(f"string:{name}", "x" * (10_000 + more))
+        server.hset(f"hash:{name}", mapping=dict.fromkeys((str(n) for n in range(20 + more)), "1"))
+        server.sadd(f"set:{name}", *range(100 + more))  # integers, in two bytes each
+        server.zadd(f"zset:{name}", {str(n): n for n in range(50 + more)})
+        server.rpush(f"list:{name}", *[0] * (50 + more))
+    cache.statistics("r2")
+    over = ("string:over", "hash:over", "set:over", "zset:over", "list:over")
+    assert outcomes("cache_large_keys") == dict.fromkeys(over, "warning")
+    settings.cache_clear()
+
+
+def test_a_list_whose_nodes_are_compressed_is_large_by_its_elements(
+    server: redis.Redis, warehouse: psycopg.Connection  # noqa: F811
+) -> None:  # fmt: skip
+    server.config_set("list-compress-depth", 1)
+    server.config_set("list-max-ziplist-size", -1)
+    fill(server, "for n = 1, 6000 do redis.call('RPUSH', 'packed', 'm') end")
+    assert size(server, "packed") < 2 * 5000, "less than two bytes for each element of the smallest large list"
+    cache.statistics("r1")
+    assert outcomes("cache_large_keys") == {"packed": "warning"}
+
+
 def test_more_large_keys_than_are_named(server: redis.Redis, warehouse: psycopg.Connection) -> None:  # noqa: F811
     fill(server, "for n = 1, 25 do redis.call('SET', 'blob:' .. n, string.rep('x', 100000 + n * 5000)) end")
     cache.statistics("r1")
@@ -282,68 +320,6 @@ def test_without_the_server_every_check_is_unknown(
         cache.statistics("r1")
     rows = warehouse.execute("SELECT check_name, outcome FROM ops.finding").fetchall()
     assert sorted(rows) == sorted((check, "unknown") for check in cache_findings.CHECKS)
-
-
-# ------------------------------------------------------------------------------------------------- rights and roles
-@pytest.mark.parametrize(
-    ("rules", "unknown", "visited"),
-    [
-        ("~* +@all -eval -evalsha", {"cache_keys_without_expiry", "cache_large_keys"}, 600),
-        ("~* +@all -memory", {"cache_large_keys"}, 600),
-        ("~* +info +dbsize +eval +scan +pttl +type +ping", {"cache_large_keys"}, 600),
-        ("~* +info +dbsize", {"cache_keys_without_expiry", "cache_large_keys", "cache_expiry"}, 0),
-        ("~cart:* +@all", {"cache_keys_without_expiry", "cache_large_keys"}, 100),
-        ("~* +@read +info +dbsize +eval +ping", set(), 600),
-    ],
-)
-def test_what_the_login_may_not_do_is_unknown(
-    own_server: tuple[Redis, redis.Redis],
-    warehouse: psycopg.Connection,
-    environment: pytest.MonkeyPatch,
-    rules: str,
-    unknown: set[str],
-    visited: int,
-) -> None:
-    started, client = own_server
-    fill(
-        client, "for n = 1, 100 do redis.call('SET', 'cart:' .. n, n) end for n = 1, 500 do redis.call('SET', n, n) end"
-    )
-    as_it_is(client)("ACL", "SETUSER", "operations", "on", ">secret", *rules.split())
-    environment.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://operations:secret@127.0.0.1:{started.port}/0")
-    told = cache.statistics("r1")
-    assert {check for check, outcome in told["findings"].items() if outcome == "unknown"} == unknown
-    keys = _proof(warehouse, "r1")["keys"]
-    assert keys["visited"] == visited
-    if "memory" in rules:
-        assert keys["by_prefix"]["cart"]["bytes"] is None
-        assert keys["by_prefix"]["cart"]["without_expiry"] == 100
-    if "~cart" in rules:
-        assert keys["refused_keys"] == 500
-
-
-def test_a_replica_expires_nothing(
-    own_server: tuple[Redis, redis.Redis], warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
-    primary, client = own_server
-    client.set("a", "1", ex=600)
-    folder = tmp_path / "replica"
-    folder.mkdir()
-    processes = Processes(folder / "processes.json")
-    try:
-        replica = Redis(processes, folder / "redis").start()
-        environment.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://127.0.0.1:{replica.port}/0")
-        follower = connections.redis()
-        as_it_is(follower)("REPLICAOF", "127.0.0.1", primary.port)
-        deadline = time.monotonic() + 20
-        while not (follower.info()["master_link_status"] == "up" and follower.dbsize() == 1):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        told = cache.statistics("r1")
-        assert told["findings"]["cache_expiry"] == "not_applicable"
-        proof = _proof(warehouse, "r1")
-        assert (proof["sweep"]["possible"], proof["keys"]["visited"]) == (False, 1)
-    finally:
-        processes.stop_all()
 
 
 # ------------------------------------------------------------------------------------------------------- bounds
