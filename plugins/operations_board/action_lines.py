@@ -199,13 +199,19 @@ def _cache(action: Row) -> list[str]:
 
 def _airflow_database(action: Row) -> list[str]:
     before, after = action["proof"]["rows_due_before"], action["proof"]["rows_due_after"]
+    lines = [f"Old rows: {_counted(before)} → {_counted(after)}"]
+    if before is None or after is None:
+        return lines
     largest = sorted(((rows, name) for name, rows in before.items() if rows), reverse=True)[:2]
-    lines = [f"Old rows: {value_text(sum(before.values()))} → {value_text(sum(after.values()))}"]
     return lines + [f"{name}: {value_text(rows)} → {value_text(after.get(name, 0))}" for rows, name in largest]
 
 
 def _airflow_database_plan(action: Row) -> list[str]:
-    return [f"Old rows: {value_text(sum(action['plan']['rows_due'].values()))}"]
+    return [f"Old rows: {_counted(action['plan']['rows_due'])}"]
+
+
+def _counted(rows: dict[str, int] | None) -> str:
+    return "not counted in time" if rows is None else value_text(sum(rows.values()))
 
 
 def _airflow_logs(action: Row) -> list[str]:

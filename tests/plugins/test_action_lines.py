@@ -80,6 +80,10 @@ def test_every_kind_has_words_of_its_own() -> None:
             ["Old rows: 2 → 0", "dag_run: 2 → 0"],
         ),
         (
+            lines("clean_airflow_database", {"rows_due_before": None, "rows_due_after": {"dag_run": 1, "xcom": 2}}),
+            ["Old rows: not counted in time → 3"],
+        ),
+        (
             lines("delete_airflow_logs", {"files_before": 10, "files_after": 4, "bytes_after": 10,
                                           "kept_because_written_to": 1}, applied={"bytes_freed": 5000}),
             ["Files: 10 → 4", "5.0 kB freed, 10 B kept", "1 file kept: still written to"],
