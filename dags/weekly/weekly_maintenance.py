@@ -5,7 +5,7 @@ bloat, slow queries and those that became slower, each with the SQL to apply; an
 **Schedule**: early on Sunday (`schedules.weekly_maintenance`).
 **Reads**: catalogs and statistics of the platform's database and its replicas, `pg_stat_statements` (never reset).
 **Writes**: `ops.finding`, `ops.index_usage`, `ops.statement_*`, `ops.platform_*`; `ops.maintenance_action` for every
-rebuilt index.
+rebuilt index, and for what an interrupted rebuilding left and the next run removes.
 An index above `maintenance.reindex.without_approval_up_to_bytes` is rebuilt only when somebody approves it in the UI.
 **Parameters**: `dry_run` plans the rebuilding but neither asks nor rebuilds; `most_indexes` bounds it.
 **On failure**: incident P3; what could not be checked is recorded as unknown. Clear the task to try again.
@@ -75,7 +75,7 @@ with operations_dag(
 
         params = context["params"]
         if not params["dry_run"]:
-            reindex.clean_up()
+            reindex.clean_up(context["run_id"])
         return reindex.candidates(context["run_id"], params["dry_run"], params["most_indexes"])
 
     @task

@@ -45,7 +45,7 @@ def run(given: argparse.Namespace) -> list[dict[str, Any]]:
     attempt(lambda: query_review.review(run_id))
     attempt(lambda: bloat.review(run_id))
     if not given.dry_run:
-        attempt(lambda: [{"removed": name} for name in reindex.clean_up()])
+        attempt(lambda: [{"removed": name} for name in reindex.clean_up(run_id)])
 
     def rebuild_each() -> list[dict[str, Any]]:
         for one in reindex.candidates(run_id, given.dry_run):

@@ -226,11 +226,15 @@ def count_differences(facts: Facts, counts: Mapping[str, TableFacts]) -> tuple[l
 def acceptable(rule: BackupSource, facts: Facts | None, stages: Sequence[str]) -> tuple[str, ...]:
     """Return which of the stages that need facts may be unknown: none unless the source does without facts.
 
-    Rows that are not the recorded ones are never accepted.
+    Rows that are not the recorded ones are never accepted, nor are checksums that do not come from the facts: those of
+    a base backup stand in its manifest, and another tool has its own.
     """
     if rule.facts_required:
         return ()
-    return tuple(stage for stage in stages if facts is None or stage != "row_counts")
+    needed = {"checksums"} if rule.format in ("base", "command") else set()
+    if facts is not None:
+        needed.add("row_counts")
+    return tuple(stage for stage in stages if stage not in needed)
 
 
 def _against_live(counts: Mapping[str, TableFacts]) -> Result:

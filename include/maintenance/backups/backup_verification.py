@@ -38,8 +38,11 @@ from include.warehouse import drills
 from include.warehouse.drills import Drill, DrillOutcome, StageOutcome
 
 KIND = "backup_verification"
-_FACTS = ("checksums", "catalog", "row_counts", "newest_rows", "negative_control")
-"""Stages that need recorded facts; without ``facts_required`` they may be unknown."""
+_FACTS = ("checksums", "catalog", "row_counts", "newest_rows")
+"""Stages that need recorded facts; without ``facts_required`` they may be unknown.
+
+The negative control is none of them: without facts pg_restore, pg_verifybackup or the page checksums refuse a copy.
+"""
 
 
 class _Stop(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from include.maintenance.postgres import bloat
@@ -122,22 +123,54 @@ def _megabytes(size: int) -> str:
     return f"{size / 1_000_000:,.1f} MB"
 
 
-def clean_up() -> list[str]:
+def clean_up(run_id: str | None = None) -> list[str]:
     """Remove what this collection's interrupted rebuildings have left; return the names of those indexes.
 
-    An act tells which invalid indexes were there before it began: those and everybody else's are left alone. Raises
+    An act tells which invalid indexes were there before it began: those and everybody else's are left alone. Each
+    removal is an act of the run (by default one of its own), with the index that was left as its resource. Raises
     ConfigurationError (the role may not drop them), MaintenanceFailed or SourceUnavailable.
     """
+    run_id = run_id or f"clean_up__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
     removed: list[str] = []
     what = "the rest of interrupted rebuildings"
     with database.maintenance_session() as connection, database.errors_named(what):
+        for act in actions.left_by(run_id):  # a killed attempt may have dropped it and not said so
+            if act.kind == KIND and "left_by_run" in act.plan and not _exists(connection, act.plan):
+                removed += _remove(connection, act.resource, act.plan, run_id, None)
         found = connection.execute(_STATEMENTS["left_over"], {"name": None}).fetchall()
         for index in sorted({row[4] for row in found}):
             facts = _measure(connection, index)
-            for action in actions.begun(KIND, index):
-                if action.state != "proven" and facts and not _busy(connection, facts):
-                    removed += _remove_left_over(connection, action)
+            for act in actions.begun(KIND, index):
+                if act.state != "proven" and facts and not _busy(connection, facts):
+                    for row in _left_over(connection, act):
+                        before = {"oid": row[0], "size_bytes": row[6], "valid": False}
+                        plan = {"left_by_run": act.run_id, "rebuilding_of": index, "before": before}
+                        removed += _remove(connection, row[3], plan, run_id, row)
     return removed
+
+
+def _remove(
+    connection: psycopg.Connection[Any], name: str, plan: dict[str, Any], run_id: str, left: tuple[Any, ...] | None
+) -> list[str]:
+    """Remove what a rebuilding left (None: it is gone), as an act with its proof; return the index's name."""
+    act = actions.plan(KIND, name, run_id, dry_run=False, plan=plan)
+    if act.done:  # another of the same name was removed by this run: the next one removes this
+        return []
+    with actions.failures_recorded(act), database.errors_named(f"removal of {name}"):
+        act = actions.applying(act)
+        applied = {"statement": _drop(connection, left)} if left else {"by": "an earlier attempt"}
+        if _exists(connection, plan):
+            raise MaintenanceFailed(f"the index {name}, which an interrupted rebuilding left, is still there")
+        size = plan["before"]["size_bytes"]
+        proof = {"before": plan["before"], "after": {"exists": False, "size_bytes": 0}, "bytes_returned": size}
+        reason = f"an interrupted rebuilding of {plan['rebuilding_of']} had left it: it was dropped, not rebuilt"
+        actions.prove(act, proof, applied, reason)
+    return [name]
+
+
+def _exists(connection: psycopg.Connection[Any], plan: dict[str, Any]) -> bool:
+    query = "SELECT EXISTS (SELECT FROM pg_class WHERE oid = %s)"
+    return connection.execute(query, (plan["before"]["oid"],)).fetchone() == (True,)
 
 
 def rebuild(
@@ -236,18 +269,24 @@ def _left_over(connection: psycopg.Connection[Any], action: actions.Action) -> l
     return [row for row in found if row[0] not in action.plan["before"]["invalid_before"]]
 
 
-def _remove_left_over(connection: psycopg.Connection[Any], action: actions.Action) -> list[str]:
+def _remove_left_over(connection: psycopg.Connection[Any], action: actions.Action) -> None:
+    for left in _left_over(connection, action):
+        _drop(connection, left)
+
+
+def _drop(connection: psycopg.Connection[Any], left: tuple[Any, ...]) -> str:
+    """Drop a row of ``left_over``; return the statement."""
     from psycopg import sql
 
-    left = _left_over(connection, action)
-    for _, schema, relation, name, _, may_drop in left:
-        if not may_drop:
-            raise ConfigurationError(
-                f"an interrupted rebuilding left the invalid index {name}, which {database.MAINTENANCE} may not drop; "
-                f"as its owner run: DROP INDEX CONCURRENTLY {name}"
-            )
-        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(schema, relation)))
-    return [row[3] for row in left]
+    _, schema, relation, name, _, may_drop, _ = left
+    if not may_drop:
+        raise ConfigurationError(
+            f"an interrupted rebuilding left the invalid index {name}, which {database.MAINTENANCE} may not drop; "
+            f"as its owner run: DROP INDEX CONCURRENTLY {name}"
+        )
+    statement = sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(schema, relation))
+    connection.execute(statement)
+    return statement.as_string(connection)
 
 
 def _busy(connection: psycopg.Connection[Any], facts: dict[str, Any]) -> list[int]:

@@ -20,7 +20,8 @@ WHERE c.oid = to_regclass(%(name)s);
 -- What interrupted REINDEX INDEX CONCURRENTLY of an index (of any, without a name) left: invalid indexes on its table
 -- under its name (cut off as the server does) with the server's suffix, of the same columns and condition.
 SELECT left_over.oid::bigint, n.nspname, left_over.relname, quote_ident(n.nspname) || '.' || quote_ident(left_over.relname),
-       quote_ident(my_schema.nspname) || '.' || quote_ident(my.relname), pg_has_role(left_over.relowner, 'USAGE')
+       quote_ident(my_schema.nspname) || '.' || quote_ident(my.relname), pg_has_role(left_over.relowner, 'USAGE'),
+       pg_relation_size(left_over.oid)::bigint
 FROM pg_index i
 JOIN pg_class left_over ON left_over.oid = i.indexrelid AND left_over.relname ~ '_cc(new|old)[0-9]*$'
 JOIN pg_namespace n ON n.oid = left_over.relnamespace

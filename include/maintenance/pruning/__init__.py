@@ -2,7 +2,7 @@
 
 Daily
     prune: moving, work, rows, row_statements, sources, pace, settling, partitions; columns, archive_files, manifests;
-        holds
+        holds, backlog
 Bringing rows back, for operators and for the drills of backups
     restore
     archive_restoration

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from include.outcome import MaintenanceFailed
+from include.outcome import ConfigurationError
 from include.warehouse.statements import statements
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ _STATEMENTS = statements(__file__)
 _SMOOTHING, _LARGEST_GROWTH, _LARGEST_SHRINKING = 0.4, 1.2, 0.25
 _SECONDS_BETWEEN_LOOKS = 0.25
 _SECONDS_OF_A_PAUSE = 0.5
+
+
+class PausedTooLong(Exception):
+    """Something kept deletion waiting for longer than it waits; nothing is wrong, and the next run does the rest."""
 
 
 @dataclass
@@ -75,37 +79,54 @@ class Throttle:
     replicas: str = "none"
     looked_at: float = float("-inf")
 
+    def check(self) -> None:
+        """Raise ConfigurationError when there are replicas that the role may not see: they could not be spared."""
+        self._replicas()
+
     def wait(self) -> None:
         """Return when nothing speaks against the next batch.
 
-        Raises MaintenanceFailed when a pause gets longer than ``longest_pause_seconds``; what was done stays.
+        Raises PausedTooLong after ``longest_pause_seconds``; what was done stays. Raises ConfigurationError as
+        ``check`` does: the first replica may come at any moment.
         """
         if time.monotonic() - self.looked_at < _SECONDS_BETWEEN_LOOKS:
             return
         began = time.monotonic()
         while reason := self._reason():
             if time.monotonic() - began > self.rule.longest_pause_seconds:
-                raise MaintenanceFailed(
+                raise PausedTooLong(
                     f"pruning of {self.table_name} has waited for {reason} longer than "
-                    f"{self.rule.longest_pause_seconds:g} s; what was deleted is archived, the rest is done when the "
-                    "task runs again"
+                    f"{self.rule.longest_pause_seconds:g} s"
                 )
             pause = time.monotonic()
             time.sleep(min(_SECONDS_OF_A_PAUSE, self.rule.longest_pause_seconds))
-            kind = "autovacuum" if "autovacuum" in reason else "replicas"
+            kind = "autovacuum" if reason.startswith("autovacuum") else "replicas"
             self.seconds[kind] += time.monotonic() - pause
         self.looked_at = time.monotonic()
 
     def _reason(self) -> str:
-        row = self.connection.execute(_STATEMENTS["replicas"]).fetchone()
-        assert row is not None
-        replicas, unseen, seconds, size = row
-        self.replicas = "unknown: the role may not see them" if unseen else (str(replicas) if replicas else "none")
-        self.largest_lag_seconds = max(self.largest_lag_seconds, seconds)
+        seconds, size = self._replicas()
         if seconds > self.rule.largest_replica_lag_seconds or size > self.rule.largest_replica_lag_bytes:
             return f"replicas that are {seconds:.0f} s and {size} bytes behind"
+        away = self.connection.execute(_STATEMENTS["away"]).fetchone()
+        if away and away[1] > self.rule.largest_replica_lag_bytes:
+            return f"the replica of the slot {away[0]}, which is away and {away[1]} bytes behind,"
         found = self.connection.execute(_STATEMENTS["autovacuum"], {"oid": self.table_oid}).fetchone()
         return "autovacuum, which works at the table" if found and found[0] else ""
+
+    def _replicas(self) -> tuple[float, int]:
+        """Return how far the replicas that are connected are behind, in seconds and bytes."""
+        row = self.connection.execute(_STATEMENTS["replicas"]).fetchone()
+        assert row is not None
+        replicas, unseen, seconds, size, role = row
+        if unseen:
+            raise ConfigurationError(
+                f"the role {role} may not see how far {unseen} of the {replicas} replicas of the database of "
+                f"{self.table_name} are behind, so that pruning could not spare them; GRANT pg_read_all_stats TO {role}"
+            )
+        self.replicas = str(replicas) if replicas else "none"
+        self.largest_lag_seconds = max(self.largest_lag_seconds, seconds)
+        return seconds, size
 
     def facts(self) -> dict[str, Any]:
         """What the proof says of it."""

@@ -7,8 +7,17 @@
 SELECT count(*) AS replicas,
        count(*) FILTER (WHERE state IS NULL) AS unseen,
        coalesce(max(extract(epoch FROM replay_lag)) FILTER (WHERE replay_lsn IS NOT NULL), 0)::float8 AS seconds,
-       coalesce(max(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)), 0)::bigint AS bytes
+       coalesce(max(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)), 0)::bigint AS bytes,
+       quote_ident(current_user) AS role
 FROM pg_stat_replication;
+
+-- statement: away
+-- The slot of the replica that is furthest behind of those that are away: the server keeps all WAL since then for it.
+-- For one that is lost already it keeps none.
+SELECT slot_name, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint AS bytes
+FROM pg_replication_slots
+WHERE slot_type = 'physical' AND NOT active AND restart_lsn IS NOT NULL AND wal_status IS DISTINCT FROM 'lost'
+ORDER BY 2 DESC LIMIT 1;
 
 -- statement: autovacuum
 -- Autovacuum workers that work at the table (or one of its partitions) or wait for it. A role without

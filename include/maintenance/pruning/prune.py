@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include import connections
-from include.maintenance.pruning import archive_files, moving, partitions, rows, settling, sources
-from include.maintenance.pruning.pace import Batches, Throttle
+from include.maintenance.pruning import archive_files, backlog, moving, partitions, rows, settling, sources
+from include.maintenance.pruning.pace import Batches, PausedTooLong, Throttle
 from include.maintenance.pruning.work import Work
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import database, folders
@@ -43,28 +43,39 @@ def prune(rule: Prune, run_id: str, dry_run: bool, now: datetime | None = None) 
     """Archive and delete the rows of a table that are older than ``rule.keep_days`` times 24 hours before ``now``.
 
     ``now`` is an aware datetime, by default the present. Returns the action's summary with ``rows`` and ``archives``.
-    After ``rule.longest_minutes`` no further archive is begun: the act is postponed, and the next run goes on.
-    Whatever fails is recorded as the act's failure, unless the warehouse itself is away. Raises ConfigurationError (a
-    missing privilege, column or unique key, rows of other tables that would go too), MaintenanceFailed (a damaged
-    archive, a lock, a pause that got too long) or SourceUnavailable.
+    After ``rule.longest_minutes``, or when deletion has to pause too long, no further archive is begun: the act is
+    postponed, and the next run goes on. Whether the table keeps up is reported (backlog.py). Whatever fails is recorded
+    as the act's failure, unless the warehouse itself is away. Raises ConfigurationError (a missing privilege, column or
+    unique key, rows of other tables that would go too), MaintenanceFailed (a damaged archive, a lock) or
+    SourceUnavailable.
     """
     cut_off = (now or datetime.now(UTC)).astimezone(UTC) - timedelta(days=rule.keep_days)
     facts = {"cut_off": cut_off.isoformat(), "keep_days": rule.keep_days, "batch_rows": rule.batch_rows}
-    earlier = actions.find("prune", rule.table, run_id)
-    if earlier and earlier.done:
-        return _summary(earlier)
-    try:
-        with _alone(rule.table) as warehouse:
-            action = actions.plan("prune", rule.table, run_id, dry_run=dry_run, plan=facts)
-            if action.done:
-                return _summary(action)
-            with actions.failures_recorded(action), _attempt(rule, cut_off, warehouse) as work:
-                return _summary(_act(work, action, facts))
-    except _Busy as error:
+    with backlog.reported(rule.table, run_id, dry_run):
         earlier = actions.find("prune", rule.table, run_id)
-        if earlier is None or earlier.state not in ("planned", "applying", "proven"):  # or else it is this one's own
-            actions.fail(actions.plan("prune", rule.table, run_id, dry_run=dry_run, plan=facts), str(error))
-        raise
+        if earlier and earlier.done:
+            return _summary(earlier)
+        try:
+            with _alone(rule.table) as warehouse:
+                action = actions.plan("prune", rule.table, run_id, dry_run=dry_run, plan=facts)
+                if action.done:
+                    return _summary(action)
+                with actions.failures_recorded(action), _attempt(rule, cut_off, warehouse) as work:
+                    return _summary(_act_or_postpone(work, action, facts))
+        except _Busy as error:
+            earlier = actions.find("prune", rule.table, run_id)
+            own = earlier is not None and earlier.state in ("planned", "applying", "proven")
+            if not own:  # or else the other run is this one, started twice
+                actions.fail(actions.plan("prune", rule.table, run_id, dry_run=dry_run, plan=facts), str(error))
+            raise
+
+
+def _act_or_postpone(work: Work, action: actions.Action, facts: dict[str, Any]) -> actions.Action:
+    try:
+        return _act(work, action, facts)
+    except PausedTooLong as error:
+        planned = actions.find(action.kind, action.resource, action.run_id)  # as it is by now
+        return _postponed(work, planned or action, str(error), {"paused_too_long": True})
 
 
 def _act(work: Work, action: actions.Action, facts: dict[str, Any]) -> actions.Action:
@@ -195,12 +206,14 @@ def _apply(work: Work, action: actions.Action, route: Route, unproven: tuple[int
     ``unproven`` are the archives and their rows that went by runs before this one without a proof.
     """
     with database.errors_named(f"pruning of {action.resource}"):
+        work.throttle.check()
         began = rows.snapshot(work.platform)
     moved = partitions.move_all(work, route)
     for source in route.by_rows:
         moving.move(work, source)
     if work.ended_early:
-        return _postponed(work, action)
+        minutes = f"the {work.rule.longest_minutes:g} minutes of maintenance.prune.longest_minutes were over"
+        return _postponed(work, action, minutes, {})
     held = work.holds()
     after = _older(work, route, held)
     with database.errors_named(f"pruning of {action.resource}"):  # also where there are too many to be counted
@@ -239,14 +252,21 @@ def _apply(work: Work, action: actions.Action, route: Route, unproven: tuple[int
     raise MaintenanceFailed(reason)
 
 
-def _postponed(work: Work, action: actions.Action) -> actions.Action:
-    """Leave the rest to the next run: what is archived and deleted stays so."""
+def _postponed(work: Work, action: actions.Action, why: str, more: dict[str, Any]) -> actions.Action:
+    """Leave the rest to the next run: what is archived and deleted stays so. ``more`` is recorded of it as well."""
+    assert work.source.cut_off is not None
     files, archived = archives.deleted_since(work.warehouse, action.resource, action.planned_at)
-    reason = (
-        f"the {work.rule.longest_minutes:g} minutes of maintenance.prune.longest_minutes were over with {archived} "
-        "rows archived and deleted; the next run goes on from there"
-    )
-    return actions.postpone(action, reason, _applied(work, files, archived))
+    held = work.holds()
+    route = partitions.route(work, work.source.cut_off, held)
+    after = _older(work, route, held)
+    left = {
+        "rows_older_after": after["rows_older"],
+        "rows_older_after_is_exact": after["rows_older_is_exact"],
+        "rows_held": after["rows_held"],
+        "rows_of_partitions_left_estimated": route.facts().get("rows_of_partitions_estimated", 0),
+    }
+    reason = f"{why} with {archived} rows archived and deleted; the next run goes on from there"
+    return actions.postpone(action, reason, _applied(work, files, archived) | left | more)
 
 
 def _applied(work: Work, files: int, archived: int) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from include.warehouse import actions
 from tests.old_postgres import flush_statistics
 
 NAME = 'public."I"'
+LEFT = 'public."I_ccnew"'
 CANDIDATE = {"index": NAME, "size_bytes": 458752, "wasted_bytes": 400000, "needs_approval": False}
 
 
@@ -227,9 +228,56 @@ def test_a_later_run_cleans_up(owned: psycopg.Connection, warehouse: psycopg.Con
     owned.execute('ALTER INDEX "I" RENAME TO "Renamed"')
     assert reindex.clean_up() == [], "an index of another name was not ours"
     owned.execute('ALTER INDEX "Renamed" RENAME TO "I"')
-    assert reindex.clean_up() == ['public."I_ccnew"']
+    [(oid, size)] = owned.execute(
+        "SELECT c.oid::bigint, pg_relation_size(c.oid) FROM pg_class c WHERE relname = 'I_ccnew'"
+    ).fetchall()
+    assert reindex.clean_up("r2") == [LEFT]
+    assert reindex.clean_up("r2") == []
     assert reindex.clean_up() == []
     assert _indexes(owned) == [('"I"', True)]
+    act = actions.find("reindex", LEFT, "r2")
+    assert act is not None
+    assert (act.state, act.dry_run) == ("proven", False)
+    assert act.reason == f"an interrupted rebuilding of {NAME} had left it: it was dropped, not rebuilt"
+    before = {"oid": oid, "size_bytes": size, "valid": False}
+    assert act.plan == {"left_by_run": "r1", "rebuilding_of": NAME, "before": before}
+    assert act.applied == {"statement": 'DROP INDEX CONCURRENTLY "public"."I_ccnew"'}
+    assert act.proof == {"before": before, "after": {"exists": False, "size_bytes": 0}, "bytes_returned": size}
+
+
+def test_a_removal_that_was_killed_before_its_proof_is_proven_by_the_next_attempt(
+    owned: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> None:
+        raise SourceUnavailable("lost")
+
+    actions.applying(actions.plan("reindex", NAME, "r1", dry_run=False, plan={"before": _before()}))
+    _leave_behind(owned)
+    with environment.context() as patch:
+        patch.setattr(actions, "prove", lost)
+        with pytest.raises(SourceUnavailable):
+            reindex.clean_up("r2")
+    assert _indexes(owned) == [('"I"', True)]
+    assert reindex.clean_up("r2") == [LEFT]
+    act = actions.find("reindex", LEFT, "r2")
+    assert act is not None
+    assert (act.state, act.applied) == ("proven", {"by": "an earlier attempt"})
+
+
+def test_a_removal_that_fails_is_recorded(
+    platform: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    """The maintaining role may rebuild the owner's index by MAINTAIN (PostgreSQL 17), but not drop what is left."""
+    platform.execute('CREATE TABLE t (id bigint); CREATE INDEX "I" ON t (id)')
+    actions.applying(actions.plan("reindex", NAME, "r1", dry_run=False, plan={"before": _before()}))
+    _leave_behind(platform)
+    with pytest.raises(ConfigurationError, match='as its owner run: DROP INDEX CONCURRENTLY public."I_ccnew"'):
+        reindex.clean_up("r2")
+    act = actions.find("reindex", LEFT, "r2")
+    assert act is not None
+    assert act.state == "failed"
+    assert "may not drop" in act.reason
+    assert _indexes(platform) == [('"I"', True), ('"I_ccnew"', False)]
 
 
 def test_nothing_is_cleaned_up_that_nobody_of_us_began(owned: psycopg.Connection) -> None:

@@ -5,7 +5,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -14,9 +14,13 @@ import pytest
 from demo.databases import Databases
 from demo.processes import Processes, free_port
 from demo.servers import Postgres
-from include.maintenance.pruning.pace import Batches, Throttle
-from include.outcome import MaintenanceFailed
-from tests.include.maintenance.pruning.audit_log_rows import rule
+from include import connections
+from include.maintenance.pruning import prune
+from include.maintenance.pruning.pace import Batches, PausedTooLong, Throttle
+from include.outcome import ConfigurationError
+from include.warehouse import actions, findings
+from tests.include.maintenance.conftest import AUDIT_LOGS
+from tests.include.maintenance.pruning.audit_log_rows import CUT_OFF, NOW, archived, in_table, rule, states
 from tests.old_postgres import OldPostgres, skip_where_absent
 
 
@@ -98,9 +102,7 @@ def test_it_waits_while_autovacuum_works_at_the_table(own: tuple[Databases, Proc
         throttle.looked_at = float("-inf")
         blind.looked_at = float("-inf")
         for one in (throttle, blind):
-            with pytest.raises(
-                MaintenanceFailed, match="waited for autovacuum, which works at the table longer than 0 s"
-            ):
+            with pytest.raises(PausedTooLong, match="waited for autovacuum, which works at the table longer than 0 s"):
                 one.wait()
         patient = _throttle(own, "operations_maintainer", longest_pause_seconds=60)
         ended = threading.Timer(
@@ -116,7 +118,7 @@ def test_it_waits_while_autovacuum_works_at_the_table(own: tuple[Databases, Proc
 
 
 def test_it_waits_while_a_replica_is_behind(own: tuple[Databases, Processes, Path]) -> None:
-    """A real standby that replays with a delay of an hour."""
+    """A real standby that replays with a delay of an hour, and then is away: its slot keeps the WAL for it."""
     databases, processes, folder = own
     program = databases.postgres.binaries / "pg_basebackup"
     if not program.exists():
@@ -130,7 +132,7 @@ def test_it_waits_while_a_replica_is_behind(own: tuple[Databases, Processes, Pat
     subprocess.run(
         [
             *(program, "-h", "127.0.0.1", "-p", str(databases.postgres.port)),
-            *("-U", "postgres", "-D", standby, "-R", "--checkpoint=fast", "--no-sync"),
+            *("-U", "postgres", "-D", standby, "-R", "--checkpoint=fast", "--no-sync", "-C", "-S", "standby_1"),
         ],
         env=environment,
         check=True,
@@ -163,34 +165,45 @@ def test_it_waits_while_a_replica_is_behind(own: tuple[Databases, Processes, Pat
     with psycopg.connect(databases.url("escrow", "escrow_owner"), autocommit=True) as owner:
         for _ in range(300):
             owner.execute("UPDATE public.audit_logs SET id = id WHERE id <= 1000")
-            if strict._reason():
+            if strict._reason().startswith("replicas"):  # and not its slot, to which it connects in a moment
                 break
             time.sleep(0.05)
-    with pytest.raises(MaintenanceFailed, match=r"waited for replicas that are \d+ s and \d+ bytes behind"):
+    with pytest.raises(PausedTooLong, match=r"waited for replicas that are \d+ s and \d+ bytes behind"):
         strict.wait()
     assert strict.facts()["replicas"] == "1"
-    blind.wait()
-    assert blind.facts()["replicas"] == "unknown: the role may not see them"
+    with pytest.raises(
+        ConfigurationError, match=r"may not see how far 1 of the 1 replicas .* GRANT pg_read_all_stats TO escrow_owner$"
+    ):
+        blind.wait()
     processes.stop(process)
-    strict.looked_at = float("-inf")
-    for _ in range(100):
-        if not strict._reason():
-            break
-        time.sleep(0.05)
+    away = "the replica of the slot standby_1, which is away"
+    with psycopg.connect(databases.postgres.url("escrow"), autocommit=True) as superuser:
+        for _ in range(200):  # what it had received but not replayed it needs no more
+            superuser.execute("UPDATE public.audit_logs SET id = id WHERE id <= 1000")
+            if strict._reason().startswith(away):
+                break
+            time.sleep(0.05)
+        strict.looked_at = float("-inf")
+        with pytest.raises(PausedTooLong, match=rf"waited for {away} and \d+ bytes behind, longer than 0 s"):
+            strict.wait()
+        assert strict.facts()["replicas"] == "none"
+        patient = _throttle(own, "operations_maintainer", largest_replica_lag_bytes=2**40, longest_pause_seconds=0)
+        patient.wait()
+        superuser.execute("SELECT pg_drop_replication_slot('standby_1')")
     strict.wait()
-    assert strict.facts()["replicas"] == "none"
-    for one in (strict, blind):
+    for one in (strict, blind, patient):
         one.connection.close()
 
 
-def test_one_that_only_receives_the_log_is_no_replica_that_lags(own: tuple[Databases, Processes, Path]) -> None:
-    """It says what it has written but never replays: the server's replay_lag for it grows without end."""
+@contextmanager
+def _receiver(own: tuple[Databases, Processes, Path]) -> Iterator[None]:
+    """A process that receives the log and never replays it."""
     databases, processes, folder = own
     program = databases.postgres.binaries / "pg_receivewal"
     if not program.exists():
         pytest.skip("pg_receivewal is not among the server programs here")
     user, group = databases.postgres._ids()
-    (folder / "received").mkdir(mode=0o777)
+    (folder / "received").mkdir(mode=0o777, exist_ok=True)
     (folder / "received").chmod(0o777)
     process = processes.start(
         "receiver",
@@ -203,18 +216,110 @@ def test_one_that_only_receives_the_log_is_no_replica_that_lags(own: tuple[Datab
         user=user,
         group=group,
     )
-    strict = _throttle(own, "operations_maintainer", largest_replica_lag_seconds=0.5, longest_pause_seconds=0)
-    query = "SELECT replay_lsn IS NULL AND replay_lag > '1 second' FROM pg_stat_replication"
-    with psycopg.connect(databases.postgres.url("escrow"), autocommit=True) as superuser:
+    try:
+        yield
+    finally:
+        processes.stop(process)
+
+
+def test_one_that_only_receives_the_log_is_no_replica_that_lags(own: tuple[Databases, Processes, Path]) -> None:
+    """It says what it has written but never replays: the server's replay_lag for it grows without end."""
+    with _receiver(own):
+        strict = _throttle(own, "operations_maintainer", largest_replica_lag_seconds=0.5, longest_pause_seconds=0)
+        query = "SELECT replay_lsn IS NULL AND replay_lag > '1 second' FROM pg_stat_replication"
+        with psycopg.connect(own[0].postgres.url("escrow"), autocommit=True) as superuser:
+            for _ in range(200):
+                superuser.execute("UPDATE public.audit_logs SET id = id WHERE id <= 10")
+                if superuser.execute(query).fetchone() == (True,):
+                    break
+                time.sleep(0.05)
+            else:
+                pytest.fail("the server reported no growing lag: the test shows nothing")
+        strict.looked_at = float("-inf")
+        strict.wait()
+        assert strict.facts()["largest_replica_lag_seconds"] == 0
+        strict.connection.close()
+
+
+@pytest.fixture
+def pruned(
+    own: tuple[Databases, Processes, Path], warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> Iterator[psycopg.Connection]:
+    """The owner's connection to a table with 23 rows past their retention, which is pruned as that owner."""
+    databases = own[0]
+    databases.create("pruned", "escrow_owner")
+    for connection in ("PLATFORM_DB_MAINTENANCE", "PLATFORM_OWNER"):
+        environment.setenv(f"AIRFLOW_CONN_{connection}", databases.url("pruned", "escrow_owner"))
+    with connections.postgres("platform_owner", autocommit=True) as owner:
+        owner.execute("DROP TABLE IF EXISTS public.audit_logs")
+        owner.execute(AUDIT_LOGS)
+        owner.execute(
+            "INSERT INTO public.audit_logs (created_at, actor, action) SELECT %s::timestamptz - n * interval '1 hour',"
+            " 'ann', 'x' FROM generate_series(-6, 23) AS n",
+            (CUT_OFF,),
+        )
+        yield owner
+
+
+def test_replicas_that_may_not_be_seen_stop_it_before_anything_is_deleted(
+    own: tuple[Databases, Processes, Path], pruned: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    with _receiver(own), psycopg.connect(own[0].postgres.url("pruned"), autocommit=True) as superuser:
         for _ in range(200):
-            superuser.execute("UPDATE public.audit_logs SET id = id WHERE id <= 10")
-            if superuser.execute(query).fetchone() == (True,):
+            if superuser.execute("SELECT count(*) FROM pg_stat_replication").fetchone() == (1,):
                 break
             time.sleep(0.05)
-        else:
-            pytest.fail("the server reported no growing lag: the test shows nothing")
-    strict.looked_at = float("-inf")
-    strict.wait()
-    assert strict.facts()["largest_replica_lag_seconds"] == 0
-    processes.stop(process)
-    strict.connection.close()
+        with pytest.raises(ConfigurationError, match="GRANT pg_read_all_stats TO escrow_owner"):
+            prune.prune(rule(), "r1", dry_run=False, now=NOW)
+        assert pruned.execute("SELECT count(*) FROM public.audit_logs").fetchone() == (30,)
+        assert states(warehouse) == [], "nor is anything archived"
+        superuser.execute("GRANT pg_read_all_stats TO escrow_owner")
+        try:
+            assert prune.prune(rule(longest_pause_seconds=0), "r1", dry_run=False, now=NOW)["state"] == "proven"
+        finally:
+            superuser.execute("REVOKE pg_read_all_stats FROM escrow_owner")
+
+
+def test_a_pause_that_gets_too_long_postpones_the_rest(
+    own: tuple[Databases, Processes, Path],
+    pruned: psycopg.Connection,
+    warehouse: psycopg.Connection,
+    environment: pytest.MonkeyPatch,
+) -> None:
+    """A replica stays away from the third batch on: the run and the next one are postponed, and nothing gets lost."""
+    before, wait, calls = in_table(pruned), Throttle.wait, iter(range(2))
+    impatient = rule(largest_replica_lag_bytes=1_000_000, longest_pause_seconds=0)
+    with psycopg.connect(own[0].postgres.url("pruned"), autocommit=True) as superuser:
+        superuser.execute("CHECKPOINT")  # from there on the slot keeps the WAL
+        superuser.execute("SELECT pg_create_physical_replication_slot('away', true)")
+
+        def looks(throttle: Throttle) -> None:
+            if next(calls, None) is None:
+                superuser.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 2000000))")
+            throttle.looked_at = float("-inf")
+            wait(throttle)
+
+        try:
+            with environment.context() as patch:
+                patch.setattr(Throttle, "wait", looks)
+                done = prune.prune(impatient, "r1", dry_run=False, now=NOW)
+            assert done["state"] == "postponed"
+            assert "has waited for the replica of the slot away, which is away and" in done["reason"]
+            assert done["reason"].endswith(" rows archived and deleted; the next run goes on from there")
+            left = pruned.execute("SELECT count(*) FROM public.audit_logs").fetchone()
+            assert left == (20,), "the two batches before it are gone"
+            assert "verified" in states(warehouse), "the archive whose rows are still there waits for the next attempt"
+            act = actions.find("prune", "public.audit_logs", "r1")
+            assert act is not None
+            assert act.applied is not None
+            assert (act.applied["rows_older_after"], act.applied["rows_deleted_by_this_attempt"]) == (13, 10)
+            assert prune.prune(impatient, "r2", dry_run=False, now=NOW)["state"] == "postponed", "while it settles"
+            [backlog] = findings.latest("pruning_backlog")
+            assert backlog.finding.evidence["postponed_in_a_row"] == 2
+            assert backlog.finding.evidence["rows_left"] == 13
+            assert "pg_drop_replication_slot" in backlog.finding.remedy
+        finally:
+            superuser.execute("SELECT pg_drop_replication_slot('away')")
+    assert prune.prune(impatient, "r3", dry_run=False, now=NOW)["state"] == "proven"
+    assert in_table(pruned) + archived(pruned, warehouse) == before
+    assert set(states(warehouse)) == {"deleted"}
