@@ -14,9 +14,10 @@ import sys
 import time
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from pydantic_core import to_json
+from pydantic import TypeAdapter
 
 from benchmarks.access_log_lines import DAY
 from include.platform.logs import open_folder
@@ -32,7 +33,8 @@ def main(folder: str, report: str) -> None:
     traffic = settings().traffic
     with open_folder(traffic, ZoneInfo("UTC"), window.start) as logs:
         day, _ = traffic_day.aggregate(logs, window, logs.files, traffic)
-    Path(report).write_bytes(to_json({name: [table.columns, *table.rows] for name, table in day.tables.items()}))
+    tables = {name: [table.columns, *table.rows] for name, table in day.tables.items()}
+    Path(report).write_bytes(TypeAdapter(Any).dump_json(tables))
 
 
 def seconds_as_task(folder: str, report: str) -> float:

@@ -6,7 +6,7 @@ sequences, constraints, amcheck, one application query, and damaged copies that 
 **Schedule**: early on Sunday (`schedules.weekly_backup_verification`).
 **Reads**: the connection `backups`; `backups.sources`; the platform's database only where no facts were recorded.
 **Writes**: `ops.drill` and `ops.drill_stage` with the measured loss (RPO) and recovery time (RTO); nothing else.
-**Parameters**: `source` verifies one source only, `jobs` bounds the parallel work.
+**Parameters**: `source` verifies one source only, `jobs` bounds the parallel work; `dry_run` only names the backups.
 **On failure**: incident P2; the drill's row names the stage that failed. A backup that could not be verified is a
 failure too; one that has failed is not tried again by itself. Take a new backup or mend what the stage names, then
 clear the task.
@@ -30,6 +30,7 @@ with operations_dag(
     tier=Tier.IMPORTANT,
     schedule=every("weekly_backup_verification"),
     params={
+        "dry_run": Param(False, type="boolean", description="Name the backups, but restore nothing."),
         "source": Param(None, enum=[None, *SOURCES], description="Verify this source only; empty: all of them."),
         "jobs": Param(
             settings().backups.jobs, type="integer", minimum=1, maximum=32, description="Parallel jobs of each drill."
@@ -54,7 +55,8 @@ with operations_dag(
         from include.maintenance.backups import backup_verification
 
         get_current_context()["source_name"] = source  # type: ignore[typeddict-unknown-key]
-        return backup_verification.verify(source, context["run_id"], jobs=context["params"]["jobs"])
+        params = context["params"]
+        return backup_verification.verify(source, context["run_id"], jobs=params["jobs"], dry_run=params["dry_run"])
 
     migrate_warehouse() >> (chosen := choose_sources())
     verify_backup.expand(source=chosen)

@@ -96,14 +96,18 @@ def sources(only: str | None = None) -> list[str]:
     return found
 
 
-def verify(source: str, run_id: str, *, jobs: int | None = None) -> dict[str, Any]:
+def verify(source: str, run_id: str, *, jobs: int | None = None, dry_run: bool = False) -> dict[str, Any]:
     """Verify the newest backup of a source (``backups.sources``) and record the drill; return small facts of it.
 
-    A run that has verified it already returns that. ``jobs`` replaces the configured number of parallel jobs. Raises
-    MaintenanceFailed when the backup did not stand the test, ConfigurationError when it could not be tested and a
-    person must act, SourceUnavailable when trying again may help.
+    A run that has verified it already returns that. ``jobs`` replaces the configured number of parallel jobs. With
+    ``dry_run`` it only says which backup would be verified, and how many there are. Raises MaintenanceFailed when the
+    backup did not stand the test, ConfigurationError when it could not be tested and a person must act,
+    SourceUnavailable when trying again may help.
     """
     rule = backups.source_of(source)
+    if dry_run:
+        newest, known = backup_sources.origin_of(rule).newest()
+        return {"kind": KIND, "resource": rule.name, "dry_run": True, "backup": newest.name, "backups": len(known)}
     targets = settings().backups
     drill = drills.begin(
         KIND,

@@ -90,6 +90,20 @@ def _flip(file: Path) -> None:
     file.write_bytes(content)
 
 
+def test_a_dry_run_names_the_backup_and_records_nothing(
+    warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, escrow: str, folder: Path, tmp_path: Path
+) -> None:
+    configure(environment, tmp_path, DUMP)
+    with pytest.raises(MaintenanceFailed, match=r"nightly"):
+        backup_verification.verify("nightly", "r1", dry_run=True)
+    for name in ("a.dump", "b.dump"):
+        backups.take(escrow, folder, name)
+    assert backup_verification.verify("nightly", "r1", dry_run=True) == {
+        "kind": KIND, "resource": "nightly", "dry_run": True, "backup": "b.dump", "backups": 2,
+    }  # fmt: skip
+    assert drills.find(KIND, "nightly", "r1") is None
+
+
 # ------------------------------------------------------------------------------------------------- whole backups
 def test_a_whole_dump_passes(
     warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, escrow: str, folder: Path, tmp_path: Path
