@@ -73,6 +73,7 @@ _SETTING_OF = {"max_prepared_xacts": "max_prepared_transactions", "max_locks_per
 _ACT_BY_THEMSELVES = {"pg_cron", "pg_net", "pg_partman_bgw", "pglogical", "repmgr", "bdr"}
 """Libraries that would run jobs or contact other servers from a restored database; they are left out on purpose."""
 
+_ENDING_SECONDS = 30.0  # a process that was killed ends when it gets a processor
 _OPTIONS = " ".join(f"-c {name}={value}" for name, value in _OF_SESSIONS.items())
 _REFUSE_ROOT = {"initdb", "postgres", "pg_ctl", "pg_rewind", "pg_resetwal", "pg_createsubscriber"}
 
@@ -178,12 +179,22 @@ class ScratchServer:
         self._end({"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode])
 
     def kill(self) -> None:
-        """End all of the server's processes at once with SIGKILL, as a failing machine does."""
+        """End all of the server's processes at once with SIGKILL, as a failing machine does; return when they are gone.
+
+        One that is still ending holds the shared memory, and the server cannot be started again.
+        """
+        children: list[int] = []
         if self._process is not None:
-            for number in [self._process.pid, *_children(self._process.pid)]:
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGSTOP)  # it begins no further one meanwhile
+            children = _children(self._process.pid)
+            for number in [self._process.pid, *children]:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(number, signal.SIGKILL)
         self._end(signal.SIGKILL)
+        until = time.monotonic() + _ENDING_SECONDS
+        while any(map(_is_running, children)) and time.monotonic() < until:
+            time.sleep(0.01)
 
     def run(
         self, program: str, *arguments: str | Path, environment: Mapping[str, str] | None = None
@@ -356,6 +367,14 @@ def _plain_environment() -> dict[str, str]:
     """
     kept = ("PATH", "HOME", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
     return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C.UTF-8"}
+
+
+def _is_running(number: int) -> bool:
+    """Whether a process is there that has not ended; one that nobody has waited for yet has."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _children(pid: int) -> list[int]:

@@ -22,9 +22,9 @@ import pytest
 import yaml
 
 from include.outcome import ConfigurationError, MaintenanceFailed
-from include.platform import postgres_binaries
+from include.platform import postgres_binaries, scratch_server
 from include.platform.scratch_place import MARKER, PREFIX, scratch_place, sweep, sweep_temporary
-from include.platform.scratch_server import new_server, scratch_server
+from include.platform.scratch_server import new_server
 from include.settings import DEFAULT_FILE, settings
 
 ROOT = Path(__file__).parents[3]
@@ -51,7 +51,7 @@ def _processes(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("major", [15, 18])
 def test_a_server_of_a_version_is_private_and_gone_at_the_end(major: int) -> None:
-    with scratch_server(_installed(major), "test") as server:
+    with scratch_server.scratch_server(_installed(major), "test") as server:
         place = server.place.folder
         with server.connect() as connection:
             assert connection.info.server_version // 10000 == major
@@ -72,7 +72,7 @@ def test_it_is_gone_after_an_error_too() -> None:
     places = []
 
     def fail() -> None:
-        with scratch_server(18, "test") as server:
+        with scratch_server.scratch_server(18, "test") as server:
             places.append(server.place.folder)
             raise ValueError("on purpose")
 
@@ -199,7 +199,7 @@ def test_programs_speak_english_whatever_the_worker_speaks(monkeypatch: pytest.M
     """Their words are read: in German there are no limits in what pg_controldata says."""
     for name in ("LANG", "LC_ALL", "LC_MESSAGES", "LANGUAGE"):
         monkeypatch.setenv(name, "de_DE.UTF-8")
-    with scratch_server(18, "test") as server:
+    with scratch_server.scratch_server(18, "test") as server:
         said = server.run("psql", "-Atc", "SHOW lc_messages", "-c", r"\! printenv LANG LC_ALL LC_MESSAGES LANGUAGE")
         assert said.stdout.splitlines() == ["", "C.UTF-8"], "the server has no language of its own"
 
@@ -208,7 +208,7 @@ def test_programs_speak_english_whatever_the_worker_speaks(monkeypatch: pytest.M
 def test_it_works_for_a_user_without_rights() -> None:
     import concurrent.futures.thread  # noqa: F401 - what the child needs is imported while it may be read
 
-    with scratch_server(18, "imports all that the child needs"):
+    with scratch_server.scratch_server(18, "imports all that the child needs"):
         pass
     settings()
     reading, writing = os.pipe()
@@ -219,7 +219,7 @@ def test_it_works_for_a_user_without_rights() -> None:
             os.setgroups([])
             os.setgid(65534)
             os.setuid(65534)
-            with scratch_server(18, "as nobody") as server, server.connect() as connection:
+            with scratch_server.scratch_server(18, "as nobody") as server, server.connect() as connection:
                 row = connection.execute("SELECT 40 + 2").fetchone()
             os.write(writing, f"{row} {server.place.folder.exists()}".encode())
             status = 0
@@ -286,9 +286,16 @@ def test_servers_that_cannot_start_say_why() -> None:
         server.initialise()
         with pytest.raises(MaintenanceFailed, match="did not start: .*no_such_setting"):
             server.start({"no_such_setting": "1"})
-        server.start()
-        server.kill()
-        assert not server.running
+        for _ in range(3):
+            server.start()
+            assert server._process is not None
+            children = scratch_server._children(server._process.pid)
+            with server.connect() as connection:
+                connection.execute("SELECT pg_backend_pid()")
+                server.kill()
+            assert children
+            assert not server.running
+            assert not any(scratch_server._is_running(one) for one in children)
         server.start()
         with server.connect() as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,), "after SIGKILL it recovers"
