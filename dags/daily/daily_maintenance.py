@@ -8,8 +8,8 @@ rotate logs, look after the cache and Airflow itself. Every act is planned, appl
 `archive`. Deletes the platform's rows only after their archive was read back and found equal, its logs only once their
 days are in the warehouse. Deletes without an archive: Airflow's old rows (unless `airflow.removed_rows` is `export`),
 Airflow's logs by age or size, old rows of `ops.finding` and `ops.platform_*`, what killed tasks left on the worker.
-**Parameters**: `dry_run` stops every act after its plan. `window_minutes` (1 to 720) after pruning no vacuum is begun
-or left in work any more: what is left is first in the next run. A table near wraparound does not wait.
+**Parameters**: `dry_run` stops every act after its plan. `window_minutes` after pruning no vacuum is begun or left in
+work, `prune_minutes` after its beginning no further archive: the next run goes on. Near wraparound no table waits.
 **On failure**: incident P2; the failed action's row says why and what was left untouched. Clear the task to try again.
 **Safe to re-run**: yes; a repeated task continues its own actions.
 """
@@ -36,14 +36,14 @@ with operations_dag(
             type="integer",
             minimum=1,
             maximum=720,
-            description="Tables that would not be vacuumed this long after pruning wait for the next run. A run beyond "
-            "four hours, or an hour beyond the configured window, is an incident: its deadline is missed.",
+            description="No vacuum later after pruning. A longer one than configured may miss the run's deadline.",
+        ),
+        "prune_minutes": Param(
+            None, type=["null", "number"], exclusiveMinimum=0, maximum=50, description="Instead of longest_minutes."
         ),
     },
     task_timeout=timedelta(hours=1),
-    run_deadline=max(
-        timedelta(hours=4), timedelta(minutes=settings().maintenance.vacuum.window_minutes) + timedelta(hours=1)
-    ),
+    run_deadline=timedelta(minutes=max(240, settings().maintenance.vacuum.window_minutes + 60)),
 ):
 
     @task(pool=PLATFORM_DB_POOL, trigger_rule="all_done")
@@ -87,6 +87,7 @@ with operations_dag(
 
         get_current_context()["table_name"] = table  # type: ignore[typeddict-unknown-key]
         rule = next(rule for rule in settings().maintenance.prune if rule.table == table)
+        rule = rule.model_copy(update={"longest_minutes": context["params"]["prune_minutes"] or rule.longest_minutes})
         return prune.prune(rule, context["run_id"], context["params"]["dry_run"])
 
     @task

@@ -137,6 +137,13 @@ def test_maintenance_plans_only_in_a_dry_run(warehouse_of: Any) -> None:
     assert warehouse_of("SELECT count(*) FROM ops.archive") == [(0,)]
 
 
+def test_pruning_is_postponed_after_the_minutes_of_its_run(warehouse_of: Any) -> None:
+    assert run("daily_maintenance", prune_minutes=1e-9).state == "success"
+    [(state, reason)] = warehouse_of("SELECT state, reason FROM ops.maintenance_action WHERE kind = 'prune'")
+    assert (state, reason.partition(" of ")[0]) == ("postponed", "the 1e-09 minutes")
+    assert warehouse_of("SELECT outcome FROM ops.finding WHERE check_name = 'pruning_backlog'") == [("warning",)]
+
+
 def test_maintenance_acts_and_proves(warehouse_of: Any, platform: Platform, databases: Databases) -> None:
     with psycopg.connect(databases.url(platform.escrow, "escrow_owner"), autocommit=True) as escrow:
         old = escrow.execute("SELECT now() - interval '90 days'").fetchone()  # while the run goes on, more become old
