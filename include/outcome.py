@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 
 
@@ -60,6 +62,23 @@ class SourceUnavailable(Exception):
 
 class MaintenanceFailed(Exception):
     """A maintenance act did not have its effect, or its effect could not be proven. The message says what and why."""
+
+
+@contextmanager
+def failure_told(record: Callable[[str], object], *ignored: type[Exception]) -> Iterator[None]:
+    """Give what is raised within to ``record``, in the words of ``recordable``, and let it pass on.
+
+    Also what is no ``Exception``: Airflow's time limit of a task, and an interruption. The error itself is still raised
+    when the warehouse is away, or when recording raises one of ``ignored``.
+    """
+    try:
+        yield
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        with suppress(SourceUnavailable, *ignored):
+            record(recordable(error))
+        raise
 
 
 def recordable(error: BaseException) -> str:

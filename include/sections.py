@@ -126,8 +126,8 @@ class Prune(Section):
     """Retention of one table: rows older than ``keep_days`` are archived and deleted.
 
     ``batch_rows`` is the most that one transaction deletes, ``archive_rows`` the most that one file holds. Deleting
-    pauses while a replica is further behind than the limits, or autovacuum works at the table, but not for longer than
-    ``longest_pause_seconds``. After ``longest_minutes`` no further archive is begun; the next run goes on. With
+    pauses while a replica (or the slot of one that is away) is further behind than the limits, or autovacuum works at
+    the table. After ``longest_pause_seconds`` of that, and after ``longest_minutes``, the next run goes on. With
     ``whole_partitions`` the rows of a partition wait until all of it is past retention. Legal holds may name the
     columns ``hold_columns``.
     """

@@ -39,7 +39,7 @@ with operations_dag(
             description="No vacuum later after pruning. A longer one than configured may miss the run's deadline.",
         ),
         "prune_minutes": Param(
-            None, type=["null", "number"], exclusiveMinimum=0, maximum=50, description="Instead of longest_minutes."
+            None, type=["null", "number"], exclusiveMinimum=0, maximum=50, description="Empty: each's longest_minutes."
         ),
     },
     task_timeout=timedelta(hours=1),

@@ -9,25 +9,14 @@ import psycopg
 
 from include.platform import contract_fixes
 from include.platform.contract import Kind, Problem
+from include.warehouse.statements import statements
 
-_ROLE = """
-    SELECT current_user::text, rolsuper, pg_has_role(current_user, 'pg_monitor', 'USAGE')
-    FROM pg_roles WHERE rolname = current_user
-"""
-_TABLE = """
-    SELECT has_schema_privilege(relnamespace, 'USAGE'), has_table_privilege(pg_class.oid, 'SELECT'),
-           has_table_privilege(pg_class.oid, 'DELETE')
-    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
-    WHERE nspname = %s AND relname = %s AND relkind IN ('r', 'p')
-"""
+_STATEMENTS = statements(__file__)
 
-_TABLES = """
-    SELECT count(*), count(*) FILTER (WHERE pg_has_role(relowner, 'USAGE') OR {maintain}
-                                         OR pg_has_role((SELECT datdba FROM pg_database
-                                                         WHERE datname = current_database()), 'USAGE'))
-    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
-    WHERE relkind IN ('r', 'm', 'p') AND nspname <> 'information_schema' AND nspname !~ '^pg_'
-"""
+
+def may_maintain(server_version: int) -> str:
+    """Return SQL that tells whether the role may vacuum the relation ``c``: a privilege since PostgreSQL 17."""
+    return _STATEMENTS["may_maintain" if server_version >= 170000 else "may_maintain_before_17"]
 
 
 def problems(connection: psycopg.Connection[Any], tables: Iterable[str]) -> list[Problem]:
@@ -35,7 +24,7 @@ def problems(connection: psycopg.Connection[Any], tables: Iterable[str]) -> list
 
     Raises psycopg.Error when the database is lost.
     """
-    row = connection.execute(_ROLE).fetchone()
+    row = connection.execute(_STATEMENTS["role"]).fetchone()
     assert row is not None
     role, superuser, monitors = row
     if superuser:
@@ -56,21 +45,20 @@ def problems(connection: psycopg.Connection[Any], tables: Iterable[str]) -> list
 
 def _vacuum_problems(connection: psycopg.Connection[Any], role: str) -> list[Problem]:
     """A role that may maintain some of the tables is enough: others may be left to autovacuum."""
-    new = connection.info.server_version >= 170000
-    maintain = "has_table_privilege(pg_class.oid, 'MAINTAIN')" if new else "false"
-    row = connection.execute(_TABLES.format(maintain=maintain).encode()).fetchone()
+    version = connection.info.server_version
+    row = connection.execute(_STATEMENTS["tables"].format(may_maintain=may_maintain(version))).fetchone()
     assert row is not None
     tables, maintained = row
     if maintained or not tables:
         return []
-    granted = "pg_maintain" if new else "<the owner of the tables>"
+    granted = "pg_maintain" if version >= 170000 else "<the owner of the tables>"
     detail = f"the role {role} may vacuum and analyze none of the {tables} tables"
     fix = f"GRANT {granted} TO {contract_fixes.quoted(role)};"
     return [Problem("", "", Kind.MISSING_PRIVILEGE, detail, fix)]
 
 
 def _table_problems(connection: psycopg.Connection[Any], role: str, schema: str, name: str) -> list[Problem]:
-    row = connection.execute(_TABLE, (schema, name)).fetchone()
+    row = connection.execute(_STATEMENTS["pruned_table"], (schema, name)).fetchone()
     if row is None:
         detail = "the table, which maintenance.prune names, does not exist"
         fix = "-- correct maintenance.prune in config/operations.yaml"

@@ -93,17 +93,18 @@ FROM (SELECT unnest(CAST($requests AS VARCHAR[])) AS request);
 CREATE OR REPLACE TEMP TABLE access_group AS
 -- An alias is only a repetition of its expression within one SELECT, so that each step has one of its own.
 WITH placed AS (
-    SELECT l.*, u.place AS usual_place,
-           coalesce(instant >= $starts AND instant < $ends, false) AS of_day, of_day AND agent <> $probe AS may_count
+    SELECT l.*, u.place AS usual_place, coalesce(instant >= $starts AND instant < $ends, false) AS of_day
     FROM access_line l
     LEFT JOIN usual_request u ON u.text = l.request
+), may AS (
+    SELECT *, of_day AND agent <> $probe AS may_count FROM placed
 ), met AS (
     SELECT *, CASE WHEN NOT may_count THEN NULL WHEN usual_place IS NOT NULL THEN usual_place
                    WHEN has_shape(request, 1) THEN 1 WHEN has_shape(request, 2) THEN 2
                    WHEN has_shape(request, 3) THEN 3 WHEN has_shape(request, 4) THEN 4
                    WHEN has_shape(request, 5) THEN 5 WHEN has_shape(request, 6) THEN 6
                    WHEN has_shape(request, 7) THEN 7 WHEN has_shape(request, 8) THEN 8 END AS place
-    FROM placed
+    FROM may
 ), with_path AS (
     SELECT *, CASE WHEN may_count AND place IS NULL THEN path_in(request) END AS path FROM met
 ), told AS (

@@ -5,13 +5,13 @@ The row is written before and after the change, each time at once, so that a kil
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable, recordable
+from include.outcome import ConfigurationError, MaintenanceFailed, failure_told
 from include.warehouse import session
 from include.warehouse.facts import jsonb
 from include.warehouse.statements import statements
@@ -117,21 +117,9 @@ def fail(action: Action, reason: str, proof: dict[str, Any] | None = None) -> Ac
     return replace(action, state="failed", reason=reason, proof=proof)
 
 
-@contextmanager
-def failures_recorded(action: Action) -> Iterator[None]:
-    """Record whatever is raised within as the act's failure, and let it pass on.
-
-    Also what is no ``Exception``: Airflow's time limit of a task, and an interruption.
-    """
-    try:
-        yield
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        reason = recordable(error)
-        with suppress(SourceUnavailable):  # without the warehouse the error itself is still raised
-            fail(action, reason)
-        raise
+def failures_recorded(action: Action) -> AbstractContextManager[None]:
+    """Record whatever is raised within as the act's failure, and let it pass on."""
+    return failure_told(lambda reason: fail(action, reason))
 
 
 def find(kind: str, resource: str, run_id: str) -> Action | None:

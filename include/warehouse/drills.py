@@ -7,15 +7,15 @@ its next attempt begins the same row again, and keeps what became of the earlier
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable, recordable
+from include.outcome import ConfigurationError, MaintenanceFailed, failure_told
 from include.warehouse import session
 from include.warehouse.facts import jsonb
 from include.warehouse.statements import statements
@@ -175,21 +175,9 @@ def finish(
     return _drill(row)
 
 
-@contextmanager
-def failures_recorded(drill: Drill) -> Iterator[None]:
-    """Record whatever is raised within as the drill's end (``could_not_run``), unless it has one; let it pass on.
-
-    Also what is no ``Exception``: Airflow's time limit of a task, and an interruption.
-    """
-    try:
-        yield
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        reason = recordable(error)
-        with suppress(SourceUnavailable, MaintenanceFailed):  # finished already, or the error itself matters more
-            finish(drill, DrillOutcome.COULD_NOT_RUN, reason)
-        raise
+def failures_recorded(drill: Drill) -> AbstractContextManager[None]:
+    """Record whatever is raised within as the drill's end (``could_not_run``), unless it has one; let it pass on."""
+    return failure_told(lambda reason: finish(drill, DrillOutcome.COULD_NOT_RUN, reason), MaintenanceFailed)
 
 
 def find(kind: str, resource: str, run_id: str) -> Drill | None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from include.outcome import Outcome, SourceUnavailable, recordable, worst
+from include.outcome import Outcome, SourceUnavailable, failure_told, recordable, worst
 from include.warehouse import session
 from include.warehouse.facts import json_text
 from include.warehouse.statements import statements
@@ -141,21 +141,13 @@ def forget(before: datetime) -> int:
         return connection.execute(_STATEMENTS["forget"], {"before": before}).rowcount
 
 
-@contextmanager
-def unknown_recorded(run_id: str, check: str, resource: str) -> Iterator[None]:
-    """Record whatever is raised within as the check's unknown outcome, and let it pass on: no look is no pass.
+def unknown_recorded(run_id: str, check: str, resource: str) -> AbstractContextManager[None]:
+    """Record whatever is raised within as the check's unknown outcome, and let it pass on: no look is no pass."""
 
-    Also what is no ``Exception``: Airflow's time limit of a task, and an interruption.
-    """
-    try:
-        yield
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        reason = recordable(error)
-        with suppress(SourceUnavailable):  # without the warehouse the error itself is still raised
-            replace(run_id, check, [Finding(resource, Outcome.UNKNOWN, f"It could not be checked: {reason}")])
-        raise
+    def record(reason: str) -> None:
+        replace(run_id, check, [Finding(resource, Outcome.UNKNOWN, f"It could not be checked: {reason}")])
+
+    return failure_told(record)
 
 
 def each_in_turn(run_id: str, checks: Mapping[str, Callable[[], dict[str, Any]]]) -> list[dict[str, Any]]:

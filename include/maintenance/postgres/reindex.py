@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from include.maintenance.postgres import bloat
@@ -123,14 +122,13 @@ def _megabytes(size: int) -> str:
     return f"{size / 1_000_000:,.1f} MB"
 
 
-def clean_up(run_id: str | None = None) -> list[str]:
+def clean_up(run_id: str) -> list[str]:
     """Remove what this collection's interrupted rebuildings have left; return the names of those indexes.
 
     An act tells which invalid indexes were there before it began: those and everybody else's are left alone. Each
-    removal is an act of the run (by default one of its own), with the index that was left as its resource. Raises
+    removal is an act of the run, with the index that was left as its resource. Raises
     ConfigurationError (the role may not drop them), MaintenanceFailed or SourceUnavailable.
     """
-    run_id = run_id or f"clean_up__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
     removed: list[str] = []
     what = "the rest of interrupted rebuildings"
     with database.maintenance_session() as connection, database.errors_named(what):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from include.outcome import ConfigurationError
-from include.platform import database
+from include.platform import database, maintenance_rights
 from include.settings import settings
 from include.warehouse import actions, session
 from include.warehouse.statements import statements
@@ -115,8 +115,8 @@ def _due(connection: psycopg.Connection[Any], limits: dict[str, Any]) -> tuple[i
 
 def parts_of(connection: psycopg.Connection[Any]) -> dict[str, str]:
     """SQL about the relation ``c`` that several statements share. To vacuum is a privilege since PostgreSQL 17."""
-    may = "may_maintain" if database.server_version(connection) >= 170000 else "may_maintain_before_17"
-    return {"may_maintain": STATEMENTS[may]} | {name: STATEMENTS[name] for name in ("owner", "rows_of", "vacuum_on_it")}
+    may = maintenance_rights.may_maintain(database.server_version(connection))
+    return {"may_maintain": may} | {name: STATEMENTS[name] for name in ("owner", "rows_of", "vacuum_on_it")}
 
 
 def composed(statement: str, parts: dict[str, str]) -> Any:

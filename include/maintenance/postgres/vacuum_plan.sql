@@ -141,16 +141,6 @@ pg_get_userbyid(c.relowner)::text AS owner,
 -- statement: rows_of
 CASE WHEN c.relisshared THEN 'cluster' WHEN c.relnamespace = 'pg_catalog'::regnamespace THEN 'catalogs' ELSE 'tables' END
 
--- statement: may_maintain
-has_table_privilege(c.oid, 'MAINTAIN') OR pg_has_role(c.relowner, 'USAGE')
-    OR NOT c.relisshared AND EXISTS (SELECT FROM pg_database d
-                                     WHERE d.datname = current_database() AND pg_has_role(d.datdba, 'USAGE'))
-
--- statement: may_maintain_before_17
-pg_has_role(c.relowner, 'USAGE')
-    OR NOT c.relisshared AND EXISTS (SELECT FROM pg_database d
-                                     WHERE d.datname = current_database() AND pg_has_role(d.datdba, 'USAGE'))
-
 -- statement: parents
 -- Partitioned tables with the changes that all their partitions ever saw: autovacuum never analyzes a partitioned table.
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, leaves.changes, leaves.rows,

@@ -6,11 +6,11 @@ Rows may come faster than they go, or something keeps deletion waiting: without 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import takewhile
 from typing import Any
 
-from include.outcome import ConfigurationError, Outcome, SourceUnavailable, recordable
+from include.outcome import ConfigurationError, Outcome, failure_told
 from include.settings import settings
 from include.warehouse import actions, findings
 from include.warehouse.actions import Action
@@ -24,17 +24,12 @@ _UNFINISHED = ("planned", "applying")
 @contextmanager
 def reported(table: str, run_id: str, dry_run: bool) -> Iterator[None]:
     """Report how the pruning of a table ended, also what is raised within, which passes on; nothing of a dry run."""
-    try:
+    if dry_run:
         yield
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        if not dry_run:
-            with suppress(ConfigurationError, SourceUnavailable):  # without the warehouse the error itself is raised
-                report(table, run_id, recordable(error))
-        raise
-    if not dry_run:
-        report(table, run_id)
+        return
+    with failure_told(lambda reason: report(table, run_id, reason), ConfigurationError):
+        yield
+    report(table, run_id)
 
 
 def report(table: str, run_id: str, failure: str = "") -> dict[str, Any]:

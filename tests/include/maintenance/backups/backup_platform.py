@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from demo.databases import Databases
+from include.maintenance.backups import backup_verification
+from include.outcome import ConfigurationError, MaintenanceFailed
 from include.settings import DEFAULT_FILE, settings
 from include.warehouse import drills
 from include.warehouse.drills import Drill, Stage
@@ -68,6 +70,18 @@ def configure(patch: pytest.MonkeyPatch, tmp_path: Path, *sources: dict[str, Any
     file.write_text(yaml.safe_dump(content))
     patch.setenv("OPERATIONS_CONFIG", str(file))
     settings.cache_clear()
+
+
+def verified(source: str, run_id: str) -> tuple[Drill, str]:
+    """Verify a source's newest backup, and return the drill with the message of what was raised."""
+    said = ""
+    try:
+        backup_verification.verify(source, run_id)
+    except (MaintenanceFailed, ConfigurationError) as error:
+        said = str(error)
+    drill = drills.find(backup_verification.KIND, source, run_id)
+    assert drill is not None
+    return drill, said
 
 
 def stages(drill: Drill | None) -> dict[str, Stage]:

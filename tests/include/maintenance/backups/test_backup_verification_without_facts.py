@@ -10,16 +10,14 @@ import psycopg
 import pytest
 
 from demo.databases import Databases
-from include.maintenance.backups import backup_checks, backup_verification
-from include.outcome import ConfigurationError, MaintenanceFailed
+from include.maintenance.backups import backup_checks
 from include.platform import backups, postgres_binaries
 from include.platform.backup_facts import SUFFIX
 from include.platform.scratch_place import scratch_place
 from include.platform.scratch_server import ScratchServer, new_server
 from include.sections import BackupSource
-from include.warehouse import drills
 from include.warehouse.drills import Drill, DrillOutcome, StageOutcome
-from tests.include.maintenance.backups.backup_platform import TABLES, configure, filled_database, stages
+from tests.include.maintenance.backups.backup_platform import TABLES, configure, filled_database, stages, verified
 
 NEED_FACTS = {"catalog", "row_counts", "newest_rows"}
 
@@ -37,14 +35,7 @@ def _tool(store: Path, **more: Any) -> dict[str, Any]:
 
 
 def _verify(run_id: str, source: str = "tool") -> tuple[Drill, str]:
-    said = ""
-    try:
-        backup_verification.verify(source, run_id)
-    except (MaintenanceFailed, ConfigurationError) as error:
-        said = str(error)
-    drill = drills.find("backup_verification", source, run_id)
-    assert drill is not None
-    return drill, said
+    return verified(source, run_id)
 
 
 def _unknown(drill: Drill) -> set[str]:

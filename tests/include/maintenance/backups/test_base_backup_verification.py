@@ -17,7 +17,6 @@ import pytest
 from include.maintenance.backups import (
     backup_control,
     backup_sources,
-    backup_verification,
     full_restoration,
 )
 from include.maintenance.backups.backup_control import Control
@@ -29,7 +28,7 @@ from include.platform.scratch_server import ScratchServer, new_server
 from include.settings import settings
 from include.warehouse import drills
 from include.warehouse.drills import Drill, DrillOutcome, StageOutcome
-from tests.include.maintenance.backups.backup_platform import TABLES, configure, stages
+from tests.include.maintenance.backups.backup_platform import TABLES, configure, stages, verified
 from tests.old_postgres import flush_statistics
 
 BASE: dict[str, Any] = {"name": "base", "format": "base", "files": "base-*"}
@@ -82,13 +81,7 @@ def _url(server: ScratchServer) -> str:
 
 
 def _verify(source: str = "base", run_id: str = "r1") -> tuple[Drill, str]:
-    said = ""
-    try:
-        backup_verification.verify(source, run_id)
-    except (MaintenanceFailed, ConfigurationError) as error:
-        said = str(error)
-    drill = drills.find("backup_verification", source, run_id)
-    assert drill is not None
+    drill, said = verified(source, run_id)
     assert (drill.outcome is DrillOutcome.PASSED) == (said == "")
     return drill, said
 

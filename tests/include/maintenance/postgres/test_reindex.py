@@ -226,14 +226,14 @@ def test_a_later_run_cleans_up(owned: psycopg.Connection, warehouse: psycopg.Con
     actions.applying(actions.plan("reindex", NAME, "r1", dry_run=False, plan={"before": _before()}))
     _leave_behind(owned)
     owned.execute('ALTER INDEX "I" RENAME TO "Renamed"')
-    assert reindex.clean_up() == [], "an index of another name was not ours"
+    assert reindex.clean_up("r1") == [], "an index of another name was not ours"
     owned.execute('ALTER INDEX "Renamed" RENAME TO "I"')
     [(oid, size)] = owned.execute(
         "SELECT c.oid::bigint, pg_relation_size(c.oid) FROM pg_class c WHERE relname = 'I_ccnew'"
     ).fetchall()
     assert reindex.clean_up("r2") == [LEFT]
     assert reindex.clean_up("r2") == []
-    assert reindex.clean_up() == []
+    assert reindex.clean_up("r3") == []
     assert _indexes(owned) == [('"I"', True)]
     act = actions.find("reindex", LEFT, "r2")
     assert act is not None
@@ -282,7 +282,7 @@ def test_a_removal_that_fails_is_recorded(
 
 def test_nothing_is_cleaned_up_that_nobody_of_us_began(owned: psycopg.Connection) -> None:
     _leave_behind(owned)
-    assert reindex.clean_up() == []
+    assert reindex.clean_up("r3") == []
     assert _indexes(owned) == [('"I"', True), ('"I_ccnew"', False)]
 
 
