@@ -288,7 +288,8 @@ def shards(
     processes = Processes(folder / "processes.json")
     nodes = []
     for name in ("first", "second"):
-        while (port := free_port()) > 55_535:  # the nodes' own port is this and 10,000
+        # The nodes' own port is this and 10,000.
+        while (port := free_port()) > 55_535 or free_port(port + 10_000) != port + 10_000:
             pass
         (folder / name).mkdir()
         command: list[str | Path] = [
