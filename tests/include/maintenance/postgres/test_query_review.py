@@ -33,10 +33,11 @@ def queried(
     any_platform: psycopg.Connection, any_databases: Databases, environment: pytest.MonkeyPatch
 ) -> Iterator[psycopg.Connection]:
     """20,000 orders without an index on their customer."""
-    limits = {"MEAN_MILLISECONDS": "4", "CALLS": "5", "SHARE_OF_TOTAL": "0.99", "LARGE_TABLE_ROWS": "10000"}
+    limits = {"MEAN_MILLISECONDS": "4", "CALLS": "5", "SHARE_OF_TOTAL": "1", "LARGE_TABLE_ROWS": "10000"}
     for name, value in limits.items():
         environment.setenv(f"OPERATIONS__MAINTENANCE__QUERY_REVIEW__{name}", value)
     settings.cache_clear()
+    _make_room(any_databases, any_platform)
     any_platform.execute("CREATE TABLE orders (id int PRIMARY KEY, customer int NOT NULL, note text, at timestamptz)")
     any_platform.execute("INSERT INTO orders SELECT n, n % 2000, 'x', now() FROM generate_series(1, 20000) AS n")
     any_platform.execute("CREATE TABLE small (id int)")
@@ -45,6 +46,14 @@ def queried(
     any_platform.execute("GRANT SELECT ON orders, small TO operations_maintainer")
     yield any_platform
     settings.cache_clear()
+
+
+def _make_room(databases: Databases, connection: psycopg.Connection) -> None:
+    """Forget the queries of dropped databases: those of a whole run fill the statistics, and then ours are evicted."""
+    gone = "SELECT DISTINCT dbid FROM extensions.pg_stat_statements WHERE dbid NOT IN (SELECT oid FROM pg_database)"
+    _superuser(
+        databases, connection, f"SELECT extensions.pg_stat_statements_reset(0, dbid, 0) FROM ({gone}) AS databases"
+    )
 
 
 def _milliseconds_in_all(connection: psycopg.Connection) -> float:
@@ -126,7 +135,6 @@ def test_the_remedy_of_a_slow_change_changes_nothing(queried: psycopg.Connection
 
 
 def test_too_few_executions_are_not_slow(queried: psycopg.Connection) -> None:
-    queried.execute("SELECT pg_sleep(0.1)")  # the others are not all of the time that was measured
     for _ in range(4):
         queried.execute("SELECT pg_sleep(0.005), 'four' FROM small RIGHT JOIN orders USING (id) WHERE customer = 5")
     query_review.review("r1")
