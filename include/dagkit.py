@@ -40,7 +40,8 @@ from airflow.sdk import (  # type: ignore[attr-defined]
 )
 
 from include.outcome import IncidentClass
-from include.settings import settings
+from include.run_bounds import KEYS
+from include.settings import settings, use_bounds
 from include.window import Grain, Window, day_window, last_finished_day, month_window, parse_day, week_window
 from include.window import window_of_key as _window_of_key
 
@@ -151,6 +152,7 @@ def operations_dag(
             "execution_timeout": task_timeout,
             "priority_weight": tier.priority,
             "weight_rule": WeightRule.ABSOLUTE,  # not by the number of tasks that follow, of which a watch has none
+            "pre_execute": _use_bounds,
             "on_failure_callback": [task_failed],
         },
         on_failure_callback=[run_failed],
@@ -160,6 +162,24 @@ def operations_dag(
             callback=SyncCallback("include.dagkit.deadline_missed", kwargs={"tier": tier.value}),
         ),
     )
+
+
+def bounds_param(dag_id: str) -> dict[str, Param]:
+    """Return the parameter ``bounds`` of a DAG of maintenance: those that a run has of its own (see run_bounds.py)."""
+    keys = list(KEYS[dag_id])
+    return {
+        "bounds": Param(
+            {},
+            type="object",
+            propertyNames={"enum": keys},
+            description="Bounds of this run only, by their keys under maintenance in config/operations.yaml. A run can "
+            f"keep for longer than configured, not for less long. It can have {', '.join(keys)}.",
+        )
+    }
+
+
+def _use_bounds(context: Any) -> None:
+    use_bounds((context.get("params") or {}).get("bounds") or {})
 
 
 def _retry_policy(retry_failed_acts: bool) -> ExceptionRetryPolicy:

@@ -6,6 +6,7 @@ The file's place can be changed with OPERATIONS_CONFIG; a single key with OPERAT
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,34 @@ def _sentence(path: Path, error: ValidationError) -> str:
     return f"{path.name}: {key}{given}: {message}; correct it there (or in {variable}{form})"
 
 
+_bounds_of_run: dict[str, Any] = {}
+
+
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """Return the configuration of this process, read once. Raises ConfigurationError as ``load`` does."""
-    return load()
+    """Return the configuration of this process, read once, with the bounds of its run (``use_bounds``) in it.
+
+    Raises ConfigurationError as ``load`` and ``run_bounds.applied`` do.
+    """
+    if not _bounds_of_run:
+        return load()
+    from include import run_bounds
+
+    return run_bounds.applied(load(), _bounds_of_run)
+
+
+def use_bounds(bounds: Mapping[str, Any]) -> None:
+    """Let the configuration of this process have a run's own bounds from here on, in place of those of an earlier run.
+
+    Raises ConfigurationError as ``settings`` does, and then has none.
+    """
+    if bounds == _bounds_of_run:
+        return
+    _bounds_of_run.clear()
+    settings.cache_clear()
+    _bounds_of_run.update(bounds)
+    try:
+        settings()
+    except ConfigurationError:
+        _bounds_of_run.clear()
+        raise

@@ -159,8 +159,9 @@ def environment(monkeypatch: pytest.MonkeyPatch, servers: dict[str, int | str], 
     monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://127.0.0.1:{servers['redis']}/0")
     monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_CHAIN", f"http://127.0.0.1:{servers['chain']}")
     monkeypatch.setenv("OPERATIONS__INCIDENTS__SPOOL", str(tmp_path / "spool" / "signals.jsonl"))
-    from include.settings import settings
+    from include.settings import settings, use_bounds
 
+    use_bounds({})  # a run of another test may have had bounds of its own
     settings.cache_clear()
     return monkeypatch
 

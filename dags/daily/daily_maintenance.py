@@ -9,7 +9,8 @@ rotate logs, look after the cache and Airflow itself. Every act is planned, appl
 days are in the warehouse. Deletes without an archive: Airflow's old rows (unless `airflow.removed_rows` is `export`),
 Airflow's logs by age or size, old rows of `ops.finding` and `ops.platform_*`, what killed tasks left on the worker.
 **Parameters**: `dry_run` stops every act after its plan. `window_minutes` after pruning no vacuum is begun or left in
-work, `prune_minutes` after its beginning no further archive: the next run goes on. Near wraparound no table waits.
+work: the next run goes on. Near wraparound no table waits. `bounds`: sizes of batches, pauses and what is kept for
+longer, for this run only, such as `{"prune.batch_rows": 1000}`.
 **On failure**: incident P2; the failed action's row says why and what was left untouched. Clear the task to try again.
 **Safe to re-run**: yes; a repeated task continues its own actions.
 """
@@ -19,7 +20,7 @@ from typing import Any
 
 from airflow.sdk import Param, get_current_context, task
 
-from include.dagkit import PLATFORM_DB_POOL, Chapter, Tier, airflow_log_folder, every, migrate_warehouse, operations_dag
+from include.dagkit import PLATFORM_DB_POOL, Chapter, Tier, bounds_param, every, migrate_warehouse, operations_dag
 from include.outcome import MaintenanceFailed
 from include.settings import settings
 
@@ -38,9 +39,7 @@ with operations_dag(
             maximum=720,
             description="No vacuum later after pruning. A longer one than configured may miss the run's deadline.",
         ),
-        "prune_minutes": Param(
-            None, type=["null", "number"], exclusiveMinimum=0, maximum=50, description="Empty: each's longest_minutes."
-        ),
+        **bounds_param("daily_maintenance"),
     },
     task_timeout=timedelta(hours=1),
     run_deadline=timedelta(minutes=max(240, settings().maintenance.vacuum.window_minutes + 60)),
@@ -87,7 +86,6 @@ with operations_dag(
 
         get_current_context()["table_name"] = table  # type: ignore[typeddict-unknown-key]
         rule = next(rule for rule in settings().maintenance.prune if rule.table == table)
-        rule = rule.model_copy(update={"longest_minutes": context["params"]["prune_minutes"] or rule.longest_minutes})
         return prune.prune(rule, context["run_id"], context["params"]["dry_run"])
 
     @task
@@ -107,6 +105,7 @@ with operations_dag(
     @task(map_index_template="{{ part_name }}")
     def look_after_airflow(part: str, **context: Any) -> dict[str, Any]:
         """Remove old rows and old logs of Airflow itself; look whether its DAGs run."""
+        from include.dagkit import airflow_log_folder
         from include.maintenance.airflow import airflow_upkeep
 
         get_current_context()["part_name"] = part  # type: ignore[typeddict-unknown-key]

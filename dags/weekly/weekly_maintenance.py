@@ -7,7 +7,8 @@ bloat, slow queries and those that became slower, each with the SQL to apply; an
 **Writes**: `ops.finding`, `ops.index_usage`, `ops.statement_*`, `ops.platform_*`; `ops.maintenance_action` for every
 rebuilt index, and for what an interrupted rebuilding left and the next run removes.
 An index above `maintenance.reindex.without_approval_up_to_bytes` is rebuilt only when somebody approves it in the UI.
-**Parameters**: `dry_run` plans the rebuilding but neither asks nor rebuilds; `most_indexes` bounds it.
+**Parameters**: `dry_run` plans the rebuilding but neither asks nor rebuilds; `most_indexes` bounds it; `bounds`: how
+much is measured and planned, for this run only, such as `{"index_review.measure_minutes_per_run": 5}`.
 **On failure**: incident P3; what could not be checked is recorded as unknown. Clear the task to try again.
 **Safe to re-run**: yes; findings are replaced, a repeated rebuilding finishes or cleans up what it had begun.
 """
@@ -18,7 +19,7 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param, get_current_context, task
 
-from include.dagkit import PLATFORM_DB_POOL, Chapter, Tier, every, migrate_warehouse, operations_dag
+from include.dagkit import PLATFORM_DB_POOL, Chapter, Tier, bounds_param, every, migrate_warehouse, operations_dag
 from include.settings import settings
 
 BOUNDS = settings().maintenance.reindex
@@ -35,6 +36,7 @@ with operations_dag(
         "most_indexes": Param(
             BOUNDS.most_indexes, type="integer", minimum=0, maximum=50, description="Indexes to rebuild at most."
         ),
+        **bounds_param("weekly_maintenance"),
     },
     task_timeout=timedelta(hours=1),
     run_deadline=WAIT_FOR_ANSWER + timedelta(hours=12),

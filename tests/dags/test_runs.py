@@ -138,10 +138,25 @@ def test_maintenance_plans_only_in_a_dry_run(warehouse_of: Any) -> None:
 
 
 def test_pruning_is_postponed_after_the_minutes_of_its_run(warehouse_of: Any) -> None:
-    assert run("daily_maintenance", prune_minutes=1e-9).state == "success"
+    assert run("daily_maintenance", bounds={"prune.longest_minutes": 1e-9}).state == "success"
     [(state, reason)] = warehouse_of("SELECT state, reason FROM ops.maintenance_action WHERE kind = 'prune'")
     assert (state, reason.partition(" of ")[0]) == ("postponed", "the 1e-09 minutes")
     assert warehouse_of("SELECT outcome FROM ops.finding WHERE check_name = 'pruning_backlog'") == [("warning",)]
+
+
+def test_a_bound_that_no_run_can_have_is_refused_at_once(platform: Platform) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError, match=r"'prune\.table' is not one of \['vacuum\.due_share', "):
+        run("daily_maintenance", bounds={"prune.table": "public.users"})
+
+
+def test_a_run_that_would_keep_less_than_configured_does_nothing(warehouse_of: Any) -> None:
+    failed = run("daily_maintenance", bounds={"prune.keep_days": 10})
+    assert failed.state == "failed"
+    assert {one.task_id for one in failed.get_task_instances() if one.state == "success"} == set()
+    assert warehouse_of("SELECT count(*) FROM ops.maintenance_action") == [(0,)]
+    assert settings().maintenance.prune[0].keep_days == 90
 
 
 def test_maintenance_acts_and_proves(warehouse_of: Any, platform: Platform, databases: Databases) -> None:
