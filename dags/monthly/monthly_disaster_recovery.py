@@ -5,11 +5,13 @@ place, timed against the targets of recovery; and rehearses a failover: a standb
 primary is killed while a heartbeat is written, the standby is promoted, the old primary rewound and made to follow.
 **Schedule**: every month (`schedules.monthly_disaster_recovery`).
 **Reads**: the newest backup of each source, `ops.archive`, the files of the connections `backups` and `archive`.
-**Writes**: `ops.drill` and `ops.drill_stage`, with figures, targets and the comparison with earlier drills. Works on
-scratch servers of its own only, which are removed whatever happens; nothing of the platform is touched.
+**Writes**: `ops.drill` and `ops.drill_stage`, with figures, targets and the comparison with earlier drills, and each
+drill's row of `ops.maintenance_action`. Works on scratch servers of its own only, which are removed whatever happens;
+nothing of the platform is touched.
 **Parameters**: `source`, one backup source instead of all; `most_archives`, how many archive files are restored;
 `synchronous`, what a commit waits for before the failure; `heartbeat_milliseconds` and `load_seconds`, how often and
-for how long is written before it; `failure`, how the primary ends; `dry_run` says what would be restored.
+for how long is written before it; `failure`, how the primary ends; `dry_run` plans only, and its row says what would be
+restored.
 **On failure**: incident P1. A failed drill means that a recovery today would fail or miss its target: the stage that
 failed says what to mend, and nothing is tried again by itself. `could_not_run` is no pass: mend what the reason names
 and clear the task.

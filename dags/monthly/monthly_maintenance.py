@@ -6,9 +6,10 @@ settings since last month.
 **Schedule**: on the first day of every month (`schedules.monthly_maintenance`).
 **Reads**: catalogue and statistics of the platform's database; `ops.archive` and the files in the connection `archive`.
 **Writes**: `ops.finding` with evidence and remedy; `ops.platform_snapshot` and its tables, which the next month's run
-compares with; `ops.drill` and `ops.drill_stage` of the archive sample. Changes nothing of the platform; archives are
-restored to a scratch server only.
-**Parameters**: `archive_sample`, the number of archive files that are read again and restored.
+compares with; `ops.drill`, `ops.drill_stage` and `ops.maintenance_action` of the archive sample. Changes nothing of the
+platform; archives are restored to a scratch server only.
+**Parameters**: `archive_sample`, the number of archive files that are read again and restored; `dry_run` only names
+them. All else only reads.
 **On failure**: incident P2. A damaged archive fails its task: the finding names the file. So does an archive that could
 not be tried, and every check that could not look: its finding is `unknown` and says why. Other findings fail nothing;
 `ops.latest_finding` has them; what the role may not read is `unknown` there, with the grant that it lacks.
@@ -30,13 +31,14 @@ with operations_dag(
     tier=Tier.IMPORTANT,
     schedule=every("monthly_maintenance"),
     params={
+        "dry_run": Param(False, type="boolean", description="Check all else, but only name the archives to restore."),
         "archive_sample": Param(
             settings().maintenance.monthly.archive_sample,
             type="integer",
             minimum=1,
             maximum=1000,
             description="How many archive files are read again, restored and compared.",
-        )
+        ),
     },
     task_timeout=timedelta(hours=1),
     run_deadline=timedelta(hours=4),
@@ -89,8 +91,9 @@ with operations_dag(
         """Read a sample of the archives again, restore it to a scratch server and compare."""
         from include.maintenance.backups import archive_samples
 
+        params = context["params"]
         return archive_samples.check(
-            context["run_id"], context["dag_run"].run_after, context["params"]["archive_sample"]
+            context["run_id"], context["dag_run"].run_after, params["archive_sample"], dry_run=params["dry_run"]
         )
 
     migrated = migrate_warehouse()

@@ -5,8 +5,9 @@ server of its own version and examined: age and WAL, checksums, schema, row coun
 sequences, constraints, amcheck, one application query, and damaged copies that must be refused.
 **Schedule**: early on Sunday (`schedules.weekly_backup_verification`).
 **Reads**: the connection `backups`; `backups.sources`; the platform's database only where no facts were recorded.
-**Writes**: `ops.drill` and `ops.drill_stage` with the measured loss (RPO) and recovery time (RTO); nothing else.
-**Parameters**: `source` verifies one source only, `jobs` bounds the parallel work; `dry_run` only names the backups.
+**Writes**: `ops.drill`, `ops.drill_stage` and the drill's row of `ops.maintenance_action`, with the measured loss (RPO)
+and recovery time (RTO); nothing else.
+**Parameters**: `source` verifies one source only, `jobs` bounds the parallel work; `dry_run` only plans: it names them.
 **On failure**: incident P2; the drill's row names the stage that failed. A backup that could not be verified is a
 failure too; one that has failed is not tried again by itself. Take a new backup or mend what the stage names, then
 clear the task.

@@ -16,9 +16,13 @@ from include.warehouse import session
 from include.warehouse.facts import jsonb
 from include.warehouse.statements import statements
 
+DRILLS = ("backup_verification", "full_restoration", "failover", "archive_restoration")
+"""Kinds of acts that are rehearsals: their rows follow those of ``ops.drill`` (drills.py)."""
+
 KINDS = (
     *("analyze", "vacuum", "prune", "rotate_logs", "delete_logs", "cache_statistics", "reindex"),
     *("clean_airflow_database", "delete_airflow_logs", "remove_leftovers"),
+    *DRILLS,
 )
 """Every kind of act, as the comment of the column ``kind`` lists them."""
 

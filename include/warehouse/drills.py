@@ -2,7 +2,8 @@
 
 A drill begins, records each stage when it ends, and is finished. A task that was killed leaves a drill ``running``;
 its next attempt begins the same row again, and keeps what became of the earlier ones in its ``detail``
-(``earlier_attempts``). A drill that could not check something never passes.
+(``earlier_attempts``). A drill that could not check something never passes. Each drill is an act of maintenance too:
+its row of ``ops.maintenance_action`` is written with it, proven by what was measured when it passed.
 """
 
 from __future__ import annotations
@@ -16,12 +17,9 @@ from enum import StrEnum
 from typing import Any
 
 from include.outcome import ConfigurationError, MaintenanceFailed, failure_told
-from include.warehouse import session
+from include.warehouse import actions, session
 from include.warehouse.facts import jsonb
 from include.warehouse.statements import statements
-
-KINDS = ("backup_verification", "full_restoration", "failover", "archive_restoration")
-"""Every kind of drill, as the comment of the column ``kind`` lists them."""
 
 _STATEMENTS = statements(__file__)
 
@@ -109,8 +107,8 @@ def begin(
     How each earlier attempt ended, and why, stays in the detail under ``earlier_attempts``, the oldest first.
     One that has passed already is returned as it is (``done``). Raises ConfigurationError or SourceUnavailable.
     """
-    if kind not in KINDS:
-        raise ConfigurationError(f"'{kind}' is not a kind of drill; use one of {', '.join(KINDS)}")
+    if kind not in actions.DRILLS:
+        raise ConfigurationError(f"'{kind}' is not a kind of drill; use one of {', '.join(actions.DRILLS)}")
     key = {"kind": kind, "resource": resource, "run_id": run_id}
     targets = {"rpo_target_seconds": rpo_target_seconds, "rto_target_seconds": rto_target_seconds}
     with session.transaction() as connection:
@@ -120,6 +118,8 @@ def begin(
             assert row is not None
             return _drill(row)
         connection.execute(_STATEMENTS["forget_stages"], {"id": row[0]})
+        act = {"key": actions.key_of(run_id, kind, resource), "plan": jsonb(targets)}
+        connection.execute(_STATEMENTS["act_begins"], key | act)
     return _drill(row)
 
 
@@ -170,8 +170,10 @@ def finish(
     }
     with session.transaction() as connection:
         row = connection.execute(_STATEMENTS["finish"], values).fetchone()
-    if row is None:
-        raise _not_running(drill, " or has stages that did not pass")
+        if row is None:
+            raise _not_running(drill, " or has stages that did not pass")
+        key = actions.key_of(drill.run_id, drill.kind, drill.resource)
+        connection.execute(_STATEMENTS["act_ends"], {"id": drill.drill_id, "key": key})
     return _drill(row)
 
 

@@ -53,6 +53,30 @@ WHERE drill_id = %(id)s AND outcome = 'running' AND attempts = %(attempts)s
 RETURNING drill_id, kind, resource, run_id, outcome, attempts, rpo_seconds, rto_seconds, rpo_target_seconds,
           rto_target_seconds, reason, detail, started_at, finished_at;
 
+-- statement: act_begins
+-- The drill as an act of maintenance: a dry run's plan, or what an earlier attempt left, makes room for this attempt.
+INSERT INTO ops.maintenance_action AS action
+    (idempotency_key, kind, resource, run_id, dry_run, state, plan, applied_at)
+VALUES (%(key)s, %(kind)s, %(resource)s, %(run_id)s, false, 'applying', %(plan)s, clock_timestamp())
+ON CONFLICT (idempotency_key) DO UPDATE SET
+    dry_run = false, state = 'applying', plan = excluded.plan, applied = NULL, proof = NULL, reason = '',
+    planned_at = excluded.planned_at, applied_at = excluded.applied_at, finished_at = NULL;
+
+-- statement: act_ends
+UPDATE ops.maintenance_action AS action SET
+    state = CASE drill.outcome WHEN 'passed' THEN 'proven' ELSE 'failed' END,
+    applied = (SELECT jsonb_build_object('stages', jsonb_agg(name ORDER BY position), 'seconds', sum(seconds))
+               FROM ops.drill_stage WHERE drill_id = drill.drill_id),
+    proof = jsonb_build_object(
+        'drill', drill.drill_id, 'outcome', drill.outcome, 'attempts', drill.attempts,
+        'rpo_seconds', drill.rpo_seconds, 'rto_seconds', drill.rto_seconds,
+        'stages', (SELECT jsonb_object_agg(outcome, stages)
+                   FROM (SELECT outcome, count(*) AS stages FROM ops.drill_stage
+                         WHERE drill_id = drill.drill_id GROUP BY outcome) AS counted)),
+    reason = drill.reason, finished_at = drill.finished_at
+FROM ops.drill AS drill
+WHERE drill.drill_id = %(id)s AND action.idempotency_key = %(key)s;
+
 -- statement: find
 SELECT drill_id, kind, resource, run_id, outcome, attempts, rpo_seconds, rto_seconds, rpo_target_seconds,
        rto_target_seconds, reason, detail, started_at, finished_at

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from include.warehouse.actions import DRILLS
 from plugins.operations_board.presentation import (
     capital,
     duration,
@@ -239,10 +240,22 @@ def _leftovers(action: Row) -> list[str]:
     return [f"{label} removed: {value_text(applied[name])}" for name, label in _LEFTOVERS.items() if applied[name]]
 
 
+def _drill(action: Row) -> list[str]:
+    proof, plan = action["proof"], action["plan"]
+    measured = (("Brought back in", "rto_seconds"), ("Would lose", "rpo_seconds"))
+    lines = [_beside_target(label, proof[name], plan[f"{name.removesuffix('_seconds')}_target_seconds"])
+             for label, name in measured if proof[name] is not None]  # fmt: skip
+    return [*lines, f"{plural(proof['stages']['passed'], 'stage')} passed"]
+
+
+def _beside_target(label: str, seconds: float, target: float | None) -> str:
+    return f"{label} {duration(seconds)}" + (f", the target is {duration(target)}" if target else "")
+
+
 _PROOFS: dict[str, Words] = {
     "vacuum": _vacuum, "analyze": _table, "prune": _prune, "reindex": _reindex, "rotate_logs": _rotate_logs,
     "delete_logs": _delete_logs, "cache_statistics": _cache, "clean_airflow_database": _airflow_database,
-    "delete_airflow_logs": _airflow_logs, "remove_leftovers": _leftovers,
+    "delete_airflow_logs": _airflow_logs, "remove_leftovers": _leftovers, **dict.fromkeys(DRILLS, _drill),
 }  # fmt: skip
 _PLANS: dict[str, Words] = {
     "vacuum": _vacuum_plan, "analyze": _vacuum_plan, "prune": _prune_plan, "reindex": _reindex_plan,

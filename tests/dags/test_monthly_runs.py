@@ -71,6 +71,8 @@ def test_disaster_recovery(query: Any, platform: Platform, databases: Databases,
     backups.take(databases.url(platform.escrow, "escrow_owner"), tmp_path / "backups", date(2026, 10, 9))
     assert run("monthly_disaster_recovery", dry_run=True).state == "success"
     assert query("SELECT count(*) FROM ops.drill") == [(0,)]
+    acts = "SELECT kind, dry_run, state, plan ? 'backup' FROM ops.maintenance_action ORDER BY dry_run, kind"
+    assert query(acts) == [("failover", True, "planned", True), ("full_restoration", True, "planned", True)]
 
     short = {"load_seconds": 1, "heartbeat_milliseconds": 10, "synchronous": "remote_apply"}
     assert run("monthly_disaster_recovery", source="nightly", **short).state == "success"
@@ -83,6 +85,8 @@ def test_disaster_recovery(query: Any, platform: Platform, databases: Databases,
     [(lost, away)] = query("SELECT detail ->> 'lost_writes', rto_seconds FROM ops.drill WHERE kind = 'failover'")
     assert lost == "0"
     assert away > 0
+    done = [("failover", False, "proven", False), ("full_restoration", False, "proven", False)]
+    assert query(acts)[:2] == done, "the drills are acts as all others are"
 
 
 def test_a_source_that_is_not_configured_is_refused(query: Any) -> None:

@@ -94,6 +94,25 @@ def test_every_kind_has_words_of_its_own() -> None:
             ["Old findings removed: 1,200", "Old definitions removed: 3", "Folders of killed tasks removed: 2"],
         ),
         (
+            lines("full_restoration",
+                  {"rto_seconds": 75.2, "rpo_seconds": 5400, "stages": {"passed": 12, "unknown": 1}},
+                  {"rto_target_seconds": 3600, "rpo_target_seconds": 93600}),
+            [
+                "Brought back in 1 min, the target is 1 h",
+                "Would lose 1 h 30 min, the target is 26 h",
+                "12 stages passed",
+            ],
+        ),
+        (
+            lines("archive_restoration", {"rto_seconds": 0.5, "rpo_seconds": None, "stages": {"passed": 1}},
+                  {"rto_target_seconds": None, "rpo_target_seconds": None}),
+            ["Brought back in 0.5 s", "1 stage passed"],
+        ),
+        (
+            lines("failover", None, {"backup": "escrow-2026-10-04.dump", "bytes": 4_200_000}),
+            ["Backup: escrow-2026-10-04.dump", "Bytes: 4,200,000 (4.2 MB)"],
+        ),
+        (
             lines("prune", None, {"rows_older": 1893, "rows_older_is_exact": False, "rows_held": 0, "keep_days": 90}),
             ["About 1,893 rows older than 90 days"],
         ),

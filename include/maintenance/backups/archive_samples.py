@@ -22,13 +22,14 @@ from include.outcome import ConfigurationError, MaintenanceFailed, Outcome
 from include.platform import postgres_binaries
 from include.platform.scratch_server import scratch_server
 from include.settings import settings
-from include.warehouse import archives, drills, findings
+from include.warehouse import actions, archives, drills, findings
 from include.warehouse.archives import Archive
 from include.warehouse.drills import DrillOutcome
 from include.warehouse.findings import Finding
 
 CHECK = "archive_samples"
 KIND = "archive_restoration"
+_RESOURCE = "sample of the archives"
 _DATABASE = "postgres"
 
 
@@ -41,11 +42,12 @@ def sample(candidates: Sequence[Archive], month: str, number: int) -> list[Archi
     return sorted(candidates, key=drawn)[:number]
 
 
-def check(run_id: str, due: datetime, number: int) -> dict[str, Any]:
+def check(run_id: str, due: datetime, number: int, *, dry_run: bool = False) -> dict[str, Any]:
     """Restore a sample of ``number`` archives that existed when the run was due (aware) and write the findings.
 
-    The drill ``archive_restoration`` has its figures. Raises MaintenanceFailed when an archive did not come back
-    exactly, ConfigurationError or SourceUnavailable when one could not be tried.
+    The drill ``archive_restoration`` has its figures. With ``dry_run`` it only says which would be restored. Raises
+    MaintenanceFailed when an archive did not come back exactly, ConfigurationError or SourceUnavailable when one could
+    not be tried.
     """
     with (
         _unknown_recorded(run_id),
@@ -53,11 +55,17 @@ def check(run_id: str, due: datetime, number: int) -> dict[str, Any]:
     ):
         candidates = archives.restorable(warehouse, due)
     if not candidates:
-        none = Finding("all archives", Outcome.NOT_APPLICABLE, "nothing was archived yet", {"archives": 0})
+        why = "nothing was archived yet"
+        actions.nothing_to_do(actions.plan(KIND, _RESOURCE, run_id, dry_run=dry_run, plan={"archives": 0}), why)
+        none = Finding("all archives", Outcome.NOT_APPLICABLE, why, {"archives": 0})
         return findings.replace(run_id, CHECK, [none])
     month = f"{due.astimezone(ZoneInfo(settings().platform.timezone)):%Y-%m}"
     chosen = sample(candidates, month, number)
-    drill = drills.begin(KIND, "sample of the archives", run_id)
+    if dry_run:
+        plan = {"archives": len(candidates), "sample": [one.location for one in chosen],
+                "rows": sum(one.row_count for one in chosen)}  # fmt: skip
+        return actions.plan(KIND, _RESOURCE, run_id, dry_run=True, plan=plan).summary() | plan
+    drill = drills.begin(KIND, _RESOURCE, run_id)
     if drill.done:
         return drill.summary()
     found: list[Restoration] = []

@@ -34,7 +34,7 @@ from include.platform.backups import Backup
 from include.platform.scratch_place import ScratchPlace, scratch_place
 from include.sections import BackupSource
 from include.settings import settings
-from include.warehouse import drills
+from include.warehouse import actions, drills
 from include.warehouse.drills import Drill, DrillOutcome, StageOutcome
 
 KIND = "backup_verification"
@@ -107,7 +107,8 @@ def verify(source: str, run_id: str, *, jobs: int | None = None, dry_run: bool =
     rule = backups.source_of(source)
     if dry_run:
         newest, known = backup_sources.origin_of(rule).newest()
-        return {"kind": KIND, "resource": rule.name, "dry_run": True, "backup": newest.name, "backups": len(known)}
+        plan = {"backup": newest.name, "backups": len(known), "bytes": newest.bytes}
+        return actions.plan(KIND, rule.name, run_id, dry_run=True, plan=plan).summary() | plan
     targets = settings().backups
     drill = drills.begin(
         KIND,

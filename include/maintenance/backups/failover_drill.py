@@ -23,7 +23,7 @@ from include.platform.replication import Synchronous
 from include.platform.scratch_place import MARKER, PREFIX, ScratchPlace, scratch_place
 from include.platform.scratch_server import ScratchServer
 from include.settings import settings
-from include.warehouse import drills
+from include.warehouse import actions, drills
 from include.warehouse.drills import DrillOutcome
 
 if TYPE_CHECKING:
@@ -65,7 +65,14 @@ def rehearse(plan: Plan, run_id: str, *, dry_run: bool = False) -> dict[str, Any
     rule = backups.source_of(plan.source)
     origin = backup_sources.origin_of(rule)
     if dry_run:
-        return {"kind": KIND, "resource": plan.resource, "backup": origin.newest()[0].name, "dry_run": True}
+        newest = origin.newest()[0]
+        planned = {
+            "backup": newest.name,
+            "bytes": newest.bytes,
+            "failure": plan.failure,
+            "load_seconds": plan.load_seconds,
+        }
+        return actions.plan(KIND, plan.resource, run_id, dry_run=True, plan=planned).summary() | planned
     targets = settings().failover
     drill = drills.begin(
         KIND, plan.resource, run_id,

@@ -23,7 +23,7 @@ from include.platform.backup_restore import Restored
 from include.platform.backups import Backup
 from include.platform.scratch_place import ScratchPlace, scratch_place
 from include.settings import settings
-from include.warehouse import archives, drills
+from include.warehouse import actions, archives, drills
 from include.warehouse.drills import Drill, DrillOutcome
 
 KIND = "full_restoration"
@@ -52,8 +52,9 @@ def rehearse(
     rule = backups.source_of(source)
     origin = backup_sources.origin_of(rule)
     if dry_run:
-        return {"kind": KIND, "resource": source, "dry_run": True, "backup": origin.newest()[0].name,
-                "archives": len(_archives(due))}  # fmt: skip
+        newest = origin.newest()[0]
+        plan = {"backup": newest.name, "bytes": newest.bytes, "archives": min(len(_archives(due)), most_archives)}
+        return actions.plan(KIND, source, run_id, dry_run=True, plan=plan).summary() | plan
     targets = settings().backups
     drill = drills.begin(
         KIND, source, run_id,

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
-from include.warehouse import drills
+from include.warehouse import actions, drills
 from include.warehouse.drills import Drill, DrillOutcome, Stage, StageOutcome
 
 PASSED = Stage("restore", StageOutcome.PASSED, 1.5, detail={"bytes": 7})
@@ -42,6 +42,40 @@ def test_begin_stages_finish(warehouse: psycopg.Connection) -> None:
     }  # fmt: skip
     assert drills.find("backup_verification", "nightly", "r1") == done
     assert drills.find("failover", "nightly", "r1") is None
+
+
+def test_a_drill_is_an_act_of_maintenance(warehouse: psycopg.Connection) -> None:
+    def act() -> tuple[object, ...]:
+        found = actions.find("backup_verification", "nightly", "r1")
+        assert found is not None
+        [(finished,)] = warehouse.execute("SELECT finished_at IS NOT NULL FROM ops.maintenance_action").fetchall()
+        return found.dry_run, found.state, found.plan, found.applied, found.proof, found.reason, finished
+
+    targets = {"rpo_target_seconds": 60, "rto_target_seconds": 30}
+    actions.plan("backup_verification", "nightly", "r1", dry_run=True, plan={"backup": "x.dump"})
+    assert act() == (True, "planned", {"backup": "x.dump"}, None, None, "", False)
+    drill = _begin()
+    assert act() == (False, "applying", targets, None, None, "", False)
+    drills.record(drill, PASSED)
+    drills.record(drill, Stage("wal", StageOutcome.UNKNOWN, 2, "no WAL"))
+    drills.finish(drill, DrillOutcome.COULD_NOT_RUN, "wal: no WAL", rto_seconds=1.5)
+    measured = {"drill": drill.drill_id, "rpo_seconds": None, "rto_seconds": 1.5}
+    assert act() == (
+        False, "failed", targets, {"stages": ["restore", "wal"], "seconds": 3.5},
+        measured | {"outcome": "could_not_run", "attempts": 1, "stages": {"passed": 1, "unknown": 1}},
+        "wal: no WAL", True,
+    )  # fmt: skip
+    drill = _begin()
+    assert act() == (False, "applying", targets, None, None, "", False)
+    drills.record(drill, PASSED)
+    drills.finish(drill, DrillOutcome.PASSED, rpo_seconds=0.5, rto_seconds=1.5)
+    proven = (
+        False, "proven", targets, {"stages": ["restore"], "seconds": 1.5},
+        measured | {"outcome": "passed", "attempts": 2, "rpo_seconds": 0.5, "stages": {"passed": 1}}, "", True,
+    )  # fmt: skip
+    assert act() == proven
+    assert _begin().done
+    assert act() == proven, "what has passed is not begun again"
 
 
 def test_what_has_passed_stays_and_what_has_not_begins_again(warehouse: psycopg.Connection) -> None:

@@ -34,6 +34,34 @@ def test_up_down_and_up_again(warehouse: psycopg.Connection) -> None:
     assert _one(warehouse, TABLES) == tables
 
 
+def test_earlier_drills_become_acts(warehouse: psycopg.Connection) -> None:
+    migrate.downgrade("0011")
+    warehouse.execute(
+        "INSERT INTO ops.drill (kind, resource, run_id, outcome, reason, rto_seconds, started_at, finished_at) VALUES"
+        " ('failover', 'nightly', 'r1', 'passed', '', 1.5, '2026-10-04', '2026-10-05'),"
+        " ('failover', 'nightly', 'r2', 'failed', 'too late', NULL, '2026-11-04', '2026-11-05'),"
+        " ('failover', 'nightly', 'r3', 'running', '', NULL, '2026-12-04', NULL)"
+    )
+    warehouse.execute(
+        "INSERT INTO ops.drill_stage (drill_id, name, position, outcome, seconds)"
+        " SELECT drill_id, 'restore', 1, 'passed', 1.5 FROM ops.drill WHERE run_id = 'r1'"
+    )
+    acts = (
+        "SELECT run_id, state, reason, proof ->> 'rto_seconds', proof -> 'stages', finished_at = date '2026-10-05'"
+        " FROM ops.maintenance_action ORDER BY run_id"
+    )
+    for _ in range(2):
+        migrate.upgrade()
+        assert warehouse.execute(acts.encode()).fetchall() == [
+            ("r1", "proven", "", "1.500", {"passed": 1}, True),
+            ("r2", "failed", "too late", None, None, False),
+            ("r3", "applying", "", None, None, None),
+        ]
+        migrate.downgrade("0011")
+        assert _one(warehouse, "SELECT count(*) FROM ops.maintenance_action") == 0
+    migrate.upgrade()
+
+
 def test_every_table_and_column_has_a_comment(warehouse: psycopg.Connection) -> None:
     silent = warehouse.execute(
         """

@@ -11,7 +11,7 @@ from include.maintenance.backups import archive_samples
 from include.maintenance.pruning import prune
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome, SourceUnavailable
 from include.settings import settings
-from include.warehouse import archives, drills, findings
+from include.warehouse import actions, archives, drills, findings
 from include.warehouse.archives import Archive
 from include.warehouse.findings import Finding
 from tests.include.maintenance.backups.drill_places import own_scratch_folder
@@ -64,6 +64,21 @@ def test_the_sample_is_drawn_by_the_month() -> None:
 def test_nothing_archived_is_not_applicable(platform: psycopg.Connection) -> None:
     assert archive_samples.check("run", LATER, 5) == {"check": "archive_samples", "outcome": "not_applicable",
                                                       "not_applicable": 1}  # fmt: skip
+    act = actions.find("archive_restoration", "sample of the archives", "run")
+    assert act is not None
+    assert (act.state, act.reason) == ("nothing_to_do", "nothing was archived yet")
+
+
+def test_a_dry_run_only_names_the_sample(archived: list[Path]) -> None:
+    told = archive_samples.check("run", LATER, 2, dry_run=True)
+    assert (told["state"], told["archives"], told["rows"]) == ("planned", 5, 240)
+    assert len(set(told["sample"])) == 2
+    assert {name.rsplit("/", 1)[-1] for name in told["sample"]} <= {path.name for path in archived}
+    assert found() == {}
+    assert drills.find("archive_restoration", "sample of the archives", "run") is None
+    archive_samples.check("run", LATER, 2)
+    restored = {name.rsplit("/", 1)[-1] + ".parquet" for name in found()} - {"all other archives.parquet"}
+    assert restored == {name.rsplit("/", 1)[-1] for name in told["sample"]}, "the run itself takes the same"
 
 
 def test_whole_archives_come_back_exactly(archived: list[Path], warehouse: psycopg.Connection) -> None:

@@ -28,7 +28,7 @@ from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import backup_facts, backups, scratch_place
 from include.platform.backup_facts import SUFFIX, Facts, TableFacts
 from include.sections import BackupSource
-from include.warehouse import drills
+from include.warehouse import actions, drills
 from include.warehouse.drills import Drill, DrillOutcome, Stage, StageOutcome
 from tests.include.maintenance.backups.backup_platform import configure, filled_database, stages
 
@@ -90,7 +90,7 @@ def _flip(file: Path) -> None:
     file.write_bytes(content)
 
 
-def test_a_dry_run_names_the_backup_and_records_nothing(
+def test_a_dry_run_plans_and_begins_nothing(
     warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, escrow: str, folder: Path, tmp_path: Path
 ) -> None:
     configure(environment, tmp_path, DUMP)
@@ -98,9 +98,12 @@ def test_a_dry_run_names_the_backup_and_records_nothing(
         backup_verification.verify("nightly", "r1", dry_run=True)
     for name in ("a.dump", "b.dump"):
         backups.take(escrow, folder, name)
-    assert backup_verification.verify("nightly", "r1", dry_run=True) == {
-        "kind": KIND, "resource": "nightly", "dry_run": True, "backup": "b.dump", "backups": 2,
-    }  # fmt: skip
+    told = backup_verification.verify("nightly", "r1", dry_run=True)
+    act = actions.find(KIND, "nightly", "r1")
+    assert act is not None
+    assert (act.dry_run, act.state) == (True, "planned")
+    assert act.plan == {"backup": "b.dump", "backups": 2, "bytes": (folder / "b.dump").stat().st_size}
+    assert told == act.summary() | act.plan
     assert drills.find(KIND, "nightly", "r1") is None
 
 
