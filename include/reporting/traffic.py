@@ -20,6 +20,7 @@ from include.reporting import traffic_day
 from include.reporting.traffic_day import DayOfTraffic
 from include.settings import settings
 from include.warehouse import metrics
+from include.warehouse.metrics import SubjectState
 from include.window import Grain, Window, day_window
 
 _log = logging.getLogger(__name__)
@@ -34,13 +35,15 @@ Held = dict[Identity, int]
 class _Known:
     """What the warehouse holds of a day: whether it was computed, and how many lines of which logs it rests on.
 
-    ``earlier`` are lines of earlier days in the same logs, by day.
+    ``earlier`` are lines of earlier days in the same logs, by day; ``uncounted`` lines of the day that came too late.
     """
 
     computed: bool
     held: Held
     read_once: list[str]
     earlier: dict[date, Held]
+    uncounted: Held
+    stored: SubjectState
 
 
 def compute(window: Window, run_id: str) -> list[date]:
@@ -82,8 +85,7 @@ def _compute_day(window: Window, run_id: str, also: frozenset[Identity]) -> tupl
             "%s: only %d of the %d lines that the known figures rest on are left in the logs; the figures stay",
             window.key, sum(day.held.values()), sum(own.held.values()),
         )  # fmt: skip
-        metrics.keep_day(window.first_day, "traffic", run_id)
-        changed = False
+        changed = _keep(window, day.held, own, run_id)
     else:
         changed = _write(window, day, own, counted, run_id)
     late = _late_days(window.first_day, counted)
@@ -140,6 +142,8 @@ def _known(days: list[date]) -> dict[date, _Known]:
             _held_of_detail(states["traffic"].detail),
             list(states["traffic"].detail.get("read_once", [])),
             _earlier_of_detail(states["traffic"].detail),
+            _held_of_detail(states["traffic"].detail, "uncounted"),
+            states["traffic"],
         )
         for day, states in metrics.subject_states(days).items()
     }
@@ -153,9 +157,9 @@ def _earlier_of_detail(detail: dict[str, Any]) -> dict[date, Held]:
     return earlier
 
 
-def _held_of_detail(detail: dict[str, Any]) -> Held:
+def _held_of_detail(detail: dict[str, Any], key: str = "files") -> Held:
     held: Counter[Identity] = Counter()
-    for file in detail.get("files", []):
+    for file in detail.get(key, []):
         held[file["kind"], file["log"], file["first_line"]] += int(file["lines"])
     return dict(held)
 
@@ -177,9 +181,35 @@ def _late_days(day: date, counted: dict[LogFile, dict[date, int]]) -> dict[date,
                 found.setdefault(earlier, Counter())[file.identity] += lines
     late: dict[date, set[Identity]] = {}
     for earlier, known in _known(sorted(found)).items():
-        if known.computed and any(lines > known.held.get(identity, 0) for identity, lines in found[earlier].items()):
+        counted_before = Counter(known.held) + Counter(known.uncounted)
+        if known.computed and any(lines > counted_before[identity] for identity, lines in found[earlier].items()):
             late[earlier] = set(found[earlier])
     return late
+
+
+def _keep(window: Window, held: Held, own: _Known, run_id: str) -> bool:
+    """Leave the figures of a day whose logs are gone; say of lines that came only now that they are not in them.
+
+    What is left of the day's logs cannot be told from what came later, so that these lines cannot be added.
+    """
+    new = Counter(held) - Counter(own.held)
+    uncounted = Counter(own.uncounted) | new
+    if uncounted == Counter(own.uncounted):
+        metrics.keep_day(window.first_day, "traffic", run_id)
+        return False
+    lines, known = sum(uncounted.values()), sum(own.held.values())
+    before = own.stored.detail.get("before_uncounted") or {
+        "completeness": str(own.stored.completeness), "reason": own.stored.reason
+    }  # fmt: skip
+    late = f"{lines} {'line' if lines == 1 else 'lines'} came after the day's logs were deleted and cannot be counted"
+    return metrics.amend_day(
+        window.first_day,
+        "traffic",
+        completeness=Decimal(before["completeness"]) * known / (known + lines),
+        reason="; ".join(part for part in (before["reason"], late) if part),
+        detail=own.stored.detail | {"uncounted": _facts_of_files(window, uncounted, {}), "before_uncounted": before},
+        run_id=run_id,
+    )
 
 
 def _facts_of_files(window: Window, held: Held, counted: dict[LogFile, dict[date, int]]) -> list[dict[str, Any]]:

@@ -109,6 +109,31 @@ def keep_day(day: date, subject: str, run_id: str) -> None:
             _log(connection, day, subject, run_id, stored[0], changed=False)
 
 
+def amend_day(
+    day: date, subject: str, *, completeness: Decimal, reason: str, detail: dict[str, Any], run_id: str
+) -> bool:
+    """Say of a day's rows that they are not all that belongs to it, and tell whether that is new; the rows stay.
+
+    The subject becomes partial. A day that was never computed stays so. Raises as ``session.transaction`` does.
+    """
+    share = _rounded_down(completeness)
+    facts = json.loads(json.dumps(detail, default=_json_text))
+    with session.transaction() as connection:
+        _lock(connection, day, subject)
+        stored = _stored(connection, day, subject)
+        if stored is None:
+            return False
+        now = connection.execute(
+            "SELECT completeness, reason, detail FROM ops.daily_subject WHERE day = %s AND subject = %s", (day, subject)
+        ).fetchone()
+        if changed := now != (share, reason, facts):
+            digest = hashlib.sha256(f"{stored[0]} {canonical([share, reason, facts])}".encode()).hexdigest()
+            state = Completeness.PARTIAL.value
+            _upsert_subject(connection, (day, subject, state, share, reason, json.dumps(facts), digest))
+        _log(connection, day, subject, run_id, digest if changed else stored[0], changed=changed)
+        return changed
+
+
 def subject_states(days: Iterable[date], *, connection_id: str = "warehouse") -> dict[date, dict[str, SubjectState]]:
     """Return for each day the state of every subject; NEVER_COMPUTED where the warehouse has no row.
 

@@ -38,15 +38,17 @@ class Estimates(NamedTuple):
 class Period(NamedTuple):
     """What the days of a period give now.
 
-    ``days_held`` counts the days of which every subject is known. ``is_computed`` tells whether every subject of every
-    day was computed, even if its source was missing; ``is_corrected`` whether the stored rollup (if ``is_stored``) held
-    as many days and no further day is being computed; ``is_stale`` whether it was made of other days' figures or was
+    ``days_held`` counts the days of which every subject is known, ``days_begun`` those with some of them only.
+    ``is_computed`` tells whether every subject of every day was computed, even if its source was missing;
+    ``is_corrected`` whether the stored rollup (if ``is_stored``) held as many days and no further day is being computed
+    (a day may lack a subject for good); ``is_stale`` whether it was made of other days' figures or was
     final when the period now is not, or the other way round.
     """
 
     period_start: date
     days_expected: int
     days_held: int
+    days_begun: int
     holds_anything: bool
     is_computed: bool
     is_over: bool
@@ -72,10 +74,9 @@ def announce(window: Window, day: date, today: date, run_id: str, *, with_week: 
     """Tell whether a run that has just computed ``day`` of a week or month is the one to have the period rolled up.
 
     That is so when the period's rollup is not what its days give now, and when all its days are computed, or it was
-    rolled up with as many of them before (a correction), or the day is the last finished one, or a week
-    of the period is due (``with_week``). Of several runs that
-    find the same figures only one is told so, and that one again whenever it is repeated. Raises as
-    ``session.transaction`` does.
+    rolled up with as many of them before (a correction), or the day is the last finished one, or a week of the period
+    is due (``with_week``). Of several runs that find the same figures only one is told so, and that one again whenever
+    it is repeated. Raises as ``session.transaction`` does.
     """
     with session.transaction() as connection:
         lock = f"rollup announcement {window.grain.value} {window.first_day}"

@@ -27,9 +27,9 @@ WITH day_state AS (
            period_end <= %(today)s::date AND days_held = period_end - period_start AS is_final, input_hash
     FROM bounded
 )
-SELECT judged.period_start, judged.days_expected, judged.days_held, judged.holds_anything, judged.is_computed, judged.is_over,
-       judged.is_final, judged.input_hash, stored.period_start IS NOT NULL AS is_stored,
-       coalesce(stored.days_held >= judged.days_held AND judged.days_begun = 0, false) AS is_corrected,
+SELECT judged.period_start, judged.days_expected, judged.days_held, judged.days_begun, judged.holds_anything, judged.is_computed,
+       judged.is_over, judged.is_final, judged.input_hash, stored.period_start IS NOT NULL AS is_stored,
+       coalesce(stored.days_held >= judged.days_held AND stored.days_begun >= judged.days_begun, false) AS is_corrected,
        stored.input_hash IS DISTINCT FROM judged.input_hash
            OR stored.is_final IS DISTINCT FROM judged.is_final AS is_stale
 FROM judged
@@ -68,8 +68,10 @@ ORDER BY day;
 DELETE FROM ops.rollup WHERE grain = %(grain)s AND period_start = %(period_start)s;
 
 -- statement: write_period
-INSERT INTO ops.rollup (grain, period_start, period_key, days_expected, days_held, is_final, input_hash)
-VALUES (%(grain)s, %(period_start)s, %(period_key)s, %(days_expected)s, %(days_held)s, %(is_final)s, %(input_hash)s);
+INSERT INTO ops.rollup
+    (grain, period_start, period_key, days_expected, days_held, days_begun, is_final, input_hash)
+VALUES (%(grain)s, %(period_start)s, %(period_key)s, %(days_expected)s, %(days_held)s, %(days_begun)s, %(is_final)s,
+        %(input_hash)s);
 
 -- statement: write_uptime
 INSERT INTO ops.rollup_uptime (grain, period_start, component, days_expected, days_held, is_final,

@@ -315,6 +315,20 @@ def test_a_corrected_day_has_its_week_rolled_up_again(warehouse: psycopg.Connect
     assert rollups.due({MONDAY}, "UTC", "second")[Grain.MONTH] == set()
 
 
+def test_a_day_that_lacks_a_subject_for_good_holds_no_correction_up(warehouse: psycopg.Connection[Any]) -> None:
+    tuesday, wednesday = MONDAY + timedelta(days=1), MONDAY + timedelta(days=2)
+    write_day(MONDAY)
+    write_day(tuesday)
+    write_day(wednesday)
+    warehouse.execute("DELETE FROM ops.daily_subject WHERE day = %s AND subject = 'uptime'", (tuesday,))
+    assert rollups.compute(WEEK, "by hand") == ["2026-W37"]
+    write_day(MONDAY, 2)
+    assert rollups.due({MONDAY}, "UTC", "a correction")[Grain.WEEK] == {MONDAY}
+    warehouse.execute("DELETE FROM ops.daily_subject WHERE day = %s AND subject = 'uptime'", (wednesday,))
+    write_day(MONDAY, 3)
+    assert rollups.due({MONDAY}, "UTC", "while another day is computed")[Grain.WEEK] == set()
+
+
 def test_a_month_is_rolled_up_with_each_of_its_weeks(warehouse: psycopg.Connection[Any]) -> None:
     days = [MONDAY + timedelta(days=number) for number in range(7)]
     for day in days[:6]:

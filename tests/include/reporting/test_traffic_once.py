@@ -209,6 +209,30 @@ def test_known_figures_stay_when_their_logs_are_gone(
     assert len({digest for _, digest in writes}) == 1
 
 
+def test_lines_that_come_when_their_days_logs_are_deleted_are_told(logs: Path, warehouse: Warehouse) -> None:
+    days = [date(2026, 10, 12), date(2026, 10, 13)]
+    (logs / "access.log-1").write_text("".join(full_day(per_hour=2)))
+    run()
+    figures = everything(warehouse)[1:]
+    (logs / "access.log-1").unlink()
+    (logs / "access.log-12").write_text("".join([*full_day(days[0]), line(at(7)), line(at(8))]))
+    assert run(days[0]) == [DAY, days[0]], "its report is written again"
+    told = "2 lines came after the day's logs were deleted and cannot be counted"
+    assert subject(warehouse)[:3] == ("partial", Decimal("0.96000"), told), "48 of 50"
+    assert [[row for row in table if "2026-10-03" in row[0]] for table in everything(warehouse)[1:]] == figures
+    after = everything(warehouse)
+    assert run(days[0]) == run() == []
+    assert everything(warehouse) == after
+    (logs / "access.log-13").write_text("".join([*full_day(days[1]), line(at(9))]))
+    (logs / "access.log-12").unlink()
+    assert run(days[1]) == [DAY, days[1]]
+    assert subject(warehouse)[:3] == ("partial", Decimal("0.94117"), told.replace("2", "3", 1)), "48 of 51"
+    for name, content in (("1", full_day(per_hour=2)), ("12", [*full_day(days[0]), line(at(7)), line(at(8))])):
+        (logs / f"access.log-{name}").write_text("".join(content))
+    assert run() == [DAY], "all of them are there again"
+    assert (*subject(warehouse)[:3], count(warehouse)) == ("complete", Decimal(1), "", 51)
+
+
 def test_only_files_that_may_hold_the_day_are_read(
     logs: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

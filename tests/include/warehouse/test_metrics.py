@@ -123,6 +123,26 @@ def test_a_run_that_left_a_day_as_it_was_stands_in_the_log(warehouse: psycopg.Co
     assert log(warehouse) == [("1", True, digest), ("2", False, digest)]
 
 
+def test_an_amended_day_keeps_its_rows(warehouse: psycopg.Connection[Any]) -> None:
+    def amend(run_id: str, lines: int = 2) -> bool:
+        share = Decimal(10) / (10 + lines)
+        return metrics.amend_day(
+            DAY, "transactions", completeness=share, reason=f"{lines} lost", detail={"lost": lines}, run_id=run_id
+        )
+
+    assert amend("0") is False, "there is nothing to amend"
+    assert write(rows(3), run_id="1") is True
+    before = stored(warehouse)
+    assert [amend("2"), amend("3"), amend("4", 10)] == [True, False, True]
+    assert stored(warehouse) == before
+    state = metrics.subject_states([DAY])[DAY]["transactions"]
+    assert state[:4] == (Completeness.PARTIAL, Decimal("0.5"), "10 lost", {"lost": 10})
+    assert [entry[1] for entry in log(warehouse)] == [True, True, False, True]
+    assert len({entry[2] for entry in log(warehouse)}) == 3
+    assert write(rows(3), run_id="5") is True, "the whole source is there again"
+    assert log(warehouse)[-1][2] == log(warehouse)[0][2]
+
+
 def test_a_share_just_below_one_is_never_rounded_up_to_it(warehouse: psycopg.Connection[Any]) -> None:
     write(rows(1), completeness="0.999999", state=Completeness.PARTIAL)
     assert metrics.subject_states([DAY])[DAY]["transactions"].completeness == Decimal("0.99999")

@@ -1,0 +1,1 @@
+ALTER TABLE ops.rollup DROP COLUMN days_begun;
