@@ -15,8 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from include.outcome import ConfigurationError
-from include.sections import Section
-from include.settings import Settings
+from include.sections import Maintenance, Section
 
 
 class _Than(Enum):
@@ -72,14 +71,14 @@ KEYS = {"daily_maintenance": _keys(_DAILY), "weekly_maintenance": _keys(_WEEKLY)
 """Keys of the bounds that a run may have of its own, by its DAG."""
 
 
-def applied(configured: Settings, bounds: Mapping[str, Any]) -> Settings:
-    """Return the configuration with a run's own bounds in it, each by its key within the section ``maintenance``.
+def applied(configured: Maintenance, bounds: Mapping[str, Any]) -> Maintenance:
+    """Return the section ``maintenance`` with a run's own bounds in it, each by its key within that section.
 
     A bound of pruning goes for every table that is pruned. Raises ConfigurationError, with one sentence, for a key that
     is no such bound, a value that the configuration would not take either, and one that would keep for less long
     or rebuild more without approval than is configured.
     """
-    maintenance = configured.maintenance
+    changed = configured
     for key, value in bounds.items():
         place, _, name = key.partition(".")
         if name not in _ALL.get(place, {}):
@@ -87,14 +86,14 @@ def applied(configured: Settings, bounds: Mapping[str, Any]) -> Settings:
                 f"the run's bounds name {key}, which a run cannot have of its own; trigger it without, or change "
                 f"maintenance.{place} in the configuration; a run can have {', '.join(_keys(_ALL))}"
             )
-        now: Section | list[Section] = getattr(maintenance, place)
-        changed = (
+        now: Section | list[Section] = getattr(changed, place)
+        new = (
             [_changed(rule, key, name, value) for rule in now]
             if isinstance(now, list)
             else _changed(now, key, name, value)
         )
-        maintenance = maintenance.model_copy(update={place: changed})
-    return configured.model_copy(update={"maintenance": maintenance})
+        changed = changed.model_copy(update={place: new})
+    return changed
 
 
 def _changed(section: Section, key: str, name: str, value: Any) -> Section:

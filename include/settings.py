@@ -22,7 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from include import sections
+from include import run_bounds, sections
 from include.outcome import ConfigurationError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -200,11 +200,10 @@ def settings() -> Settings:
 
     Raises ConfigurationError as ``load`` and ``run_bounds.applied`` do.
     """
+    found = load()
     if not _bounds_of_run:
-        return load()
-    from include import run_bounds
-
-    return run_bounds.applied(load(), _bounds_of_run)
+        return found
+    return found.model_copy(update={"maintenance": run_bounds.applied(found.maintenance, _bounds_of_run)})
 
 
 def use_bounds(bounds: Mapping[str, Any]) -> None:

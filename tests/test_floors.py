@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "outcome": 1,
     "sections": 1,
+    "run_bounds": 1,
     "settings": 1,
     "window": 1,
     "connections": 1,

@@ -9,39 +9,40 @@ import pytest
 
 from include import run_bounds
 from include.outcome import ConfigurationError
-from include.settings import Settings, load, settings, use_bounds
+from include.sections import Maintenance
+from include.settings import load, settings, use_bounds
 
 pytestmark = pytest.mark.usefixtures("environment")
 
 
 @pytest.fixture
-def configured(environment: pytest.MonkeyPatch) -> Settings:
-    """The shipped configuration with two tables to prune."""
+def configured(environment: pytest.MonkeyPatch) -> Maintenance:
+    """The shipped section with two tables to prune."""
     rule = load().maintenance.prune[0].model_dump_json()
     environment.setenv("OPERATIONS__MAINTENANCE__PRUNE", f"[{rule}, {rule.replace('audit_logs', 'sessions')}]")
-    return load()
+    return load().maintenance
 
 
-def test_every_bound_is_a_key_of_the_configuration(configured: Settings) -> None:
+def test_every_bound_is_a_key_of_the_configuration(configured: Maintenance) -> None:
     keys = [key for keys in run_bounds.KEYS.values() for key in keys]
     assert len(set(keys)) == len(keys) == 38
     for key in keys:
         place, name = key.split(".")
-        section = getattr(configured.maintenance, place)
+        section = getattr(configured, place)
         value = getattr(section[0] if isinstance(section, list) else section, name)
         assert run_bounds.applied(configured, {key: value}) == configured, "its own value changes nothing"
 
 
-def test_a_bound_of_pruning_goes_for_every_table(configured: Settings) -> None:
+def test_a_bound_of_pruning_goes_for_every_table(configured: Maintenance) -> None:
     bounds = {"prune.batch_rows": 1000, "prune.keep_days": 91, "cache.pause_milliseconds": 5}
-    maintenance = run_bounds.applied(configured, bounds).maintenance
+    maintenance = run_bounds.applied(configured, bounds)
     assert [(rule.table, rule.batch_rows, rule.keep_days) for rule in maintenance.prune] == [
         ("public.audit_logs", 1000, 91),
         ("public.sessions", 1000, 91),
     ]
-    assert maintenance.cache == configured.maintenance.cache.model_copy(update={"pause_milliseconds": 5.0})
-    assert maintenance.logs == configured.maintenance.logs
-    assert configured.maintenance.prune[0].batch_rows == 5000, "the configuration itself stays"
+    assert maintenance.cache == configured.cache.model_copy(update={"pause_milliseconds": 5.0})
+    assert maintenance.logs == configured.logs
+    assert configured.prune[0].batch_rows == 5000, "the configuration itself stays"
 
 
 @pytest.mark.parametrize(
@@ -66,15 +67,15 @@ def test_a_bound_of_pruning_goes_for_every_table(configured: Settings) -> None:
         ),
     ],
 )
-def test_a_wrong_bound_is_one_sentence(configured: Settings, bounds: dict[str, Any], sentence: str) -> None:
+def test_a_wrong_bound_is_one_sentence(configured: Maintenance, bounds: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(sentence)):
         run_bounds.applied(configured, bounds)
 
 
-def test_what_is_more_careful_is_taken(configured: Settings, environment: pytest.MonkeyPatch) -> None:
+def test_what_is_more_careful_is_taken(configured: Maintenance, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("OPERATIONS__MAINTENANCE__LOGS__KEEP_FILES", "5")
     bounds = {"logs.keep_files": None, "logs.keep_days": 8, "reindex.without_approval_up_to_bytes": 0}
-    maintenance = run_bounds.applied(load(), bounds).maintenance
+    maintenance = run_bounds.applied(load().maintenance, bounds)
     assert (maintenance.logs.keep_files, maintenance.logs.keep_days) == (None, 8)
     assert maintenance.reindex.without_approval_up_to_bytes == 0
 

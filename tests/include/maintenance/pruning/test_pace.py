@@ -295,7 +295,8 @@ def test_a_pause_that_gets_too_long_postpones_the_rest(
 
         def looks(throttle: Throttle) -> None:
             if next(calls, None) is None:
-                superuser.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 2000000))")
+                # Within a transaction: its end takes the message to the log, where the lag is measured.
+                superuser.execute("SELECT pg_logical_emit_message(true, 'test', repeat('x', 2000000))")
             throttle.looked_at = float("-inf")
             wait(throttle)
 
