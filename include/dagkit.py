@@ -39,8 +39,8 @@ from airflow.sdk import (  # type: ignore[attr-defined]
     task,
 )
 
+from include import run_bounds
 from include.outcome import IncidentClass
-from include.run_bounds import KEYS
 from include.settings import settings, use_bounds
 from include.window import Grain, Window, day_window, last_finished_day, month_window, parse_day, week_window
 from include.window import window_of_key as _window_of_key
@@ -166,14 +166,15 @@ def operations_dag(
 
 def bounds_param(dag_id: str) -> dict[str, Param]:
     """Return the parameter ``bounds`` of a DAG of maintenance: those that a run has of its own (see run_bounds.py)."""
-    keys = list(KEYS[dag_id])
+    properties = run_bounds.schemas(dag_id, settings().maintenance)
     return {
         "bounds": Param(
             {},
             type="object",
-            propertyNames={"enum": keys},
+            propertyNames={"enum": list(properties)},
+            properties=properties,
             description="Bounds of this run only, by their keys under maintenance in config/operations.yaml. A run can "
-            f"keep for longer than configured, not for less long. It can have {', '.join(keys)}.",
+            f"keep for longer than configured, not for less long. It can have {', '.join(properties)}.",
         )
     }
 

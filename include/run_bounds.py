@@ -71,6 +71,32 @@ KEYS = {"daily_maintenance": _keys(_DAILY), "weekly_maintenance": _keys(_WEEKLY)
 """Keys of the bounds that a run may have of its own, by its DAG."""
 
 
+def schemas(dag_id: str, configured: Maintenance) -> dict[str, dict[str, Any]]:
+    """Return the JSON schema of each bound that a run of a DAG may have of its own, by its key.
+
+    With it Airflow refuses a wrong value when somebody triggers the run, before anything begins.
+    """
+    return {key: _schema(configured, *key.split(".")) for key in KEYS[dag_id]}
+
+
+def _schema(configured: Maintenance, place: str, name: str) -> dict[str, Any]:
+    now: Section | list[Section] = getattr(configured, place)
+    sections = now if isinstance(now, list) else [now]
+    if not sections:
+        return {}
+    told = type(sections[0]).model_json_schema()["properties"][name]
+    schema = {word: value for word, value in told.items() if word not in ("title", "default")}
+    values = [getattr(section, name) for section in sections]
+    match _ALL[place][name]:
+        case _Than.AT_LEAST if None in values:
+            return {"type": "null"}
+        case _Than.AT_LEAST:
+            return schema | {"minimum": max(values)}
+        case _Than.AT_MOST:
+            return schema | {"maximum": min(values)}
+    return schema
+
+
 def applied(configured: Maintenance, bounds: Mapping[str, Any]) -> Maintenance:
     """Return the section ``maintenance`` with a run's own bounds in it, each by its key within that section.
 

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from include import run_bounds
 from include.outcome import ConfigurationError
@@ -70,6 +71,26 @@ def test_a_bound_of_pruning_goes_for_every_table(configured: Maintenance) -> Non
 def test_a_wrong_bound_is_one_sentence(configured: Maintenance, bounds: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(sentence)):
         run_bounds.applied(configured, bounds)
+
+
+@pytest.mark.parametrize("dag_id", list(run_bounds.KEYS))
+def test_the_schema_refuses_what_the_configuration_would(configured: Maintenance, dag_id: str) -> None:
+    schemas = run_bounds.schemas(dag_id, configured)
+    assert list(schemas) == list(run_bounds.KEYS[dag_id])
+    for key, schema in schemas.items():
+        for value in (None, "x", -1, 0, 1, 7, 8, 50.5, 90, 91, 400, 10**6, 104857600, 10**12):
+            try:
+                run_bounds.applied(configured, {key: value})
+            except ConfigurationError:
+                assert not Draft202012Validator(schema).is_valid(value), (key, value)
+            else:
+                assert Draft202012Validator(schema).is_valid(value), (key, value)
+
+
+def test_without_a_table_to_prune_its_bounds_are_anything(configured: Maintenance) -> None:
+    none = configured.model_copy(update={"prune": []})
+    assert run_bounds.schemas("daily_maintenance", none)["prune.batch_rows"] == {}
+    assert run_bounds.applied(none, {"prune.batch_rows": 5}) == none
 
 
 def test_what_is_more_careful_is_taken(configured: Maintenance, environment: pytest.MonkeyPatch) -> None:
