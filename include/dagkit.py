@@ -129,7 +129,7 @@ def operations_dag(
     ``task_timeout`` is also the SQL statement timeout of each task. A run that is not finished ``run_deadline``
     after it was queued sends a signal (it is not ended). ``retries`` replaces the configured number of retries.
     ``retry_failed_acts`` is False where a MaintenanceFailed is the answer that the DAG was made to give, and must not
-    be asked for until it is a better one.
+    be asked for until it is a better one. Every task has the bounds of its run (``bounds_param``) in its settings.
     """
     path, runs = Path(file), settings().runs
     return DAG(
@@ -165,7 +165,7 @@ def operations_dag(
 
 
 def bounds_param(dag_id: str) -> dict[str, Param]:
-    """Return the parameter ``bounds`` of a DAG of maintenance: those that a run has of its own (see run_bounds.py)."""
+    """Return the parameter ``bounds`` of a DAG that run_bounds.KEYS names: the bounds that a run has of its own."""
     properties = run_bounds.schemas(dag_id, settings().maintenance)
     return {
         "bounds": Param(

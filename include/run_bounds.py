@@ -19,7 +19,7 @@ from include.sections import Maintenance, Section
 
 
 class _Than(Enum):
-    """What a run's bound may be beside the configured one, where None has no limit."""
+    """What a run's bound may be beside the configured one, where None is no limit; the value says what it is not."""
 
     ANY = ""
     AT_LEAST = "lower"
@@ -74,7 +74,9 @@ KEYS = {"daily_maintenance": _keys(_DAILY), "weekly_maintenance": _keys(_WEEKLY)
 def schemas(dag_id: str, configured: Maintenance) -> dict[str, dict[str, Any]]:
     """Return the JSON schema of each bound that a run of a DAG may have of its own, by its key.
 
-    With it Airflow refuses a wrong value when somebody triggers the run, before anything begins.
+    With it Airflow refuses a wrong value when somebody triggers the run, before anything begins. It says the same as
+    ``applied``, but for what the configuration says by then: each task asks that again. Bounds of pruning have no
+    schema while no table is pruned. Raises KeyError for a DAG without such bounds.
     """
     return {key: _schema(configured, *key.split(".")) for key in KEYS[dag_id]}
 

@@ -209,7 +209,8 @@ def settings() -> Settings:
 def use_bounds(bounds: Mapping[str, Any]) -> None:
     """Let the configuration of this process have a run's own bounds from here on, in place of those of an earlier run.
 
-    Raises ConfigurationError as ``settings`` does, and then has none.
+    ``bounds`` are keys of run_bounds.py with their values; empty, the configuration is as it was read. Raises
+    ConfigurationError as ``settings`` does, and then the process has none.
     """
     if bounds == _bounds_of_run:
         return

@@ -190,7 +190,8 @@ def _late_days(day: date, counted: dict[LogFile, dict[date, int]]) -> dict[date,
 def _keep(window: Window, held: Held, own: _Known, run_id: str) -> bool:
     """Leave the figures of a day whose logs are gone; say of lines that came only now that they are not in them.
 
-    What is left of the day's logs cannot be told from what came later, so that these lines cannot be added.
+    What is left of the day's logs cannot be told from what came later, so that these lines cannot be added. Returns
+    whether that is new. Raises as ``metrics.amend_day`` does.
     """
     new = Counter(held) - Counter(own.held)
     uncounted = Counter(own.uncounted) | new

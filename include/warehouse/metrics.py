@@ -114,23 +114,27 @@ def amend_day(
 ) -> bool:
     """Say of a day's rows that they are not all that belongs to it, and tell whether that is new; the rows stay.
 
-    The subject becomes partial. A day that was never computed stays so. Raises as ``session.transaction`` does.
+    The subject becomes partial; ``completeness`` is its share, 0 to 1, ``detail`` is written as JSON. A day that was
+    never computed stays so. The content hash is that of the rows with what was said of them, one after the other.
+    Raises ValueError for a share that is none, and as ``session.transaction`` does.
     """
     share = _rounded_down(completeness)
     facts = json.loads(json.dumps(detail, default=_json_text))
     with session.transaction() as connection:
         _lock(connection, day, subject)
-        stored = _stored(connection, day, subject)
+        stored = connection.execute(
+            "SELECT content_hash, completeness, reason, detail FROM ops.daily_subject WHERE day = %s AND subject = %s",
+            (day, subject),
+        ).fetchone()
         if stored is None:
             return False
-        now = connection.execute(
-            "SELECT completeness, reason, detail FROM ops.daily_subject WHERE day = %s AND subject = %s", (day, subject)
-        ).fetchone()
-        if changed := now != (share, reason, facts):
-            digest = hashlib.sha256(f"{stored[0]} {canonical([share, reason, facts])}".encode()).hexdigest()
+        digest, *said = stored
+        changed = bool(said != [share, reason, facts])
+        if changed:
+            digest = hashlib.sha256(f"{digest} {canonical([share, reason, facts])}".encode()).hexdigest()
             state = Completeness.PARTIAL.value
             _upsert_subject(connection, (day, subject, state, share, reason, json.dumps(facts), digest))
-        _log(connection, day, subject, run_id, digest if changed else stored[0], changed=changed)
+        _log(connection, day, subject, run_id, digest, changed=changed)
         return changed
 
 
