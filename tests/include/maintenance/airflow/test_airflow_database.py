@@ -254,6 +254,20 @@ def test_what_was_done_is_told_when_the_time_was_over_or_it_failed(
     assert (exported["rows"], len(exported["sha256_of_content"])) == (1, 64)
     assert (applied["rows_due_before"]["dag_run"], applied["rows_due_after"]["dag_run"]) == (1, 1)
     assert applied["rows_after"]["dag_run"] >= 2
+    [found] = findings.latest("airflow_database")
+    left = sum(applied["rows_due_after"].values())
+    assert (found.finding.outcome, found.finding.summary) == (
+        Outcome.WARNING, f"old rows were left by the latest run, now because {reason}"
+    )  # fmt: skip
+    assert (found.finding.evidence["rows_left"], found.finding.evidence["postponed_in_a_row"]) == (left, 1)
+    with environment.context() as patch:
+        patch.setattr(airflow_database, "_run", hurried)
+        airflow_database.clean("r1a", False)
+    [found] = findings.latest("airflow_database")
+    assert found.finding.summary.startswith("old rows were left by the last 2 runs")
+    airflow_database.clean("r1b", True)  # a dry run leaves them too
+    [found] = findings.latest("airflow_database")
+    assert found.finding.outcome is Outcome.WARNING
 
     airflow.execute("CREATE TABLE _airflow_deleted__log__20260102000000 AS SELECT * FROM log LIMIT 1")
     airflow.execute("REVOKE DELETE ON dag_run FROM airflow")
