@@ -10,6 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -103,7 +104,30 @@ def _unused(connection: psycopg.Connection[Any], run_id: str) -> list[Finding]:
     for oid, size, partitioned, table in droppable.fetchall():
         if finding := _judge(idle.get(oid, []), nodes, gaps, now, size, partitioned, table):
             found.append(finding)
-    return found
+    return _not_both(connection, found)
+
+
+def _not_both(connection: psycopg.Connection[Any], unused: list[Finding]) -> list[Finding]:
+    """Take the SQL from an index that has no scans because a redundant one beside it has them all.
+
+    ``redundant_indexes`` drops that one, for this one does its work; who followed both would be left with neither.
+    """
+    names = {one.resource for one in unused if one.outcome is Outcome.WARNING}
+    spares: dict[str, list[str]] = defaultdict(list)
+    for spare, kept, *_ in connection.execute(_STATEMENTS["redundant"]):
+        if spare not in names:
+            spares[kept].append(spare)
+    return [
+        replace(
+            one,
+            remedy=f"-- Drop this one or {' and '.join(spares[one.resource])}, never both: "
+            "redundant_indexes keeps this one to do the other's work.",
+            evidence=one.evidence | {"does_the_work_of": spares[one.resource]},
+        )
+        if one.outcome is Outcome.WARNING and one.resource in spares
+        else one
+        for one in unused
+    ]
 
 
 def _standbys(connection: psycopg.Connection[Any], node: str) -> tuple[Counter[str], list[str]]:

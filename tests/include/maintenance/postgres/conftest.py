@@ -11,6 +11,7 @@ import pytest
 from demo.databases import Databases
 from demo.processes import Processes
 from demo.servers import Postgres
+from include.maintenance.postgres import index_review
 from include.settings import settings
 from tests.old_postgres import OldPostgres, skip_where_absent
 
@@ -46,3 +47,14 @@ def reviewed(any_platform: psycopg.Connection, environment: pytest.MonkeyPatch) 
     environment.setenv("OPERATIONS__MAINTENANCE__INDEX_REVIEW__UNUSED_MINIMUM_BYTES", "0")
     settings.cache_clear()
     return any_platform
+
+
+@pytest.fixture
+def old_statistics(reviewed: psycopg.Connection, environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The server's statistics are said to have begun 400 days ago."""
+    environment.setitem(
+        index_review._STATEMENTS,
+        "statistics_since",
+        "SELECT date_trunc('hour', clock_timestamp()) - interval '400 days'",
+    )
+    return environment

@@ -23,7 +23,7 @@ from demo.servers import Postgres
 from include.maintenance.postgres import index_review
 from include.outcome import ConfigurationError, Outcome, SourceUnavailable
 from include.settings import settings
-from tests.include.maintenance.postgres.index_reviews import findings_of, review
+from tests.include.maintenance.postgres.index_reviews import age, findings_of, review
 from tests.old_postgres import flush_statistics
 from tests.run_folder import server_folder
 
@@ -31,26 +31,6 @@ WARNING, UNKNOWN, OK = Outcome.WARNING, Outcome.UNKNOWN, Outcome.OK
 
 
 # ------------------------------------------------------------------------------------------------------ unused
-def _age(warehouse: psycopg.Connection, run_id: str, days: float, *, statistics: float = 400) -> None:
-    """Make a reading older, as if it had been taken then from statistics of that age."""
-    warehouse.execute(
-        "UPDATE ops.index_usage SET taken_at = now() - make_interval(secs => %s * 86400),"
-        " statistics_since = now() - make_interval(secs => %s * 86400) WHERE run_id = %s",
-        (days, statistics, run_id),
-    )
-
-
-@pytest.fixture
-def old_statistics(reviewed: psycopg.Connection, environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The server's statistics are said to have begun 400 days ago."""
-    environment.setitem(
-        index_review._STATEMENTS,
-        "statistics_since",
-        "SELECT date_trunc('hour', clock_timestamp()) - interval '400 days'",
-    )
-    return environment
-
-
 def test_an_unused_index_is_named_after_35_days(
     reviewed: psycopg.Connection, warehouse: psycopg.Connection, old_statistics: object
 ) -> None:
@@ -60,10 +40,10 @@ def test_an_unused_index_is_named_after_35_days(
     assert seen.outcome is UNKNOWN
     assert "it is known only since" in seen.summary
     assert seen.remedy == ""
-    _age(warehouse, "first", 34.9)
+    age(warehouse, "first", 34.9)
     review("second")
     assert findings_of("unused_indexes", "second")['public."I ""1"'].outcome is UNKNOWN
-    _age(warehouse, "first", 35.1)
+    age(warehouse, "first", 35.1)
     review("second")
     found = findings_of("unused_indexes", "second")['public."I ""1"']
     assert found.outcome is WARNING
@@ -80,7 +60,7 @@ def test_young_statistics_prove_nothing(reviewed: psycopg.Connection, warehouse:
     """The tests' server is minutes old: however long we know the index, its statistics say nothing about 35 days."""
     reviewed.execute("CREATE TABLE t (id int); CREATE INDEX i ON t (id)")
     review("first")
-    _age(warehouse, "first", 100)
+    age(warehouse, "first", 100)
     review("second")
     found = findings_of("unused_indexes", "second")["public.i"]
     assert found.outcome is UNKNOWN
@@ -102,7 +82,7 @@ def test_an_index_that_stopped_being_used(
     scan()
     review("first")
     assert "public.i" not in findings_of("unused_indexes", "first"), "it is in use"
-    _age(warehouse, "first", 36.5)
+    age(warehouse, "first", 36.5)
     if reviewed.info.server_version >= 160000:  # the server itself tells the last scan: just now
         review("second")
         assert "public.i" not in findings_of("unused_indexes", "second")
@@ -142,7 +122,7 @@ def test_what_holds_a_rule_is_never_called_unused(
         CREATE INDEX of_all_partitions ON p (v);
     """)
     review("first")
-    _age(warehouse, "first", 36)
+    age(warehouse, "first", 36)
     review("second")
     found = findings_of("unused_indexes", "second")
     assert set(found) == {"public.of_all_partitions", "public.audit_logs_created_at_idx"}
@@ -235,7 +215,7 @@ def test_replicas_count(
             assert time.monotonic() < deadline
             time.sleep(0.1)
         review("first")
-        _age(warehouse, "first", 36)
+        age(warehouse, "first", 36)
         review("second")
         found = findings_of("unused_indexes", "second")["public.i"]
         assert found.outcome is UNKNOWN, "a standby that nobody looked at may be using it"

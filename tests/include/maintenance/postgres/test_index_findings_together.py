@@ -1,0 +1,36 @@
+"""What several checks of the index review say together leaves no column without an index."""
+
+import psycopg
+
+from include.outcome import Outcome
+from tests.include.maintenance.postgres.index_reviews import age, findings_of, review
+from tests.old_postgres import flush_statistics
+
+
+def test_two_findings_together_never_take_every_index_of_a_column(
+    reviewed: psycopg.Connection, warehouse: psycopg.Connection, old_statistics: object
+) -> None:
+    """The planner prefers the smaller index, so the larger one that could do its work is never scanned."""
+    reviewed.execute("CREATE TABLE t (a int, b int); INSERT INTO t SELECT n, n FROM generate_series(1, 9) n")
+    reviewed.execute("CREATE INDEX small ON t (a); CREATE INDEX large ON t (a, b)")
+    review("first")
+    age(warehouse, "first", 36)
+    # As if the planner had preferred the smaller one.
+    reviewed.execute("BEGIN; DROP INDEX large; SET LOCAL enable_seqscan = off; SELECT FROM t WHERE a = 3; ROLLBACK")
+    flush_statistics(reviewed)
+    review("second")
+    redundant, unused = findings_of("redundant_indexes", "second"), findings_of("unused_indexes", "second")
+    assert "public.small" not in unused
+    assert redundant["public.small"].remedy == "DROP INDEX CONCURRENTLY public.small;"
+    about_large = unused["public.large"]
+    assert about_large.outcome is Outcome.WARNING
+    assert about_large.remedy == (
+        "-- Drop this one or public.small, never both: redundant_indexes keeps this one to do the other's work."
+    )
+    reviewed.execute(redundant["public.small"].remedy.encode())
+    reviewed.execute(about_large.remedy.encode())
+    left = reviewed.execute("SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 't'::regclass")
+    assert left.fetchall() == [("large",)]
+    age(warehouse, "second", 0.1)
+    review("third")
+    assert findings_of("unused_indexes", "third")["public.large"].remedy == "DROP INDEX CONCURRENTLY public.large;"
