@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from include.maintenance.logs.log_retention import HELD_AS
+from include.maintenance.pruning.sources import without_precision
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import database
 from include.sections import Prune
@@ -140,9 +141,8 @@ def _matching(rule: Prune, conditions: dict[str, Any]) -> int | None:
                 if name is not None and name not in types:
                     raise ConfigurationError(f"{rule.table} has no column {name}; correct maintenance.prune")
             hold = LegalHold(**conditions, legal_hold_id=0, reason="", placed_by="", created_at=None, released_at=None)  # type: ignore[arg-type]
-            matches = condition(
-                (hold,), rule.time_column, types[rule.time_column], rule.key_column, types[rule.key_column]
-            )
+            time_type = without_precision(types[rule.time_column])
+            matches = condition((hold,), rule.time_column, time_type, rule.key_column, types[rule.key_column])
             statement = sql.SQL("SELECT count(*) FROM {} AS source WHERE {}").format(table.identifier, matches)
             row = connection.execute(statement, {}).fetchone()
             return int(row[0]) if row else None

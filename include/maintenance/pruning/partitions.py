@@ -225,25 +225,25 @@ def _state(work: Work, name: str) -> tuple[int | None, bool, bool]:
 
 def _detach(work: Work, table: Table) -> None:
     """Detach a partition, or finish what was begun. It is out of the table when this returns."""
-    from psycopg import sql
+    from psycopg import errors, sql
 
     parent = work.source.table.identifier
     _, attached, pending = _state(work, table.name)
     if not attached:
         return
     how = "FINALIZE" if pending else "CONCURRENTLY" if _concurrently(work) else ""
-    try:
-        with database.errors_named(f"detaching of {table.name}"):
-            work.platform.execute(
-                sql.SQL("ALTER TABLE {} DETACH PARTITION {} {}").format(parent, table.identifier, sql.SQL(how))
-            )
-    except MaintenanceFailed:
-        _, attached, pending = _state(work, table.name)
-        state = "its rows are out of the table's queries already, nothing is lost" if pending else "nothing was changed"
-        raise MaintenanceFailed(
-            f"the partition {table.name} could not be detached: another session uses {work.source.name} for longer "
-            f"than maintenance waits; {state}, the next attempt goes on from there"
-        ) from None
+    statement = sql.SQL("ALTER TABLE {} DETACH PARTITION {} {}").format(parent, table.identifier, sql.SQL(how))
+    with database.errors_named(f"detaching of {table.name}"):
+        try:
+            work.platform.execute(statement)
+        except (errors.LockNotAvailable, errors.QueryCanceled):
+            _, attached, pending = _state(work, table.name)
+            gone = "its rows are out of the table's queries already, nothing is lost"
+            state = gone if pending else "nothing was changed"
+            raise MaintenanceFailed(
+                f"the partition {table.name} could not be detached: another session uses {work.source.name} for longer "
+                f"than maintenance waits; {state}, the next attempt goes on from there"
+            ) from None
 
 
 def _freeze(work: Work, table: Table) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,11 @@ TIME_TYPES = ("timestamp with time zone", "timestamp without time zone")
 
 _STATEMENTS = statements(__file__)
 _LARGE = 100_000
+
+
+def without_precision(time_type: str) -> str:
+    """The type of a time column without its precision, as in timestamp(0): limits must not be rounded to that."""
+    return re.sub(r"\(\d\)", "", time_type)
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,8 @@ def _source(
             raise ConfigurationError(
                 f"{table.name} has no column {name}; correct maintenance.prune in the configuration"
             )
-    if types[time_column].type_name.replace("(3)", "").replace("(6)", "") not in TIME_TYPES:
+    time_type = without_precision(types[time_column].type_name)
+    if time_type not in TIME_TYPES:
         raise ConfigurationError(f"{table.name}.{time_column} is no time stamp; correct maintenance.prune.time_column")
     if not types[key_column].not_null or not database.is_unique(connection, table, [key_column, time_column]):
         raise ConfigurationError(
@@ -102,7 +109,7 @@ def _source(
         table,
         tuple(columns),
         time_column,
-        types[time_column].type_name,
+        time_type,
         key_column,
         types[key_column].type_name,
         database.is_unique(connection, table, [key_column]),

@@ -454,3 +454,21 @@ def test_a_warehouse_that_forgot_a_partition_that_is_gone_keeps_its_archives(
     assert prune.prune(ACROSS, "r3", dry_run=False, now=NOW)["state"] in ("proven", "nothing_to_do")
     assert in_table(partitioned) + archived(partitioned, warehouse) == before
     assert manifests.verify_chain("public.audit_logs")["rows"] == 80
+
+
+def test_a_foreign_key_in_the_way_of_detaching_is_named(
+    partitioned: psycopg.Connection, warehouse: psycopg.Connection, any_databases: Databases
+) -> None:
+    before = in_table(partitioned)
+    with psycopg.connect(any_databases.postgres.url(partitioned.info.dbname), autocommit=True) as superuser:
+        superuser.execute(
+            "CREATE TABLE public.appeals (audit_log_id bigint, created_at timestamptz,"
+            " FOREIGN KEY (audit_log_id, created_at) REFERENCES public.audit_logs)"
+        )
+        superuser.execute(
+            "INSERT INTO public.appeals SELECT audit_log_id, created_at FROM public.audit_logs ORDER BY 1 LIMIT 1"
+        )
+        superuser.execute("GRANT SELECT ON public.appeals TO operations_maintainer")
+    with pytest.raises(MaintenanceFailed, match=r"the constraint appeals_\w+ of public\.appeals is in the way"):
+        prune.prune(ACROSS, "r1", dry_run=False, now=NOW)
+    assert in_table(partitioned) == before

@@ -1,12 +1,14 @@
 """A table is refused where statements on it would see fewer rows than it has, or rows of other tables."""
 
+from datetime import timedelta
+
 import psycopg
 import pytest
 
 from demo.databases import Databases
-from include.maintenance.pruning import prune, sources
+from include.maintenance.pruning import holds, prune, sources
 from include.outcome import ConfigurationError
-from tests.include.maintenance.pruning.audit_log_rows import CUT_OFF, NOW, rule, states
+from tests.include.maintenance.pruning.audit_log_rows import CUT_OFF, NOW, archived, in_table, rule, states
 
 
 @pytest.fixture
@@ -86,3 +88,25 @@ def test_one_of_the_tables_that_inherit_is_pruned_by_its_name(
     assert prune.prune(rule(table="public.audit_notes"), "r1", dry_run=False, now=NOW)["rows"] == 1
     assert filled.execute("SELECT count(*) FROM public.audit_notes").fetchone() == (0,)
     assert _count(filled, any_databases) == 12
+
+
+@pytest.mark.parametrize("precision", [0, 1, 3, 5])
+def test_a_time_column_may_have_any_precision_and_rounds_no_limit(
+    filled: psycopg.Connection, warehouse: psycopg.Connection, precision: int
+) -> None:
+    filled.execute(f"ALTER TABLE public.audit_logs ALTER COLUMN created_at TYPE timestamp({precision})".encode())
+    before = in_table(filled)
+    held_until = CUT_OFF - timedelta(hours=3, milliseconds=-400)  # the row of three hours before is earlier than that
+    placed = holds.place(
+        "public.audit_logs", "case 7", "carol", time_from=CUT_OFF - timedelta(hours=3), time_until=held_until
+    )
+    assert placed["rows_matching"] == 1
+    assert prune.prune(rule(), "r1", dry_run=False, now=NOW)["rows"] == 11
+    assert filled.execute("SELECT created_at::text FROM public.audit_logs").fetchall() == [("2026-07-06 00:00:00",)]
+    assert in_table(filled) + archived(filled, warehouse) == before
+
+
+def test_a_time_column_that_is_no_time_is_refused(filled: psycopg.Connection, warehouse: psycopg.Connection) -> None:
+    filled.execute("ALTER TABLE public.audit_logs ALTER COLUMN created_at TYPE date")
+    with pytest.raises(ConfigurationError, match=r"audit_logs\.created_at is no time stamp"):
+        prune.prune(rule(), "r1", dry_run=False, now=NOW)
