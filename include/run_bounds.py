@@ -19,7 +19,10 @@ from include.sections import Maintenance, Section
 
 
 class _Than(Enum):
-    """What a run's bound may be beside the configured one, where None is no limit; the value says what it is not."""
+    """How a run's own bound may differ from the configured one; None in either counts as larger than any number.
+
+    The value is the word for what is refused: a bound that must be AT_LEAST the configured one is not "lower".
+    """
 
     ANY = ""
     AT_LEAST = "lower"
@@ -29,6 +32,7 @@ class _Than(Enum):
 _DAILY = {
     "vacuum": {
         "due_share": _Than.ANY, "freeze_share": _Than.ANY, "parallel_workers": _Than.ANY, "buffer_megabytes": _Than.ANY,
+        "cost_delay_milliseconds": _Than.ANY,
     },
     "prune": {
         "keep_days": _Than.AT_LEAST, "batch_rows": _Than.ANY, "archive_rows": _Than.ANY,

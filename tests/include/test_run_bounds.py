@@ -25,7 +25,7 @@ def configured(environment: pytest.MonkeyPatch) -> Maintenance:
 
 def test_every_bound_is_a_key_of_the_configuration(configured: Maintenance) -> None:
     keys = [key for keys in run_bounds.KEYS.values() for key in keys]
-    assert len(set(keys)) == len(keys) == 38
+    assert len(set(keys)) == len(keys) == 39
     for key in keys:
         place, name = key.split(".")
         section = getattr(configured, place)

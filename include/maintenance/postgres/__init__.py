@@ -2,7 +2,7 @@
 
 Daily
     vacuum_plan
-    vacuum: vacuum_findings
+    vacuum: vacuum_statement, vacuum_findings
 Weekly and monthly
     drift
 Weekly

@@ -9,9 +9,8 @@ import time
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
-from include.maintenance.postgres import vacuum_findings, vacuum_plan
+from include.maintenance.postgres import vacuum_findings, vacuum_plan, vacuum_statement
 from include.maintenance.postgres.vacuum_plan import ALL_TABLES, KINDS, composed, kind_of
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import database
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 _STATEMENTS = statements(__file__)
 _STATISTICS_PATIENCE_SECONDS = 5.0  # before PostgreSQL 15 statistics travel through a collector, twice a second
-_FAILSAFE_AGE = 1_600_000_000  # PostgreSQL's vacuum_failsafe_age
 _NO_MEASUREMENTS = (
     *("partitioned", "may_maintain", "owner", "owned_by_superuser", "rows_of", "busy_with", "busy_analyzes"),
     "next_transaction",
@@ -92,9 +90,9 @@ def _acted(
     if not (item["vacuum"] or item["freeze"] or item["analyze"]):
         raise MaintenanceFailed(_hopeless(action.resource, before, item["held_by"]))
     action = actions.applying(action)
-    statement = _statement(connection, item, table, before)
+    statement = vacuum_statement.statement(connection, item, table, before)
     begun = time.monotonic()
-    ended, warnings, told = _run(connection, action, table, statement, left)
+    ended, warnings, told = _run(connection, action, item, table, statement, left)
     applied = {"statement": statement.as_string(connection), "seconds": round(time.monotonic() - begun, 3)}
     if not ended:
         reason = f"it was stopped after {applied['seconds']:.1f} s, at the end of the maintenance window"
@@ -141,51 +139,11 @@ def _shown_already(action: actions.Action, item: dict[str, Any], now: dict[str, 
     return {"before": first, "after": _measured(now), "analyzed": item["analyze"]}
 
 
-# ---------------------------------------------------------------------------------------------------- statement
-def options_of(version: int, item: dict[str, Any], before: dict[str, Any], local_hour: int) -> list[str]:
-    """Return the options of VACUUM that the server's version knows, for example ``["ANALYZE", "PARALLEL 0"]``.
-
-    SKIP_LOCKED is not among them: it skips with a mere warning, all partitions with a locked parent, and may still
-    wait for an index; the session's lock_timeout bounds every wait and is an error. ``local_hour`` is the hour in the
-    platform's time zone: in business hours the file is not shortened, which locks readers out here and on standbys.
-    """
-    wanted = settings().maintenance.vacuum
-    hours = wanted.business_hours
-    urgent = (before["transaction_age"] or 0) >= _FAILSAFE_AGE or (before["multixact_age"] or 0) >= _FAILSAFE_AGE
-    options = ["FREEZE"] * item["freeze"] + ["ANALYZE"] * item["analyze"]
-    options.append(f"PARALLEL {wanted.parallel_workers}")
-    if urgent or hours.from_hour <= local_hour < hours.to_hour:
-        options.append("TRUNCATE FALSE")
-    if urgent and version < 140000:
-        options.append("INDEX_CLEANUP FALSE")  # since 14 the server's failsafe does this by itself
-    toast_is_clean = before["toast_dead_rows"] == 0 and before["toast_inserted_rows"] == 0
-    if version >= 140000 and toast_is_clean and not item["freeze"]:
-        options.append("PROCESS_TOAST FALSE")
-    if version >= 160000:
-        # Once for all tables is enough, see finish(); each time, it would read the whole of pg_class.
-        options += ["SKIP_DATABASE_STATS", f"BUFFER_USAGE_LIMIT '{wanted.buffer_megabytes} MB'"]
-    return options
-
-
-def _statement(
-    connection: psycopg.Connection[Any], item: dict[str, Any], table: Table, before: dict[str, Any]
-) -> sql.Composed:
-    from psycopg import sql
-
-    version, verb = database.server_version(connection), "ANALYZE"
-    if item["vacuum"] or item["freeze"]:
-        hour = datetime.now(ZoneInfo(settings().platform.timezone)).hour
-        verb = f"VACUUM ({', '.join(options_of(version, item, before, hour))})"
-    elif before["partitioned"]:
-        # The partitions are looked after one by one. Before PostgreSQL 18 they cannot be left out, and before 14 no
-        # statistics tell that the whole was analyzed: then it is the server's messages that do.
-        verb = "ANALYZE ONLY" if version >= 180000 else "ANALYZE" if version >= 140000 else "ANALYZE (VERBOSE)"
-    return sql.SQL("{} {}").format(sql.SQL(verb), table.identifier)
-
-
+# ------------------------------------------------------------------------------------------------------------ apply
 def _run(
     connection: psycopg.Connection[Any],
     action: actions.Action,
+    item: dict[str, Any],
     table: Table,
     statement: sql.Composed,
     left: float | None,
@@ -211,6 +169,9 @@ def _run(
                 "FROM pg_settings WHERE name = 'statement_timeout'",
                 (max(1, int(left * 1000)),),
             )
+        if delay := settings().maintenance.vacuum.cost_delay_milliseconds:
+            # A table in danger of wraparound gets no rest.
+            connection.execute(_STATEMENTS["cost_delay"], {"milliseconds": 0 if item["danger"] else delay})
         connection.execute(statement)
     except psycopg.errors.QueryCanceled:
         if ends is None or time.monotonic() < ends - 0.1:

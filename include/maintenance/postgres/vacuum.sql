@@ -15,13 +15,15 @@ SELECT c.oid, n.nspname AS schema, c.relname AS relation, c.relkind = 'p' AS par
        pg_stat_get_vacuum_count(c.oid) AS vacuum_count, pg_stat_get_analyze_count(c.oid) AS analyze_count,
        CASE WHEN c.relfrozenxid <> '0' THEN greatest(age(c.relfrozenxid), age(t.relfrozenxid)) END AS transaction_age,
        CASE WHEN c.relminmxid <> '0' THEN greatest(mxid_age(c.relminmxid), mxid_age(t.relminmxid)) END AS multixact_age,
-       (SELECT count(*) FROM pg_attribute a
+       (SELECT CASE WHEN count(*) FILTER (WHERE readable.it AND s.attname IS NULL) > 0 OR bool_and(readable.it) IS NOT FALSE
+                    THEN count(*) FILTER (WHERE readable.it AND s.attname IS NULL) END
+        FROM pg_attribute a
+        CROSS JOIN LATERAL (SELECT has_column_privilege(c.oid, a.attnum, 'SELECT')
+                                   AND NOT (c.relrowsecurity AND row_security_active(c.oid)) AS it) AS readable
         LEFT JOIN pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = a.attname
                             AND s.inherited = (c.relkind = 'p')
-        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND s.attname IS NULL
-          AND coalesce(a.attstattarget, -1) <> 0 AND a.attgenerated <> 'v'
-          AND has_column_privilege(c.oid, a.attnum, 'SELECT')
-          AND NOT (c.relrowsecurity AND row_security_active(c.oid))) AS unknown_columns,
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+          AND coalesce(a.attstattarget, -1) <> 0 AND a.attgenerated <> 'v') AS unknown_columns,
        leaves.size_bytes, leaves.changes
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
@@ -48,3 +50,7 @@ LIMIT 1;
 -- statement: database
 SELECT age(datfrozenxid) AS transaction_age, mxid_age(datminmxid) AS multixact_age, pg_database_size(oid) AS size_bytes
 FROM pg_database WHERE datname = current_database();
+
+-- statement: cost_delay
+-- How long the session's vacuums rest each time they have done vacuum_cost_limit of work.
+SELECT set_config('vacuum_cost_delay', %(milliseconds)s::float8::text, false);

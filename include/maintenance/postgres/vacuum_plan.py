@@ -60,7 +60,7 @@ def plan_tables(run_id: str, dry_run: bool = False, ends_at: datetime | None = N
             database.errors_named("the list of tables"),
             database.maintenance_session() as connection,
         ):
-            looked_at, found = _due(connection, limits)
+            looked_at, hidden, found = _due(connection, limits)
             holders = {of: database.horizon(connection, of) for of in {one["rows_of"] for one in found}}
             version, blind_role = database.server_version(connection), database.blind_role(connection)
         parents = [one for one in found if one["partitioned"]]
@@ -82,6 +82,7 @@ def plan_tables(run_id: str, dry_run: bool = False, ends_at: datetime | None = N
         _schedule(due, wanted.tables_at_once, ends_at)
         facts = {
             "looked_at": looked_at,
+            "statistics_hidden": hidden,
             "left_alone": sorted(name for name, reason in reasons.items() if reason),
             "not_allowed": {
                 item["table"]: item["not_allowed"] for item in items if item["not_allowed"] and _has_work(item)
@@ -92,8 +93,11 @@ def plan_tables(run_id: str, dry_run: bool = False, ends_at: datetime | None = N
         return due
 
 
-def _due(connection: psycopg.Connection[Any], limits: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
-    """How many tables were looked at, and the facts of those that may be due; partitioned ones are all among them."""
+def _due(connection: psycopg.Connection[Any], limits: dict[str, Any]) -> tuple[int, int, list[dict[str, Any]]]:
+    """How many tables were looked at, of how many the role may not see all statistics, and what may be due.
+
+    These are the facts of tables; partitioned ones are all among them.
+    """
     from psycopg.rows import dict_row
 
     parts = {
@@ -110,7 +114,7 @@ def _due(connection: psycopg.Connection[Any], limits: dict[str, Any]) -> tuple[i
         raise ConfigurationError(f"the role of {database.MAINTENANCE} may maintain none of the tables; {remedy}")
     tables = [row | {"partitioned": False} for row in rows if row["name"] is not None]
     whole = {"partitioned": True, "catalog": False, "excluded": False}
-    return int(rows[0]["looked_at"]), tables + [row | whole for row in parents]
+    return int(rows[0]["looked_at"]), int(rows[0]["statistics_hidden"]), tables + [row | whole for row in parents]
 
 
 def parts_of(connection: psycopg.Connection[Any]) -> dict[str, str]:
@@ -192,7 +196,7 @@ def _is_held(found: dict[str, Any], own: Sequence[actions.Action], holder: Horiz
     return bool(met) and met[0] is not None and holder.transaction <= met[0]
 
 
-def _in_vain(own: Sequence[actions.Action], unknown_columns: int) -> bool:
+def _in_vain(own: Sequence[actions.Action], unknown_columns: int | None) -> bool:
     """Whether our last analyze left as many columns unknown: there are types without statistics."""
     proofs = [action.proof for action in own if action.state == "proven" and action.proof]
     left = [proof["after"]["unknown_columns"] for proof in proofs if proof.get("analyzed")]
@@ -345,6 +349,8 @@ def _record(
             actions.nothing_to_do(action, "it was due when the run began and needs no work any more")
     if not due and not whole.done:
         left = f"; left alone, each with its reason: {', '.join(facts['left_alone'])}" if facts["left_alone"] else ""
+        hidden = facts["statistics_hidden"]
+        left += f"; the role may not see whether {hidden} of them lack statistics of a column" if hidden else ""
         actions.nothing_to_do(whole, f"{facts['looked_at']} tables were looked at and none needs work now{left}")
 
 

@@ -80,18 +80,21 @@ WITH relations AS (
            min(vacuumed_at) FILTER (WHERE NOT toast) AS vacuumed_at
     FROM rated GROUP BY table_oid
 ), unknown_columns AS (
-    -- Columns that the planner knows nothing about, as far as this role may know it: it must be able to read them.
-    SELECT c.oid AS table_oid, count(*) AS number
+    -- Columns that the planner knows nothing about. Statistics of columns that this role may not read are hidden from it.
+    SELECT c.oid AS table_oid, count(*) FILTER (WHERE readable.it AND s.attname IS NULL) AS number,
+           bool_or(NOT readable.it) AS hidden
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    CROSS JOIN LATERAL (SELECT has_column_privilege(c.oid, a.attnum, 'SELECT')
+                               AND NOT (c.relrowsecurity AND row_security_active(c.oid)) AS it) AS readable
     LEFT JOIN pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = a.attname
                         AND NOT s.inherited
-    WHERE c.relkind IN ('r', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND s.attname IS NULL
+    WHERE c.relkind IN ('r', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
       AND coalesce(a.attstattarget, -1) <> 0 AND a.attgenerated <> 'v'
-      AND has_column_privilege(c.oid, a.attnum, 'SELECT') AND NOT (c.relrowsecurity AND row_security_active(c.oid))
     GROUP BY c.oid
 ), judged AS (
-    SELECT t.*, coalesce(u.number, 0) AS unknown_columns,
+    SELECT t.*, CASE WHEN u.number > 0 OR u.hidden IS NOT TRUE THEN coalesce(u.number, 0) END AS unknown_columns,
+           u.hidden IS TRUE AS hidden,
            NOT t.catalog AND pg_stat_get_last_analyze_time(t.table_oid) IS NULL
                AND pg_stat_get_last_autoanalyze_time(t.table_oid) IS NULL
                AND pg_relation_size(t.table_oid) > 0 AS never_analyzed,
@@ -106,6 +109,7 @@ WITH relations AS (
 )
 SELECT (SELECT count(*) FROM tables WHERE NOT catalog AND NOT excluded) AS looked_at,
        (SELECT count(*) FROM tables WHERE NOT catalog AND NOT excluded AND may_maintain) AS may_maintain_at_all,
+       (SELECT count(*) FROM judged WHERE NOT catalog AND NOT excluded AND hidden) AS statistics_hidden,
        quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
        d.catalog, d.excluded, d.may_maintain, {owner}, {rows_of} AS rows_of, d.dead_share, d.inserted_share, d.changed_share, d.transaction_share, d.multixact_share,
        d.transaction_age, d.dead_rows, d.dead_limit, d.toast_dead_rows, d.inserted_rows, d.inserted_limit, d.changed_rows,

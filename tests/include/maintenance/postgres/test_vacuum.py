@@ -7,15 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
 
 from benchmarks.scratch import scratch_databases
 from demo.databases import Databases
-from include.maintenance.postgres import vacuum, vacuum_plan
+from include.maintenance.postgres import vacuum, vacuum_plan, vacuum_statement
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome, SourceUnavailable
 from include.platform import database
+from include.settings import settings
 from include.warehouse import actions, findings
 from tests.include.maintenance.conftest import AUDIT_LOGS
 from tests.include.maintenance.postgres.vacuum_steps import (
@@ -334,6 +336,19 @@ def test_before_14_it_is_the_servers_messages_that_tell_of_a_partitioned_table(
     assert warehouse.execute(statement).fetchone() == ('ANALYZE (VERBOSE) "public"."parted"',)
 
 
+@pytest.mark.parametrize(("danger", "rest"), [(False, "5ms"), (True, "0")])
+def test_a_vacuum_rests_as_configured_unless_there_is_danger(
+    dirty: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, danger: bool, rest: str
+) -> None:
+    environment.setenv("OPERATIONS__MAINTENANCE__VACUUM__COST_DELAY_MILLISECONDS", "5")
+    settings.cache_clear()
+    item = planned()["public.audit_logs"] | {"danger": danger}
+    with database.maintenance_session() as session:
+        assert vacuum.maintain(item, "r1", dry_run=False, connection=session)["state"] == "proven"
+        assert session.execute("SHOW vacuum_cost_delay").fetchone() == (rest,)
+    settings.cache_clear()
+
+
 # --------------------------------------------------------------------------------------------------------- options
 _CLEAN = {"transaction_age": 1000, "multixact_age": 0, "toast_dead_rows": 0, "toast_inserted_rows": 0}
 
@@ -359,7 +374,40 @@ _CLEAN = {"transaction_age": 1000, "multixact_age": 0, "toast_dead_rows": 0, "to
 def test_options_are_those_that_the_version_knows(
     version: int, item: dict[str, bool], before: dict[str, int], hour: int, expected: list[str]
 ) -> None:
-    assert vacuum.options_of(version, item, _CLEAN | before, hour) == expected
+    item = {"danger": False, "expected_seconds": 1.0} | item
+    local = datetime(2026, 10, 4, hour, 0, tzinfo=ZoneInfo("Europe/Berlin"))
+    assert vacuum_statement.options_of(version, item, _CLEAN | before, local) == expected
+
+
+@pytest.mark.parametrize(
+    ("begins", "item", "shortened"),
+    [
+        ("06:40", {"expected_seconds": 540.0}, True),  # twice nine minutes: 06:58
+        ("06:40", {"expected_seconds": 600.0}, False),  # 07:00, when the doors open
+        ("06:58:59", {"expected_seconds": 0.1}, True),  # at least a minute
+        ("06:59", {"expected_seconds": 0.1}, False),
+        ("06:40", {"expected_seconds": 3600.0, "ends_at": "2026-10-04T04:59:00+00:00"}, True),  # 06:59 in Berlin
+        ("06:40", {"expected_seconds": 3600.0, "ends_at": "2026-10-04T04:59:00+00:00", "danger": True}, False),
+        ("20:00", {"expected_seconds": 39_000.0}, False),  # until 17:40 of the next day
+        ("19:59", {"expected_seconds": 0.1}, False),
+        ("20:00", {"expected_seconds": 0.1}, True),
+    ],
+)
+def test_a_file_is_not_shortened_when_that_may_come_in_business_hours(
+    begins: str, item: dict[str, object], shortened: bool
+) -> None:
+    local = datetime.fromisoformat(f"2026-10-04T{begins}").replace(tzinfo=ZoneInfo("Europe/Berlin"))
+    item = {"freeze": False, "analyze": False, "danger": False} | item
+    assert ("TRUNCATE FALSE" not in vacuum_statement.options_of(180000, item, _CLEAN, local)) == shortened
+
+
+def test_without_business_hours_files_are_shortened_at_any_time(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("OPERATIONS__MAINTENANCE__VACUUM__BUSINESS_HOURS", '{"from_hour": 0, "to_hour": 0}')
+    settings.cache_clear()
+    item = {"freeze": False, "analyze": False, "danger": False, "expected_seconds": 1.0}
+    local = datetime(2026, 10, 4, 23, 59, 59, tzinfo=ZoneInfo("Europe/Berlin"))
+    assert "TRUNCATE FALSE" not in vacuum_statement.options_of(180000, item, _CLEAN, local)
+    settings.cache_clear()
 
 
 # ------------------------------------------------------------------------------------------------------- a restart

@@ -432,9 +432,18 @@ def test_nothing_to_do_says_how_many_tables_were_looked_at(
         _table(quiet, name, 10)
     flush_statistics(quiet)
     assert planned() == {}
-    assert whole(warehouse)[:2] == ("nothing_to_do", "2 tables were looked at and none needs work now")
+    said = "2 tables were looked at and none needs work now"
+    hidden = "; the role may not see whether {} of them lack statistics of a column"
+    if quiet.info.server_version < 170000:
+        hidden = ""  # who maintains tables there belongs to their owner
+    assert whole(warehouse)[:2] == ("nothing_to_do", said + hidden.format(2))
     assert vacuum.finish("r1")["state"] == "nothing_to_do"
     assert recorded(warehouse) == []
+    for name, left in (("one", hidden.format(1)), ("two", "")):
+        quiet.execute(f"GRANT SELECT ON {name} TO operations_maintainer".encode())
+        vacuum_plan.plan_tables(name)
+        query = "SELECT reason FROM ops.maintenance_action WHERE run_id = %s"
+        assert warehouse.execute(query, (name,)).fetchall() == [(said + left,)]
 
 
 def test_a_list_that_cannot_be_read_is_a_failure(
