@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.settings import ROOT
@@ -130,7 +130,7 @@ def _read(connection_id: str, variable: str, value: str) -> ConnectionDetails:
         return ConnectionDetails(
             connection_id,
             parts.scheme,
-            unquote(parts.hostname or ""),
+            _host(parts),
             parts.port,
             unquote(parts.username or ""),
             unquote(parts.password or ""),
@@ -141,6 +141,21 @@ def _read(connection_id: str, variable: str, value: str) -> ConnectionDetails:
         raise ConfigurationError(
             f"{variable} is neither a connection URI nor a JSON object with conn_type; correct it"
         ) from None
+
+
+def _host(parts: SplitResult) -> str:
+    host = unquote(parts.hostname or "")
+    if "/" not in host:
+        return host
+    # The folder of a socket, whose case counts: ``hostname`` is in lower case.
+    return unquote(parts.netloc.rpartition("@")[2].partition(":")[0])
+
+
+def _address(host: str) -> str:
+    """Return a host as it stands in a URL: an IPv6 address in brackets, its zone after %25."""
+    if ":" not in host or "/" in host or host.startswith("["):
+        return host
+    return f"[{quote(host, safe=':')}]"
 
 
 def _from_airflow(connection_id: str) -> ConnectionDetails:
@@ -177,19 +192,22 @@ def _statement_timeout() -> timedelta | None:
 
 
 def postgres_url(connection_id: str) -> str:
-    """Return the libpq URL of a Postgres connection, with its password. Raises ConfigurationError."""
+    """Return the libpq URL of a Postgres connection, with its password. Raises ConfigurationError.
+
+    The folder of a socket is given as the option ``host``, where SQLAlchemy finds it too.
+    """
     found = details(connection_id)
     if found.kind not in ("postgres", "postgresql"):
         raise ConfigurationError(f"the connection {connection_id} is of type {found.kind}; it must be postgres")
     login = quote(found.login, safe="")
     password = f":{quote(found.password, safe='')}" if found.password else ""
-    options = "&".join(
-        f"{key}={quote(str(value), safe='')}"
-        for key, value in found.extra.items()
-        if key.startswith(("ssl", "options"))
-    )
+    given = {key: value for key, value in found.extra.items() if key.startswith(("ssl", "options"))}
+    host = _address(found.host)
+    if "/" in host:
+        host, given = "", {"host": host} | given
+    options = "&".join(f"{key}={quote(str(value), safe='')}" for key, value in given.items())
     port = f":{found.port}" if found.port else ""
-    return f"postgresql://{login}{password}@{found.host}{port}/{found.schema}" + (f"?{options}" if options else "")
+    return f"postgresql://{login}{password}@{host}{port}/{found.schema}" + (f"?{options}" if options else "")
 
 
 def postgres(
@@ -222,7 +240,7 @@ def postgres(
             options=options,
         )
     except psycopg.OperationalError as error:
-        where = f"{connection_id} ({found.host}:{found.port or 5432}/{found.schema})"
+        where = f"{connection_id} ({_address(found.host)}:{found.port or 5432}/{found.schema})"
         if reason := _refusal(found, str(error)):
             raise ConfigurationError(f"{where} refused the connection: {reason}") from None
         raise SourceUnavailable(f"{where} cannot be reached") from None
@@ -268,14 +286,15 @@ def web_url(connection_id: str) -> str:
         )
     port = f":{found.port}" if found.port else ""
     path = "" if found.schema in ("", "http", "https") else f"/{found.schema.strip('/')}"
-    return f"{scheme}://{found.host}{port}{path}"
+    return f"{scheme}://{_address(found.host)}{port}{path}"
 
 
 def folder(connection_id: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """Return the file system and the path of a folder connection.
 
     The connection's extra holds ``path`` (a local folder, relative to the checkout unless absolute) or ``url`` (any
-    fsspec URL, such as s3://bucket/prefix) and, for object storage, ``storage_options``. Raises ConfigurationError.
+    fsspec URL, such as s3://bucket/prefix) and, for object storage, ``storage_options``. Raises ConfigurationError,
+    which names the URL's protocol only: a login may stand in the rest of it.
     """
     import fsspec
 
@@ -286,6 +305,19 @@ def folder(connection_id: str) -> tuple[fsspec.AbstractFileSystem, str]:
         try:
             files, path = fsspec.core.url_to_fs(str(url), **found.extra.get("storage_options", {}))
         except (ImportError, ValueError) as error:
-            raise ConfigurationError(f"the connection {connection_id} cannot open {url}: {error}") from None
+            raise _unusable_url(connection_id, str(url), error) from None
         return files, path
     raise ConfigurationError(f'the connection {connection_id} needs an extra of {{"path": …}} or {{"url": …}}')
+
+
+def _unusable_url(connection_id: str, url: str, error: Exception) -> ConfigurationError:
+    """Say what is wrong with a folder's URL. A ValueError may quote any part of it, an ImportError quotes none."""
+    before, separator, _ = url.partition("://")
+    is_protocol = separator and re.fullmatch(r"[\w+.-]+(::[\w+.-]+)*", before)
+    what = f"the connection {connection_id} cannot open its url" + (f" of the protocol {before}" if is_protocol else "")
+    if isinstance(error, ImportError):
+        return ConfigurationError(f"{what}: {error}; install that")
+    return ConfigurationError(
+        f"{what}: the protocol is not known or the url is malformed; correct it (in a login or password, signs such as "
+        "/, # and @ are written as %2F, %23 and %40)"
+    )

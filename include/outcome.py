@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 
+from include.masking import mask_sentence
+
 
 class Outcome(StrEnum):
     """Result of one check. ``UNKNOWN`` means that the check could not be made; it never counts as ``OK``."""
@@ -84,11 +86,12 @@ def failure_told(record: Callable[[str], object], *ignored: type[Exception]) -> 
 def recordable(error: BaseException) -> str:
     """Return what of an error may stand in the warehouse, as one sentence.
 
-    Messages of errors that are not ours may quote rows or addresses: the log has them, the warehouse does not. What is
-    no ``Exception`` did not go wrong by itself: Airflow's time limit of the task ended it, or somebody from outside.
+    Messages of errors that are not ours may quote rows or addresses: the log has them, the warehouse does not. Secrets
+    that stand in one of ours after all are masked. What is no ``Exception`` did not go wrong by itself: Airflow's time
+    limit of the task ended it, or somebody from outside.
     """
     if isinstance(error, (ConfigurationError, MaintenanceFailed, SourceUnavailable)):
-        return str(error)
+        return mask_sentence(str(error))
     name = type(error).__name__
     if isinstance(error, Exception):
         return f"{name}; the task's log has its details"

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
+    "masking": 1,
     "outcome": 1,
     "sections": 1,
     "run_bounds": 1,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from include import connections
 from include.incidents import spool
-from include.incidents.masking import bounded, bounded_facts
+from include.masking import bounded, bounded_facts
 from include.settings import settings
 from include.warehouse import signals as warehouse_signals
 from include.warehouse.session import transaction

@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from include import connections
-from include.outcome import ConfigurationError, Outcome, SourceUnavailable
+from include.outcome import ConfigurationError, Outcome, SourceUnavailable, recordable
 from include.settings import settings
 
 USER_AGENT = "gold-escrow-operations"
@@ -78,9 +78,9 @@ def _attempt(probe: Callable[[], Probe]) -> Probe:
     try:
         return probe()
     except ConfigurationError as error:
-        return Probe(Outcome.UNKNOWN, None, {"reason": str(error)})
+        return Probe(Outcome.UNKNOWN, None, {"reason": recordable(error)})
     except SourceUnavailable as error:
-        return Probe(Outcome.CRITICAL, None, {"reason": str(error)})
+        return Probe(Outcome.CRITICAL, None, {"reason": recordable(error)})
 
 
 def _timeout() -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from include.masking import mask_sentence
 from include.outcome import ConfigurationError, MaintenanceFailed, failure_told
 from include.warehouse import session
 from include.warehouse.facts import jsonb
@@ -107,16 +108,18 @@ def nothing_to_do(action: Action, reason: str) -> Action:
 
 
 def postpone(action: Action, reason: str, applied: dict[str, Any] | None = None) -> Action:
-    """Record that the act did not fit in its maintenance window and why; the next run has it first.
+    """Record that the act was put off to the next run, and why.
 
-    ``applied`` tells what was done of one that had begun.
+    ``applied`` tells what was done of one that had begun. Secrets in the reason are masked.
     """
+    reason = mask_sentence(reason)
     _change("postpone", action, {"reason": reason, "applied": jsonb(applied) if applied is not None else None})
     return replace(action, state="postponed", reason=reason, applied=applied)
 
 
 def fail(action: Action, reason: str, proof: dict[str, Any] | None = None) -> Action:
-    """Record that the act failed or could not be checked, and why."""
+    """Record that the act failed or could not be checked, and why; secrets in the reason are masked."""
+    reason = mask_sentence(reason)
     _change("fail", action, {"reason": reason, "proof": jsonb(proof) if proof is not None else None})
     return replace(action, state="failed", reason=reason, proof=proof)
 
@@ -127,38 +130,50 @@ def failures_recorded(action: Action) -> AbstractContextManager[None]:
 
 
 def find(kind: str, resource: str, run_id: str) -> Action | None:
-    """Return the row of a run's act, or None."""
+    """Return the row of a run's act, or None. Raises as ``session.transaction`` does."""
     return _execute("find", {"key": key_of(run_id, kind, resource)})
 
 
 def last_proven(kind: str, resource: str) -> Action | None:
-    """Return the newest proven act of a kind on a resource, or None."""
+    """Return the newest proven act of a kind on a resource, or None. Raises as ``session.transaction`` does."""
     return _execute("last_proven", {"kind": kind, "resource": resource})
 
 
 def recent(kinds: Sequence[str], resources: Sequence[str], each: int = 5) -> list[Action]:
-    """Return the newest acts of each kind on each resource that were no dry runs, the newest first."""
+    """Return the newest acts of each kind on each resource that were no dry runs, the newest first.
+
+    Raises as ``session.transaction`` does.
+    """
     with session.transaction() as connection:
         values = {"kinds": list(kinds), "resources": list(resources), "each": each}
         return [Action(*row) for row in connection.execute(_STATEMENTS["recent"], values)]
 
 
 def of_run(run_id: str, kinds: Sequence[str]) -> list[Action]:
-    """Return the acts of a run, in the order in which they were planned first."""
+    """Return the acts of a run, in the order in which they were planned first.
+
+    Raises as ``session.transaction`` does.
+    """
     with session.transaction() as connection:
         found = connection.execute(_STATEMENTS["of_run"], {"run_id": run_id, "kinds": list(kinds)})
         return [Action(*row) for row in found]
 
 
 def begun(kind: str, resource: str, limit: int = 20) -> list[Action]:
-    """Return the newest acts on a resource that began to change it, whatever became of them."""
+    """Return the newest acts on a resource that began to change it, whatever became of them.
+
+    Raises as ``session.transaction`` does.
+    """
     with session.transaction() as connection:
         found = connection.execute(_STATEMENTS["begun"], {"kind": kind, "resource": resource, "limit": limit})
         return [Action(*row) for row in found]
 
 
 def left_by(run_id: str) -> list[Action]:
-    """Return the acts that an earlier attempt of a run began and did not prove, the oldest first."""
+    """Return the acts that an earlier attempt of a run began and did not prove, the oldest first.
+
+    Raises as ``session.transaction`` does.
+    """
     with session.transaction() as connection:
         return [Action(*row) for row in connection.execute(_STATEMENTS["left_by"], {"run_id": run_id})]
 

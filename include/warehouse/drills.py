@@ -16,6 +16,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from include.masking import mask_sentence
 from include.outcome import ConfigurationError, MaintenanceFailed, failure_told
 from include.warehouse import actions, session
 from include.warehouse.facts import jsonb
@@ -134,7 +135,7 @@ def record(drill: Drill, stage: Stage) -> None:
         "name": stage.name,
         "outcome": stage.outcome.value,
         "seconds": stage.seconds,
-        "reason": stage.reason,
+        "reason": mask_sentence(stage.reason),
         "detail": jsonb(stage.detail),
     }
     with session.transaction() as connection:
@@ -162,7 +163,7 @@ def finish(
         "id": drill.drill_id,
         "attempts": drill.attempts,
         "outcome": outcome.value,
-        "reason": reason,
+        "reason": mask_sentence(reason),
         "rpo_seconds": rpo_seconds,
         "rto_seconds": rto_seconds,
         "detail": jsonb(detail or {}),
@@ -183,7 +184,7 @@ def failures_recorded(drill: Drill) -> AbstractContextManager[None]:
 
 
 def find(kind: str, resource: str, run_id: str) -> Drill | None:
-    """Return the drill of a run, or None."""
+    """Return the drill of a run, or None. Raises as ``session.transaction`` does."""
     with session.transaction() as connection:
         values = {"kind": kind, "resource": resource, "run_id": run_id}
         row = connection.execute(_STATEMENTS["find"], values).fetchone()
@@ -191,7 +192,10 @@ def find(kind: str, resource: str, run_id: str) -> Drill | None:
 
 
 def stages_of(drill: Drill) -> list[Stage]:
-    """Return the recorded stages of a drill in the order in which they ended."""
+    """Return the recorded stages of a drill in the order in which they ended.
+
+    Raises as ``session.transaction`` does.
+    """
     with session.transaction() as connection:
         rows = connection.execute(_STATEMENTS["stages_of"], {"id": drill.drill_id}).fetchall()
     return [
@@ -203,7 +207,8 @@ def stages_of(drill: Drill) -> list[Stage]:
 def trend(kind: str, resource: str, limit: int = 26) -> list[TrendPoint]:
     """Return the newest finished drills of a kind and resource, the newest first.
 
-    Each stands beside the median of those among the ``limit`` and more before it that had passed.
+    Each stands beside the median of those among the ``limit`` and more before it that had passed. Raises as
+    ``session.transaction`` does.
     """
     with session.transaction() as connection:
         values = {"kind": kind, "resource": resource, "limit": limit}

@@ -1,11 +1,17 @@
 """Connections are read from the environment as Airflow reads them, and their failures name the remedy."""
 
 import json
+import socket
 import sys
+import tempfile
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -14,11 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demo.databases import Databases
-from demo.processes import Processes
+from demo.processes import Process, Processes
 from demo.servers import Postgres
 from include import connections
 from include.connections import details, folder, postgres, postgres_url, redis, web_url
 from include.outcome import ConfigurationError, SourceUnavailable
+from include.platform import probes
 from include.settings import ROOT
 from tests.run_folder import server_folder
 
@@ -96,18 +103,50 @@ def test_refused_and_unreachable_are_told_apart(monkeypatch: pytest.MonkeyPatch,
         postgres("warehouse")
 
 
-@pytest.fixture
-def admitting_few() -> Iterator[Postgres]:
-    """A cluster whose pg_hba.conf admits to the database postgres only."""
-    folder = server_folder("admitting-few")
-    processes = Processes(folder / "processes.json")
-    postgres = Postgres(processes, folder / "postgres").start()
-    postgres.stop()
-    (postgres.data / "pg_hba.conf").write_text("host postgres all 127.0.0.1/32 scram-sha-256\n")
+def _has_ipv6() -> bool:
     try:
-        yield postgres.start()
-    finally:
-        processes.stop_all()
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
+
+
+class _Reachable(Processes):
+    """Lets a server of PostgreSQL listen on a socket in ``sockets`` and, where there is IPv6, on ::1 as well."""
+
+    sockets: str
+
+    def start(self, name: str, command: Sequence[str | Path], **how: Any) -> Process:
+        addresses = "127.0.0.1,::1" if _has_ipv6() else "127.0.0.1"
+        more = {
+            "listen_addresses=": f"listen_addresses={addresses}",
+            "unix_socket": f"unix_socket_directories={self.sockets}",
+        }
+        return super().start(
+            name, [next((new for old, new in more.items() if str(one).startswith(old)), one) for one in command], **how
+        )
+
+
+@pytest.fixture(scope="module")
+def admitting_few() -> Iterator[Postgres]:
+    """A cluster whose pg_hba.conf admits to the database postgres only, on 127.0.0.1, on ::1 and on a socket."""
+    folder = server_folder("admitting-few")
+    processes = _Reachable(folder / "processes.json")
+    with tempfile.TemporaryDirectory(prefix="Sockets in Here ", dir="/tmp") as processes.sockets:  # a short name
+        Path(processes.sockets).chmod(0o777)
+        postgres = Postgres(processes, folder / "postgres").start()
+        postgres.stop()
+        (postgres.data / "pg_hba.conf").write_text(
+            "host postgres all 127.0.0.1/32 scram-sha-256\nhost postgres all ::1/128 scram-sha-256\n"
+            "local postgres all scram-sha-256\n"
+        )
+        try:
+            yield postgres.start()
+        finally:
+            processes.stop_all()
 
 
 def test_a_server_that_admits_nobody_names_its_rules(monkeypatch: pytest.MonkeyPatch, admitting_few: Postgres) -> None:
@@ -117,6 +156,47 @@ def test_a_server_that_admits_nobody_names_its_rules(monkeypatch: pytest.MonkeyP
     with pytest.raises(
         ConfigurationError, match=r'pg_hba\.conf.*add one for the database "template1", the role "postgres"'
     ):
+        postgres("warehouse")
+
+
+def _reach(url: str) -> set[Any]:
+    """Where libpq and SQLAlchemy's drivers, with which the warehouse and Airflow's database are used, get to."""
+    from sqlalchemy import create_engine, pool
+
+    with postgres("warehouse") as connection:
+        found = {connection.execute("SELECT inet_server_addr()::text").fetchone()}
+    for driver in ("psycopg", "psycopg2"):
+        engine = create_engine(url.replace("postgresql:", f"postgresql+{driver}:", 1), poolclass=pool.NullPool)
+        with engine.connect() as engaged:
+            found.add(tuple(engaged.exec_driver_sql("SELECT inet_server_addr()::text").one()))
+    return found
+
+
+@needs_ipv6
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_server_is_reached_by_ipv6(monkeypatch: pytest.MonkeyPatch, admitting_few: Postgres, as_json: bool) -> None:
+    facts = {"conn_type": "postgres", "host": "::1", "port": admitting_few.port, "schema": "postgres"}
+    facts |= {"login": "postgres", "password": admitting_few.superuser_password}
+    uri = admitting_few.url("postgres").replace("127.0.0.1", "[::1]")
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(facts) if as_json else uri)
+    assert postgres_url("warehouse") == uri
+    assert _reach(postgres_url("warehouse")) == {("::1/128",)}
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_server_is_reached_through_its_socket(
+    monkeypatch: pytest.MonkeyPatch, admitting_few: Postgres, as_json: bool
+) -> None:
+    assert isinstance(admitting_few.processes, _Reachable)
+    folder = admitting_few.processes.sockets
+    facts = {"conn_type": "postgres", "host": folder, "port": admitting_few.port, "schema": "postgres"}
+    facts |= {"login": "postgres", "password": admitting_few.superuser_password}
+    uri = admitting_few.url("postgres").replace("127.0.0.1", quote(folder, safe=""))
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(facts) if as_json else uri)
+    assert (details("warehouse").host, details("warehouse").port) == (folder, admitting_few.port)
+    assert _reach(postgres_url("warehouse")) == {(None,)}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(facts | {"port": 1}))
+    with pytest.raises(SourceUnavailable, match=rf"warehouse \({folder}:1/postgres\) cannot be reached"):
         postgres("warehouse")
 
 
@@ -179,11 +259,29 @@ def test_redis_answers(monkeypatch: pytest.MonkeyPatch, servers: dict[str, int |
         ("https://escrow.example.org", "https://escrow.example.org"),
         ("http://escrow.example.org:8000/app/", "http://escrow.example.org:8000/app"),
         ('{"conn_type": "http", "host": "escrow.example.org", "schema": "https"}', "https://escrow.example.org"),
+        ("http://[::1]:8545", "http://[::1]:8545"),
+        ("https://[2001:db8::5]/rpc", "https://[2001:db8::5]/rpc"),
+        ("http://[fe80::1%25eth0]:8545", "http://[fe80::1%25eth0]:8545"),
+        ('{"conn_type": "http", "host": "::1", "port": 8545}', "http://[::1]:8545"),
+        ('{"conn_type": "http", "host": "[::1]", "port": 8545}', "http://[::1]:8545"),
+        ('{"conn_type": "http", "host": "escrow.example.org/base"}', "http://escrow.example.org/base"),
     ],
 )
 def test_web_addresses(monkeypatch: pytest.MonkeyPatch, value: str, url: str) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_WEB", value)
     assert web_url("platform_web") == url
+
+
+@needs_ipv6
+def test_the_web_is_reached_by_ipv6(environment: pytest.MonkeyPatch) -> None:
+    class Server(HTTPServer):
+        address_family = socket.AF_INET6
+
+    with Server(("::1", 0), BaseHTTPRequestHandler) as server:  # which answers 501 to everything
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        environment.setenv("AIRFLOW_CONN_PLATFORM_WEB", f"http://[::1]:{server.server_port}")
+        assert probes.frontend().evidence["status"] == 501
+        server.shutdown()
 
 
 def test_a_web_address_without_a_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,9 +304,28 @@ def test_folders_are_local_or_object_storage(monkeypatch: pytest.MonkeyPatch, tm
     files, path = folder("reports")
     files.pipe_file(f"{path}/report.md", b"y")
     assert files.cat_file(f"{path}/report.md") == b"y"
-    given({"url": "unheard-of://bucket"})
-    with pytest.raises(ConfigurationError, match="reports cannot open unheard-of://bucket"):
-        folder("reports")
     given({})
     with pytest.raises(ConfigurationError, match="reports needs an extra of"):
         folder("reports")
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("sfpt://backup:hunter2@nas/x", "cannot open its url of the protocol sfpt: the protocol is not known"),
+        ("simplecache::sfpt://backup:hunter2@nas/x", "of the protocol simplecache::sfpt: the protocol is not known"),
+        ("hunter2:hunter2@://nas/x", "cannot open its url: the protocol is not known"),
+        ("webhdfs://backup:hunter2#hunter2@nas/x", "of the protocol webhdfs: .* or the url is malformed; correct it"),
+        ("missing://backup:hunter2@nas/x", 'of the protocol missing: it needs "such_a_package"; install that'),
+    ],
+)
+def test_a_folder_that_cannot_be_opened_is_named_without_its_login(
+    monkeypatch: pytest.MonkeyPatch, url: str, sentence: str
+) -> None:
+    known = {"class": "no_such_package.System", "err": 'it needs "such_a_package"'}
+    monkeypatch.setitem(import_module("fsspec.registry").known_implementations, "missing", known)
+    monkeypatch.setenv("AIRFLOW_CONN_ARCHIVE", json.dumps({"conn_type": "fs", "extra": {"url": url}}))
+    with pytest.raises(ConfigurationError, match=f"^the connection archive .*{sentence}") as refused:
+        folder("archive")
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__suppress_context__, "a log shows the original error too"

@@ -89,6 +89,16 @@ def test_failures_are_recorded_and_pass_on(warehouse: psycopg.Connection) -> Non
     assert _rows(warehouse)[0][4:6] == ({"after": 7}, "not enough")
 
 
+def test_a_reason_holds_no_secret(warehouse: psycopg.Connection) -> None:
+    sentence = "public.api_tokens: the archive sftp://backup:{}@nas/x refused it"
+    with pytest.raises(ConfigurationError), actions.failures_recorded(_plan()):
+        raise ConfigurationError(sentence.format("hunter2"))
+    assert _rows(warehouse)[0][5] == sentence.format("***")
+    for told in (actions.fail, actions.postpone):
+        assert told(_plan(), sentence.format("hunter2")).reason == sentence.format("***")
+        assert _rows(warehouse)[0][5] == sentence.format("***")
+
+
 def test_a_dry_run_cannot_be_applied(warehouse: psycopg.Connection) -> None:
     with pytest.raises(MaintenanceFailed, match="dry run"):
         actions.applying(_plan(dry_run=True))

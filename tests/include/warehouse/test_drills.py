@@ -44,6 +44,16 @@ def test_begin_stages_finish(warehouse: psycopg.Connection) -> None:
     assert drills.find("failover", "nightly", "r1") is None
 
 
+def test_the_reasons_of_a_drill_hold_no_secret(warehouse: psycopg.Connection) -> None:
+    drill = _begin()
+    drills.record(drill, Stage("restore", StageOutcome.FAILED, 1, "it said password=hunter2"))
+    done = drills.finish(drill, DrillOutcome.FAILED, "restore: it said password=hunter2")
+    assert [stage.reason for stage in drills.stages_of(drill)] == ["it said password=***"]
+    act = actions.find("backup_verification", "nightly", "r1")
+    assert act is not None
+    assert (done.reason, act.reason) == ("restore: it said password=***",) * 2
+
+
 def test_a_drill_is_an_act_of_maintenance(warehouse: psycopg.Connection) -> None:
     def act() -> tuple[object, ...]:
         found = actions.find("backup_verification", "nightly", "r1")

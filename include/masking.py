@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import re
 from datetime import date, datetime
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 MASK = "***"
 LONGEST_TEXT = 2000
@@ -28,22 +29,41 @@ _HARMLESS_KEYS = frozenset(
     for what in ("partition", "period", "idempotency", "primary", "foreign", "sort", "group", "day", "dedup")
 )
 
-_PRIVATE_KEY = re.compile(
-    r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.S
-)
-_URL = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]{0,30}://)([^\s'"<>]{1,1000})@""")
-_HEADER = re.compile(
-    r"""((?:proxy-)?authorization["']?\s{0,4}[:=]\s{0,4}["']?)[^\r\n"']{1,2000}|((?:set-)?cookie["']?\s{0,4}:\s{0,4}["']?)[^\r\n"']{1,2000}""",
-    re.I,
-)
-_SCHEME = re.compile(r"\b(bearer|basic)\s{1,4}[A-Za-z0-9._~+/=-]{6,4000}", re.I)
-_NAMED = re.compile(rf"""({_NAME}["']?\s{{0,4}}(?:=>|[=:])\s{{0,4}}|--[\w-]{{0,40}}{_NAME}\s{{1,4}}){_VALUE}""", re.I)
-_KEY = re.compile(rf"""([\w.-]{{0,60}}key)(["']?\s{{0,4}}(?:=>|[=:])\s{{0,4}})({_VALUE})""", re.I)
-_KNOWN = re.compile(
-    r"\beyJ[\w-]{8,4000}\.[\w-]{1,4000}(?:\.[\w-]{0,4000})?"  # JSON web token
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bgh[pousr]_\w{20,255}|\bxox[abeprs]-[\w-]{10,255}|\b[rs]k_(?:live|test)_\w{10,255}"
-    r"|(?<=hooks\.slack\.com/services/)[\w/]{10,255}"
-)
+_IS = r"""["']?\s{0,4}(?:=>|[=:])\s{0,4}"""
+_IS_IN_PROSE = r"""(?:["']?\s{0,4}=>?|["']\s{0,4}:)\s{0,4}"""  # a colon may just follow the name of a table or an index
+
+
+class _Patterns(NamedTuple):
+    private_key: re.Pattern[str]
+    url: re.Pattern[str]
+    header: re.Pattern[str]
+    scheme: re.Pattern[str]
+    named: re.Pattern[str]
+    key: re.Pattern[str]
+    known: re.Pattern[str]
+
+
+@cache
+def _patterns(is_: str) -> _Patterns:
+    """Compile the patterns at their first use: that takes longer than all imports of a short task."""
+    return _Patterns(
+        private_key=re.compile(
+            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.S
+        ),
+        url=re.compile(r"""([A-Za-z][A-Za-z0-9+.-]{0,30}://)([^\s'"<>]{1,1000})@"""),
+        header=re.compile(
+            r"""((?:proxy-)?authorization["']?\s{0,4}[:=]\s{0,4}["']?)[^\r\n"']{1,2000}|((?:set-)?cookie["']?\s{0,4}:\s{0,4}["']?)[^\r\n"']{1,2000}""",
+            re.I,
+        ),
+        scheme=re.compile(r"\b(bearer|basic)\s{1,4}[A-Za-z0-9._~+/=-]{6,4000}", re.I),
+        named=re.compile(rf"({_NAME}{is_}|--[\w-]{{0,40}}{_NAME}\s{{1,4}}){_VALUE}", re.I),
+        key=re.compile(rf"([\w.-]{{0,60}}key)({is_})({_VALUE})", re.I),
+        known=re.compile(
+            r"\beyJ[\w-]{8,4000}\.[\w-]{1,4000}(?:\.[\w-]{0,4000})?"  # JSON web token
+            r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bgh[pousr]_\w{20,255}|\bxox[abeprs]-[\w-]{10,255}"
+            r"|\b[rs]k_(?:live|test)_\w{10,255}|(?<=hooks\.slack\.com/services/)[\w/]{10,255}"
+        ),
+    )
 
 
 def mask(text: str) -> str:
@@ -53,13 +73,26 @@ def mask(text: str) -> str:
     value or JSON), authorization headers and cookies, private keys and the known forms of access tokens. Only the
     first 20,000 characters are looked at; the rest is dropped, never passed on unseen.
     """
-    text = _PRIVATE_KEY.sub(MASK, text[:_READ])
-    text = _URL.sub(_mask_url, text)
-    text = _HEADER.sub(lambda found: f"{found[1] or found[2]}{MASK}", text)
-    text = _SCHEME.sub(rf"\1 {MASK}", text)
-    text = _NAMED.sub(rf"\1{MASK}", text)
-    text = _KEY.sub(_mask_key, text)
-    return _KNOWN.sub(MASK, text)
+    return _masked(text, _patterns(_IS))
+
+
+def mask_sentence(text: str) -> str:
+    """Return a sentence of our own with its secrets replaced as by ``mask``, and the names in it left readable.
+
+    In "public.api_tokens: another session holds a lock" nothing is secret: after a colon a value is masked only when
+    the name before it stands in quotes, as in JSON.
+    """
+    return _masked(text, _patterns(_IS_IN_PROSE))
+
+
+def _masked(text: str, of: _Patterns) -> str:
+    text = of.private_key.sub(MASK, text[:_READ])
+    text = of.url.sub(_mask_url, text)
+    text = of.header.sub(lambda found: f"{found[1] or found[2]}{MASK}", text)
+    text = of.scheme.sub(rf"\1 {MASK}", text)
+    text = of.named.sub(rf"\1{MASK}", text)
+    text = of.key.sub(_mask_key, text)
+    return of.known.sub(MASK, text)
 
 
 def _mask_url(found: re.Match[str]) -> str:

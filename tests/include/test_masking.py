@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.incidents.masking import LONGEST_TEXT, bounded, bounded_facts, mask
+from include.masking import LONGEST_TEXT, bounded, bounded_facts, mask, mask_sentence
 
 SECRET = "hunter2-Zx9"
 
@@ -78,6 +78,39 @@ def test_ordinary_text_stays_as_it_is(text: str) -> None:
     assert mask(text) == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "public.api_tokens: another session holds a lock on it",
+        "vacuum of public.password_resets: the statement was cancelled",
+        "the index public.orders_pkey: its rebuild was not approved",
+        "public.users_api_key: 45 MiB, of which 20 MiB are free",
+        "the password of platform_db is wrong; correct the connection",
+    ],
+)
+def test_names_in_our_own_sentences_stay_readable(text: str) -> None:
+    assert mask_sentence(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"the connection archive cannot open sftp://backup:{SECRET}@nas/x: no such package",
+        f"it answered: password={SECRET} is wrong",
+        f"it said PGPASSWORD = {SECRET}",
+        f'it answered {{"api_token": "{SECRET}"}}',
+        f"https://api.example.org/v1?key={SECRET} gave no answer",
+        f"tool --password {SECRET} failed",
+        f"it refused Authorization: Bearer {SECRET}",
+    ],
+)
+def test_secrets_in_our_own_sentences_are_masked(text: str) -> None:
+    masked = mask_sentence(text)
+    assert "hunter2" not in masked
+    assert "***" in masked
+    assert "hunter2" not in mask_sentence(masked)
+
+
 def test_who_and_where_stay_readable() -> None:
     assert mask(f"postgresql://ops:{SECRET}@db:5432/warehouse") == "postgresql://ops:***@db:5432/warehouse"
 
@@ -95,6 +128,7 @@ def test_texts_are_bounded_after_masking() -> None:
 def test_a_hostile_text_is_not_slow(part: str) -> None:
     started = time.perf_counter()
     mask(part * (1_000_000 // len(part)))
+    mask_sentence(part * (1_000_000 // len(part)))
     assert time.perf_counter() - started < 2
 
 
