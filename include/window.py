@@ -116,3 +116,25 @@ def window_of_key(grain: Grain, key: str, timezone: str) -> Window:
 def last_finished_day(now: datetime, timezone: str) -> date:
     """Return the calendar day of ``timezone`` that ended last before ``now`` (an aware datetime)."""
     return now.astimezone(ZoneInfo(timezone)).date() - timedelta(days=1)
+
+
+def demand_over(window: Window, now: datetime) -> Window:
+    """Return the window. Raises ConfigurationError, naming the last finished day, if it had not ended at ``now``."""
+    if not window.is_over(now):
+        raise _too_early(window, now, "is not over")
+    return window
+
+
+def demand_begun(window: Window, now: datetime) -> Window:
+    """Return the window. Raises ConfigurationError, naming the last finished day, if it had not begun at ``now``."""
+    if now < window.start:
+        raise _too_early(window, now, "has not begun")
+    return window
+
+
+def _too_early(window: Window, now: datetime, state: str) -> ConfigurationError:
+    last = last_finished_day(now, window.timezone)
+    return ConfigurationError(
+        f"the {window.grain} {window.key} {state} in {window.timezone}; the last finished day is {last}: pass that or "
+        "an earlier one"
+    )

@@ -10,7 +10,7 @@ ended meanwhile is computed by itself; the board names the others. A backfill ta
 `daily_metrics`, which the reports follow, and on `weeks_to_roll_up` and `months_to_roll_up` when these are due.
 **Parameters**: `day` for a run by hand.
 **On failure**: incident P2. The day is reported all the same, with what there is of it (`report_incomplete_day`). A
-source that was away: clear the failed tasks once it is back. `make check-platform` names every missing view and column.
+source that was away: clear the failed tasks once it is back. A gap in its views: `python -m include.platform check`.
 **Safe to re-run**: yes; a day's rows are replaced as a whole and come out the same.
 """
 
@@ -35,7 +35,7 @@ from include.dagkit import (
     window_of,
 )
 from include.settings import settings
-from include.window import Grain, Window
+from include.window import Grain, Window, demand_begun
 
 LATE_LINES = timedelta(minutes=settings().traffic.late_lines_minutes)
 # A day that has only begun may be waited for: it has 25 hours when clocks are put back.
@@ -44,7 +44,7 @@ LONGEST_WAIT = (LATE_LINES + timedelta(hours=26)).total_seconds()
 
 def _once_over(compute: Callable[[Window, str], Any], context: Any) -> PokeReturnValue:
     """Compute a subject once the day is over and its last rows and log lines, which are dated before, have arrived."""
-    window = window_of(context)
+    window = demand_begun(window_of(context), datetime.now(UTC))
     if datetime.now(UTC) < window.end + LATE_LINES:
         return PokeReturnValue(False)
     return PokeReturnValue(True, compute(window, context["run_id"]))
@@ -99,10 +99,10 @@ with operations_dag(
 
     @task(outlets=[DAILY_METRICS, WEEKS_TO_ROLL_UP, MONTHS_TO_ROLL_UP])
     def report_day(changed_by_late_lines: list[str] | None, **context: Any) -> list[str]:
-        """Report the day, and earlier days that late lines changed, to the DAGs that follow."""
+        """Report the day, once it has begun, and earlier ones that late lines changed, to the DAGs that follow."""
         from include.reporting import rollups
 
-        window = window_of(context)
+        window = demand_begun(window_of(context), datetime.now(UTC))
         days = {window.first_day, *map(date.fromisoformat, changed_by_late_lines or [])}
         announce(context, DAILY_METRICS, days)
         due = rollups.due(days, window.timezone, context["run_id"])

@@ -5,7 +5,7 @@ with charts.
 **Schedule**: whenever `daily_metrics` reports a day.
 **Reads**: `ops.daily_*`, `ops.incident`.
 **Writes**: `ops.report`; the documents in the folder or object storage of the connection named by `reports.folder`.
-**Parameters**: `day` for a run by hand.
+**Parameters**: `day`, a finished one, for a run by hand.
 **On failure**: incident P2; the figures are safe in the warehouse. Clear the task once the cause is gone.
 **Safe to re-run**: yes; the same figures give the same document, byte by byte.
 """

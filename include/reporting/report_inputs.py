@@ -58,6 +58,14 @@ class Incident:
 
 
 @dataclass(frozen=True)
+class Known:
+    """Subjects and P0 and P1 incidents by day, of the days that have any: what tells whether a report is stale."""
+
+    subjects: Mapping[date, Mapping[str, Subject]] = field(default_factory=dict)
+    incidents: Mapping[date, tuple[Incident, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Inputs:
     """Everything that the reports of one day rest on."""
 
@@ -76,6 +84,7 @@ class Inputs:
     """Some of the access log's broken lines, without secrets, and how many lines of the other logs are broken."""
     earlier: Mapping[tuple[str, ...], Mapping[date, Number]] = field(default_factory=dict)
     """What tables and incidents are compared with: values on the comparison days, by part and the key of a row."""
+    known: Known = field(default_factory=Known)
 
 
 def read(connection: psycopg.Connection[Any], window: Window, settings: Settings) -> Inputs:
@@ -110,6 +119,7 @@ def read(connection: psycopg.Connection[Any], window: Window, settings: Settings
         errors=_rows(connection, _ERRORS, (day, MOST_ERRORS)),
         broken_lines=_broken_lines(connection, day),
         earlier=earlier,
+        known=Known(subjects, incidents),
     )
 
 
@@ -157,24 +167,53 @@ def read_incidents(connection: psycopg.Connection[Any], windows: Sequence[Window
     return found
 
 
-def own_inputs(
-    names: Sequence[str], subjects: Mapping[str, Subject], incidents: Sequence[Incident] | None
-) -> dict[str, str]:
-    """Return hashes of a day's own inputs: of each subject in ``names``, and of its incidents unless None."""
-    hashes = {name: subjects[name].content_hash if name in subjects else "" for name in names}
-    if incidents is not None:
+def read_known(connection: psycopg.Connection[Any], windows: Sequence[Window], settings: Settings) -> Known:
+    """Return what is known of days and of those that they are compared with."""
+    weeks = settings.reports.comparison_weeks
+    days = {window.first_day for window in windows}
+    days |= {other for day in days for other in comparison_days(day, weeks)}
+    timezone = windows[0].timezone
+    return Known(
+        read_subjects(connection, days),
+        read_incidents(connection, [day_window(day, timezone) for day in sorted(days)]),
+    )
+
+
+def own_inputs(day: date, names: Sequence[str], known: Known, weeks: int, *, with_incidents: bool) -> dict[str, str]:
+    """Return hashes of what a report of ``day`` is about: each subject in ``names``, the incidents, the comparison.
+
+    The last is over the same subjects, and the number of incidents, of the ``weeks`` days that it is compared with.
+    """
+    hashes = _subjects_of(day, names, known)
+    compared: list[list[Any]] = []
+    for other in comparison_days(day, weeks):
+        count = len(known.incidents.get(other, ())) if with_incidents else None
+        compared.append([other, _subjects_of(other, names, known), count])
+    hashes["comparison"] = sha256(canonical(compared).encode()).hexdigest()
+    if with_incidents:
         facts = [
             [each.incident_id, each.incident_class, each.title, each.affected, each.detected_at, each.resolved_at]
-            for each in incidents
+            for each in known.incidents.get(day, ())
         ]
         hashes["incidents"] = sha256(canonical(facts).encode()).hexdigest()
     return hashes
+
+
+def _subjects_of(day: date, names: Sequence[str], known: Known) -> dict[str, str]:
+    subjects = known.subjects.get(day, {})
+    return {name: subjects[name].content_hash if name in subjects else "" for name in names}
 
 
 def earlier_windows(window: Window, settings: Settings) -> list[Window]:
     """Return the days before ``window`` that its charts show, oldest first."""
     days = range(settings.reports.chart_days - 1, 0, -1)
     return [day_window(window.first_day - timedelta(days=n), window.timezone) for n in days]
+
+
+def later_windows(window: Window, settings: Settings) -> list[Window]:
+    """Return the days after ``window`` that are compared with it, oldest first."""
+    weeks = range(1, settings.reports.comparison_weeks + 1)
+    return [day_window(window.first_day + timedelta(weeks=n), window.timezone) for n in weeks]
 
 
 def _rows(connection: psycopg.Connection[Any], query: str, values: Any) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,11 @@ from include.reporting import delivery, documents, formats, report_inputs, syste
 from include.reporting.charts import Chart
 from include.reporting.documents import Document, Section, clean
 from include.reporting.figures import DEFINITIONS, Figure, Subject
-from include.reporting.report_inputs import Inputs
+from include.reporting.report_inputs import Inputs, Known
 from include.reporting.report_parts import Figures
 from include.settings import Settings, settings
 from include.warehouse import reports, session
-from include.window import Grain, Window, day_window, parse_day
+from include.window import Grain, Window, day_window, demand_over, parse_day
 
 if TYPE_CHECKING:
     import psycopg
@@ -52,29 +53,33 @@ KINDS = {
 def render_day(window: Window, run_id: str) -> list[str]:
     """Render both daily reports of the day ``window``, store them and write them to the reports folder.
 
-    Earlier days within the charts' days are rendered again when their stored report is stale: when the content_hash
-    of a subject it uses, or its incidents, differ from those it was rendered from. A history that merely grew does
-    not make a report stale; only the newest reported day, the one that people look at, is rendered again whenever a
-    day in its history was. Reports of this and earlier days that are stored but not in the folder yet (a delivery
-    failed, a run was killed) are written too.
+    Earlier days within the charts' days, and the later ones that are compared with this day, are rendered again when
+    their stored report is stale: when the content_hash of a subject it uses, or its incidents, differ from those it
+    was rendered from, on its own day or on those that it is compared with. A chart that merely grew does not make a
+    report stale; only the newest reported day, the one that people look at, is rendered again whenever a day in its
+    history was. Reports of this and earlier days that are stored but not in the folder yet (a delivery failed, a run
+    was killed) are written too.
 
-    Returns the kinds whose content changed; those of earlier days as ``2026-10-01/daily_system_health``. Repeating it
-    changes nothing. Raises ConfigurationError when the window is not a day, and, once the reports are safely stored,
-    ConfigurationError or SourceUnavailable when the folder cannot be written; SourceUnavailable when the warehouse
-    cannot be reached.
+    Returns the kinds whose content changed; those of other days as ``2026-10-01/daily_system_health``. Repeating it
+    changes nothing. Raises ConfigurationError when the window is not a day or not over, and, once the reports are
+    safely stored, ConfigurationError or SourceUnavailable when the folder cannot be written; SourceUnavailable when
+    the warehouse cannot be reached.
     """
     if window.grain is not Grain.DAY:
         raise ConfigurationError(f"daily reports are about a day and {window.key} is a {window.grain}; pass a day")
+    demand_over(window, datetime.now(UTC))  # else it would stand as the newest report until its day comes
     configuration = settings()
     changed = _render(window, configuration)
-    for earlier in _stale_days(window, configuration):
-        changed += [f"{earlier.key}/{kind}" for kind in _render(earlier, configuration)]
-    if (newest := _newest_day_that_shows(window, configuration)) is not None:
-        changed += [f"{newest.key}/{kind}" for kind in _render(newest, configuration)]
+    others = _stale_days(window, configuration)
+    newest = _newest_day_that_shows(window, configuration)
+    if newest is not None and newest not in others:
+        others.append(newest)
+    for other in others:
+        changed += [f"{other.key}/{kind}" for kind in _render(other, configuration)]
     log.info("run %s: reports of %s: %s changed", run_id, window.key, ", ".join(changed) or "nothing")
     _deliver(window)
-    if newest is not None:
-        _deliver(newest)
+    if later := [other for other in others if other.end > window.end]:
+        _deliver(max(later, key=lambda other: other.end))
     return changed
 
 
@@ -88,20 +93,25 @@ def _render(window: Window, configuration: Settings) -> list[str]:
 
 
 def _stale_days(window: Window, configuration: Settings) -> list[Window]:
-    """Return the earlier days whose own inputs are no longer those that their stored report was rendered from."""
-    windows = report_inputs.earlier_windows(window, configuration)
+    """Return the days in the charts of ``window``, and those compared with it, whose stored report is stale.
+
+    Their inputs are no longer those that it was rendered from.
+    """
+    windows = report_inputs.earlier_windows(window, configuration) + report_inputs.later_windows(window, configuration)
     with session.transaction() as connection:
         _one_snapshot(connection)
-        stored = reports.own_inputs(connection, windows[0].start, window.start)
-        subjects = report_inputs.read_subjects(connection, [each.first_day for each in windows])
-        incidents = report_inputs.read_incidents(connection, windows)
+        stored = reports.own_inputs(connection, windows[0].start, windows[-1].end)
+        reported = [each for each in windows if any((each.key, kind) in stored for kind in KINDS)]
+        if not reported:
+            return []
+        known = report_inputs.read_known(connection, reported, configuration)
     return [
         each
-        for each in windows
+        for each in reported
         if any(
             stored.get((each.key, kind), current) != current
             for kind in KINDS
-            for current in [_own_inputs(kind, subjects.get(each.first_day, {}), incidents.get(each.first_day, ()))]
+            for current in [_own_inputs(kind, each.first_day, known, configuration)]
         )
     ]
 
@@ -122,9 +132,9 @@ def _one_snapshot(connection: psycopg.Connection[Any]) -> None:
     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
 
 
-def _own_inputs(kind: str, subjects: Any, incidents: Sequence[report_inputs.Incident]) -> dict[str, str]:
-    definition = KINDS[kind]
-    return report_inputs.own_inputs(definition.subjects, subjects, incidents if definition.with_incidents else None)
+def _own_inputs(kind: str, day: date, known: Known, configuration: Settings) -> dict[str, str]:
+    of, weeks = KINDS[kind], configuration.reports.comparison_weeks
+    return report_inputs.own_inputs(day, of.subjects, known, weeks, with_incidents=of.with_incidents)
 
 
 def _deliver(window: Window) -> None:
@@ -205,5 +215,5 @@ def report(kind: str, inputs: Inputs) -> reports.Report:
         markdown=documents.markdown(found),
         html=documents.html(found),
         input_hash=found.input_hash,
-        own_inputs=_own_inputs(kind, inputs.day.subjects, inputs.incidents),
+        own_inputs=_own_inputs(kind, inputs.window.first_day, inputs.known, inputs.settings),
     )

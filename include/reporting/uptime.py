@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -29,6 +30,8 @@ def compute(window: Window, run_id: str) -> bool:
     window. ``ok`` and ``warning`` are up, ``critical`` is down; anything else, and nothing, is unknown. Announced
     maintenance wins over all of these. Overall is, at each instant, in maintenance if any user-facing component is,
     else down if any is down, else unknown if any is unknown, else up. A day without any observation is missing.
+    While the observations of an earlier computation are all there still, the day follows its maintenance windows, also
+    where one that was corrected leaves more of it unknown; once some have expired, the better known figures stay.
     Raises ConfigurationError and SourceUnavailable as ``session.transaction`` does.
     """
     now = datetime.now(UTC)
@@ -45,7 +48,17 @@ def compute(window: Window, run_id: str) -> bool:
         reason=found.reason,
         detail={"observations": observations},
         run_id=run_id,
+        is_correction=lambda stored: _none_has_expired(stored.get("observations", {}), observations),
     )
+
+
+def _none_has_expired(before: Mapping[str, int], now: Mapping[str, int]) -> bool:
+    """Tell whether the same components have at least the observations that the stored figures rest on.
+
+    Observations are never changed, and those of a day added only until it is over: one that is gone has expired. What
+    is known of other components than those that the platform has now is not to be had any more.
+    """
+    return before.keys() == now.keys() and all(now[component] >= count for component, count in before.items())
 
 
 def _read(window: Window, now: datetime) -> list[tuple[Any, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -61,7 +61,7 @@ def replace_day(
     reason: str,
     detail: dict[str, Any],
     run_id: str,
-    is_correction: bool = False,
+    is_correction: bool | Callable[[dict[str, Any]], bool] = False,
 ) -> bool:
     """Replace all rows of ``subject`` on ``day`` and tell whether the content changed.
 
@@ -71,7 +71,8 @@ def replace_day(
     Known figures are never replaced by poorer ones: when ``completeness`` is lower than the stored one (the source
     has expired since), the stored rows stay, which the write's row of ops.metric_write and a warning say.
     ``is_correction`` says that nothing has expired: the source is whole and only more of it cannot be counted (a fee
-    that has come without its amount), so that these rows are the better ones although they rest on less.
+    that has come without its amount), so that these rows are the better ones although they rest on less. A function
+    tells that from the stored detail, which no other run changes meanwhile.
     The same values always give the same content hash, in whatever order the rows come.
     Raises ValueError for a table that is not the subject's, ConfigurationError and SourceUnavailable as
     ``session.transaction`` does.
@@ -83,17 +84,17 @@ def replace_day(
     with session.transaction() as connection:
         _lock(connection, day, subject)
         stored = _stored(connection, day, subject)
-        if stored is not None and share < stored[1] and not is_correction:
+        if stored is not None and share < stored.completeness and not _holds(is_correction, stored.detail):
             logger.warning(
                 "%s of %s: only %s of the source is left and the known figures rest on %s of it, so they stay (%s)",
-                subject, day, share, stored[1], reason,
+                subject, day, share, stored.completeness, reason,
             )  # fmt: skip
-            _log(connection, day, subject, run_id, stored[0], changed=False)
+            _log(connection, day, subject, run_id, stored.content_hash, changed=False)
             return False
         for table in SUBJECT_TABLES[subject]:
             _replace_rows(connection, day, table, tables.get(table))
         _upsert_subject(connection, (day, subject, state.value, share, reason, json.dumps(facts), digest))
-        changed = stored is None or stored[0] != digest
+        changed = stored is None or stored.content_hash != digest
         _log(connection, day, subject, run_id, digest, changed=changed)
         return changed
 
@@ -106,7 +107,7 @@ def keep_day(day: date, subject: str, run_id: str) -> None:
     with session.transaction() as connection:
         _lock(connection, day, subject)
         if (stored := _stored(connection, day, subject)) is not None:
-            _log(connection, day, subject, run_id, stored[0], changed=False)
+            _log(connection, day, subject, run_id, stored.content_hash, changed=False)
 
 
 def amend_day(
@@ -122,14 +123,11 @@ def amend_day(
     facts = json.loads(json.dumps(detail, default=_json_text))
     with session.transaction() as connection:
         _lock(connection, day, subject)
-        stored = connection.execute(
-            "SELECT content_hash, completeness, reason, detail FROM ops.daily_subject WHERE day = %s AND subject = %s",
-            (day, subject),
-        ).fetchone()
+        stored = _stored(connection, day, subject)
         if stored is None:
             return False
-        digest, *said = stored
-        changed = bool(said != [share, reason, facts])
+        digest = stored.content_hash
+        changed = (stored.completeness, stored.reason, stored.detail) != (share, reason, facts)
         if changed:
             digest = hashlib.sha256(f"{digest} {canonical([share, reason, facts])}".encode()).hexdigest()
             state = Completeness.PARTIAL.value
@@ -274,11 +272,17 @@ def _lock(connection: psycopg.Connection[Any], day: date, subject: str) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"daily_subject {subject} {day}",))
 
 
-def _stored(connection: psycopg.Connection[Any], day: date, subject: str) -> tuple[str, Decimal] | None:
-    found: tuple[str, Decimal] | None = connection.execute(
-        "SELECT content_hash, completeness FROM ops.daily_subject WHERE day = %s AND subject = %s", (day, subject)
+def _stored(connection: psycopg.Connection[Any], day: date, subject: str) -> SubjectState | None:
+    found = connection.execute(
+        "SELECT state, completeness, reason, detail, content_hash FROM ops.daily_subject"
+        " WHERE day = %s AND subject = %s",
+        (day, subject),
     ).fetchone()
-    return found
+    return SubjectState(Completeness(found[0]), *found[1:]) if found else None
+
+
+def _holds(is_correction: bool | Callable[[dict[str, Any]], bool], stored: dict[str, Any]) -> bool:
+    return is_correction(stored) if callable(is_correction) else is_correction
 
 
 def _replace_rows(connection: psycopg.Connection[Any], day: date, table: str, new: TableRows | None) -> None:

@@ -145,9 +145,9 @@ def _write(
         "grain": window.grain.value,
         "period_key": window.key,
     }
-    for subject in SUBJECT_TABLES:
-        parameters[f"{subject}_held"] = held.get(subject, 0)
-        parameters[f"{subject}_final"] = period.is_over and held.get(subject, 0) == period.days_expected
+    for figures in (*SUBJECT_TABLES, "fees", "feedback"):
+        parameters[f"{figures}_held"] = held.get(figures, 0)
+        parameters[f"{figures}_final"] = period.is_over and held.get(figures, 0) == period.days_expected
     connection.execute(_STATEMENTS["clear"], parameters)
     for text in _WRITES:
         connection.execute(text, parameters)

@@ -46,10 +46,16 @@ WHERE announced.input_hash <> excluded.input_hash OR announced.run_id = excluded
 RETURNING grain;
 
 -- statement: held
-SELECT subject, count(*)::integer
+-- Days of which each subject is known. Of fees and feedback, which a subject can be told without, only those of which
+-- their own view tells: a source whose fees begin after the day does not tell that there were none.
+SELECT figures, count(*)::integer
 FROM ops.daily_subject
-WHERE day >= %(period_start)s AND day < %(period_end)s AND state <> 'missing'
-GROUP BY subject;
+CROSS JOIN LATERAL (VALUES
+    (subject), (CASE subject WHEN 'transactions' THEN 'fees' WHEN 'support' THEN 'feedback' END)
+) AS told (figures)
+WHERE day >= %(period_start)s AND day < %(period_end)s AND state <> 'missing' AND figures IS NOT NULL
+    AND NOT coalesce(detail -> 'views_that_begin_later' ? figures, false)
+GROUP BY figures;
 
 -- statement: latency
 SELECT bucket, sum(requests)::bigint
@@ -74,9 +80,11 @@ VALUES (%(grain)s, %(period_start)s, %(period_key)s, %(days_expected)s, %(days_h
         %(input_hash)s);
 
 -- statement: write_uptime
+-- A component that came or went within the period has rows of its own days only.
 INSERT INTO ops.rollup_uptime (grain, period_start, component, days_expected, days_held, is_final,
                                up_seconds, down_seconds, maintenance_seconds, unknown_seconds, outages)
-SELECT %(grain)s, %(period_start)s, component, %(days_expected)s, %(uptime_held)s, %(uptime_final)s,
+SELECT %(grain)s, %(period_start)s, component, %(days_expected)s, count(*),
+       %(is_over)s AND count(*) = %(days_expected)s,
        sum(up_seconds), sum(down_seconds), sum(maintenance_seconds), sum(unknown_seconds), sum(outages)
 FROM ops.daily_uptime
 WHERE day >= %(period_start)s AND day < %(period_end)s
@@ -123,7 +131,7 @@ GROUP BY outcome;
 
 -- statement: write_revenue
 INSERT INTO ops.rollup_revenue (grain, period_start, kind, days_expected, days_held, is_final, fees, amount_usd)
-SELECT %(grain)s, %(period_start)s, kind, %(days_expected)s, %(transactions_held)s, %(transactions_final)s,
+SELECT %(grain)s, %(period_start)s, kind, %(days_expected)s, %(fees_held)s, %(fees_final)s,
        sum(fees), sum(amount_usd)
 FROM ops.daily_revenue
 WHERE day >= %(period_start)s AND day < %(period_end)s
@@ -141,7 +149,7 @@ GROUP BY priority;
 -- statement: write_feedback
 INSERT INTO ops.rollup_feedback (grain, period_start, days_expected, days_held, is_final, ratings, rating_sum,
                                  rating_1, rating_2, rating_3, rating_4, rating_5)
-SELECT %(grain)s, %(period_start)s, %(days_expected)s, %(support_held)s, %(support_final)s, sum(ratings),
+SELECT %(grain)s, %(period_start)s, %(days_expected)s, %(feedback_held)s, %(feedback_final)s, sum(ratings),
        sum(rating_sum), sum(rating_1), sum(rating_2), sum(rating_3), sum(rating_4), sum(rating_5)
 FROM ops.daily_feedback
 WHERE day >= %(period_start)s AND day < %(period_end)s

@@ -130,6 +130,23 @@ def test_a_wrong_day_is_refused_at_once(platform: Platform) -> None:
         run("daily_metrics", day="yesterday")
 
 
+def test_a_day_of_the_future_is_refused_and_reaches_nobody(warehouse_of: Any) -> None:
+    day = datetime.now(UTC).date() + timedelta(days=40)
+    done = run("daily_metrics", day=f"{day}")
+    assert {one.task_id: str(one.state) for one in done.get_task_instances()} == {
+        **dict.fromkeys(("uptime", "traffic", "users", "transactions", "support"), "failed"),
+        "report_day": "upstream_failed", "notice_failure": "success", "report_incomplete_day": "failed",
+    }  # fmt: skip
+    assert _reported(done) == set()
+    assert run("daily_reports", day=f"{day}").state == "failed"
+    assert warehouse_of("SELECT count(*) FROM ops.daily_subject") == [(0,)]
+    assert warehouse_of("SELECT count(*) FROM ops.report") == [(0,)]
+    [(error,)] = warehouse_of(
+        "SELECT DISTINCT detail ->> 'error' FROM ops.signal WHERE detail ->> 'task_id' = 'uptime'"
+    )
+    assert error.startswith(f"ConfigurationError: the day {day} has not begun in UTC; the last finished day is ")
+
+
 def test_maintenance_plans_only_in_a_dry_run(warehouse_of: Any) -> None:
     assert run("daily_maintenance", dry_run=True).state == "success"
     states = {state for (state,) in warehouse_of("SELECT DISTINCT state FROM ops.maintenance_action WHERE dry_run")}

@@ -12,6 +12,8 @@ from include.window import (
     Grain,
     Window,
     day_window,
+    demand_begun,
+    demand_over,
     last_finished_day,
     month_window,
     parse_day,
@@ -61,6 +63,20 @@ def test_the_last_finished_day_is_over_and_the_next_is_not(now: datetime, zone: 
     day = last_finished_day(now, zone)
     assert day_window(day, zone).is_over(now)
     assert not day_window(day + timedelta(days=1), zone).is_over(now)
+
+
+@given(st.datetimes(min_value=datetime(1990, 1, 2), max_value=datetime(2036, 1, 1), timezones=st.just(UTC)), ZONES)  # noqa: DTZ001
+def test_a_day_is_refused_before_it_begins_or_ends(now: datetime, zone: str) -> None:
+    last = last_finished_day(now, zone)
+    done, present, coming = (day_window(last + timedelta(days=n), zone) for n in range(3))
+    assert (demand_begun(done, now), demand_begun(present, now), demand_over(done, now)) == (done, present, done)
+    rest = f"in {zone}; the last finished day is {last}: pass that or an earlier one"
+    with pytest.raises(ConfigurationError) as early:
+        demand_over(present, now)
+    assert str(early.value) == f"the day {present.key} is not over {rest}"
+    with pytest.raises(ConfigurationError) as earlier:
+        demand_begun(coming, now)
+    assert str(earlier.value) == f"the day {coming.key} has not begun {rest}"
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -15,7 +16,7 @@ from include.reporting import report_inputs, reports, system_health
 from include.reporting.figures import DEFINITIONS
 from include.settings import settings
 from include.warehouse import reports as stored
-from include.window import day_window, week_window
+from include.window import day_window, last_finished_day, week_window
 from tests.include.reporting.report_rows import (
     ACTIVITY,
     DAY,
@@ -391,6 +392,40 @@ def test_the_newest_day_follows_its_history(warehouse: psycopg.Connection) -> No
     assert reports.render_day(day_window(week_ago, "UTC"), "run") == []
 
 
+def test_a_day_that_comes_late_or_is_corrected_reaches_the_days_compared_with_it(
+    warehouse: psycopg.Connection, tmp_path: Path
+) -> None:
+    """A backfill in any order, and any correction, leaves every report with the medians of what is known now."""
+    last = DAY + timedelta(weeks=4)
+    days = [DAY + timedelta(days=n) for n in (1, 7, 8, 14, 28)]
+    for day in (*days, last + timedelta(days=3)):
+        insert_day(warehouse, day)
+        reports.render_day(day_window(day, "UTC"), "run")
+    before = {day: one(warehouse, ACTIVITY, day) for day in days}
+    insert_day(warehouse, DAY, users={"active_users": 1001})
+    # The 10th shows the day in its charts only: one day is too few for a median.
+    later = [f"{DAY + timedelta(weeks=n)}/{kind}" for n in (1, 2, 4) for kind in (HEALTH, ACTIVITY)]
+    assert reports.render_day(WINDOW, "run") == [HEALTH, ACTIVITY, *later]
+    assert "same weekday: 1,124" in line(one(warehouse, HEALTH, DAY + timedelta(weeks=2)), "Active Users")
+    for neighbour in (DAY + timedelta(days=1), DAY + timedelta(days=8)):
+        assert one(warehouse, ACTIVITY, neighbour).html == before[neighbour].html
+    delivered = [one(warehouse, kind, day) for kind in (HEALTH, ACTIVITY) for day in (*days, last)]
+    assert all(each.delivered_at for each in delivered)
+    assert all(
+        (tmp_path / "reports" / each.period_key / f"{each.kind}.md").read_text() == each.markdown for each in delivered
+    )
+    assert reports.render_day(WINDOW, "again") == []
+    # A correction of what only one of the reports uses, then an incident, which the other does not tell of.
+    warehouse.execute("UPDATE ops.daily_feedback SET ratings = 20 WHERE day = %s", (DAY,))
+    set_subject(warehouse, DAY, "support", content_hash="corrected")
+    assert reports.render_day(WINDOW, "run") == [ACTIVITY, f"2026-10-17/{ACTIVITY}"]
+    assert line(one(warehouse, ACTIVITY, DAY + timedelta(weeks=2)), "Ratings").startswith(
+        "- Ratings: 10 (same weekday: 15"
+    )
+    insert_incident(warehouse, 1, resolved_at="2026-10-03T11:00:00Z", state="resolved")
+    assert reports.render_day(WINDOW, "run") == [HEALTH, f"2026-10-17/{HEALTH}"]
+
+
 def test_an_earlier_incident_makes_only_the_health_report_stale(warehouse: psycopg.Connection) -> None:
     earlier = DAY - timedelta(days=3)
     for day in (earlier, DAY):
@@ -432,6 +467,22 @@ def test_a_mean_of_nothing_is_absent_but_not_missing(warehouse: psycopg.Connecti
 def test_a_week_is_refused(warehouse: psycopg.Connection) -> None:
     with pytest.raises(ConfigurationError, match="daily reports are about a day"):
         reports.render_day(week_window(DAY, "UTC"), "run")
+
+
+@pytest.mark.parametrize("timezone", ["Pacific/Kiritimati", "UTC", "Pacific/Pago_Pago"])
+@pytest.mark.parametrize("days", [1, 2, 300])
+def test_a_day_that_is_not_over_has_no_report(warehouse: psycopg.Connection, timezone: str, days: int) -> None:
+    """Today is refused, and tomorrow, and a day of next year, which would stand as the newest report until then."""
+    last = last_finished_day(datetime.now(UTC), timezone)
+    window = day_window(last + timedelta(days=days), timezone)
+    sentence = (
+        f"the day {window.key} is not over in {timezone}; the last finished day is {last}: pass that or an earlier one"
+    )
+    with pytest.raises(ConfigurationError) as refused:
+        reports.render_day(window, "run")
+    assert str(refused.value) == sentence
+    assert stored.latest(warehouse) == []
+    assert reports.render_day(day_window(last, timezone), "run") == [HEALTH, ACTIVITY]
 
 
 def test_a_day_of_a_daylight_saving_change(warehouse: psycopg.Connection) -> None:

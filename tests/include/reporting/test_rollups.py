@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import threading
@@ -15,7 +16,7 @@ import pytest
 from include.outcome import Completeness
 from include.reporting import rollups
 from include.reporting.distinct import REGISTERS
-from include.warehouse import metrics
+from include.warehouse import metrics, migrate
 from include.warehouse.metrics import SUBJECT_TABLES, TableRows
 from include.window import Grain, day_window, month_window, week_window
 from tests.include.reporting.md5_sketch import by_md5
@@ -197,6 +198,66 @@ def test_missing_days_and_subjects_are_counted_per_subject(warehouse: psycopg.Co
     assert period(warehouse) == (MONDAY, "2026-W37", 7, 1, False)  # one day is held with all its subjects
     for table, days in (("users", 2), ("support", 2), ("feedback", 2), ("traffic", 1), ("error", 1), ("uptime", 1)):
         assert one(warehouse, table, "days_expected, days_held, is_final") == (7, days, False), table
+
+
+def begin_late(warehouse: psycopg.Connection[Any], day: date) -> None:
+    """Leave of a day what a source tells whose fees and ratings begin after it, and whose api is not watched yet."""
+    for subject, view, table in (("transactions", "fees", "revenue"), ("support", "feedback", "feedback")):
+        warehouse.execute(
+            "UPDATE ops.daily_subject SET state = 'partial', completeness = 0.5, detail = %s"
+            " WHERE day = %s AND subject = %s",
+            (json.dumps({"views_that_begin_later": [view]}), day, subject),
+        )
+        warehouse.execute(f"DELETE FROM ops.daily_{table} WHERE day = %s", (day,))
+    warehouse.execute("DELETE FROM ops.daily_uptime WHERE day = %s AND component = 'api'", (day,))
+
+
+def late_week(warehouse: psycopg.Connection[Any]) -> None:
+    """A week whose first three days are told without fees, ratings and the api; on its Friday no fee was charged."""
+    for number in range(7):
+        day = MONDAY + timedelta(days=number)
+        write_day(day)
+        warehouse.execute("INSERT INTO ops.daily_uptime VALUES (%s, 'api', 86400, 0, 0, 0, 0)", (day,))
+        if number < 3:
+            begin_late(warehouse, day)
+        if number == 4:
+            warehouse.execute("DELETE FROM ops.daily_revenue WHERE day = %s", (day,))
+
+
+HELD = {
+    "revenue": [(7, 4, False)],
+    "feedback": [(7, 4, False)],
+    "uptime WHERE component = 'api'": [(7, 4, False)],
+    "uptime WHERE component = 'overall'": [(7, 7, True)],
+    "transactions": [(7, 7, True)],
+    "support": [(7, 7, True)],
+}
+
+
+def held(warehouse: psycopg.Connection[Any]) -> dict[str, list[Any]]:
+    return {
+        table: warehouse.execute(f"SELECT days_expected, days_held, is_final FROM ops.rollup_{table}").fetchall()
+        for table in HELD
+    }
+
+
+def test_each_row_counts_the_days_that_tell_of_it(warehouse: psycopg.Connection[Any]) -> None:
+    late_week(warehouse)
+    rollups.compute(WEEK, "test")
+    assert period(warehouse) == (MONDAY, "2026-W37", 7, 7, True)
+    assert held(warehouse) == HELD
+    assert one(warehouse, "revenue", "fees, amount_usd") == (3, Decimal("0.30"))  # of Thursday, Saturday and Sunday
+
+
+def test_stored_rollups_that_counted_too_many_days_are_corrected(warehouse: psycopg.Connection[Any]) -> None:
+    late_week(warehouse)
+    rollups.compute(WEEK, "test")
+    migrate.downgrade("0013")
+    for table in HELD:
+        warehouse.execute(f"UPDATE ops.rollup_{table.split()[0]} SET days_held = 7, is_final = true")
+    migrate.upgrade()
+    assert held(warehouse) == HELD
+    assert rollups.compute(WEEK, "test") == []
 
 
 def test_a_subject_can_be_final_before_its_period(warehouse: psycopg.Connection[Any]) -> None:

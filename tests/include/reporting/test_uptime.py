@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from datetime import UTC, date, datetime, timedelta
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from include.outcome import Completeness
 from include.reporting import uptime
+from include.settings import settings
 from include.warehouse import metrics
 from include.window import Window, day_window
 
@@ -293,3 +295,56 @@ def test_only_user_facing_components_bring_the_platform_down(
         observe_every_minute(warehouse, name, at(0), at(24), "critical" if name == component else "ok")
     uptime.compute(WINDOW, "test")
     assert rows_of(warehouse)["overall"][1] == (86400 if component == "frontend" else 0)
+
+
+def watched_but_for_an_hour(warehouse: psycopg.Connection[Any]) -> None:
+    """A whole day of every component, except from 22:30 to 23:30, in an announced maintenance from 22:00 to 24:00."""
+    for component in COMPONENTS:
+        observe_every_minute(warehouse, component, at(0), at(22, 30))
+        observe_every_minute(warehouse, component, at(23, 30), at(24))
+    maintain(warehouse, "*", at(22), at(24))
+
+
+def test_a_corrected_maintenance_window_counts_though_it_leaves_more_unknown(
+    warehouse: psycopg.Connection[Any],
+) -> None:
+    watched_but_for_an_hour(warehouse)
+    uptime.compute(WINDOW, "first")
+    assert rows_of(warehouse)["overall"] == (79200, 0, 7200, 0, 0)
+    assert (state_of().state, state_of().completeness) == (Completeness.COMPLETE, Decimal(1))
+    warehouse.execute("UPDATE ops.maintenance_window SET ends_at = %s", (at(23),))
+    assert uptime.compute(WINDOW, "corrected") is True
+    # 22:00 to 23:00 in maintenance, nothing known until 23:30.
+    assert rows_of(warehouse)["overall"] == (79200 + 1800, 0, 3600, 1800, 0)
+    assert (state_of().state, state_of().completeness) == (Completeness.PARTIAL, Decimal("0.97916"))
+    assert uptime.compute(WINDOW, "again") is False
+    warehouse.execute("DELETE FROM ops.maintenance_window")
+    assert uptime.compute(WINDOW, "none at all") is True
+    # The observations of 22:29 hold for 150 s: 90 of them after 22:30.
+    assert rows_of(warehouse)["overall"] == (86400 - 3600 + 90, 0, 0, 3600 - 90, 0)
+
+
+@pytest.mark.parametrize("expired", ["observed_at < '2026-09-10 12:00+00'", "resource = 'cache'", "true"])
+def test_known_figures_stay_once_observations_have_expired(warehouse: psycopg.Connection[Any], expired: str) -> None:
+    watched_but_for_an_hour(warehouse)
+    uptime.compute(WINDOW, "first")
+    before = rows_of(warehouse), state_of()
+    warehouse.execute("UPDATE ops.maintenance_window SET ends_at = %s", (at(23),))
+    warehouse.execute(f"DELETE FROM ops.observation WHERE {expired}")
+    assert uptime.compute(WINDOW, "later") is False
+    assert (rows_of(warehouse), state_of()) == before
+    assert warehouse.execute("SELECT changed FROM ops.metric_write WHERE run_id = 'later'").fetchall() == [(False,)]
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_correction_compares_the_same_components(
+    warehouse: psycopg.Connection[Any], environment: pytest.MonkeyPatch, before: bool
+) -> None:
+    """Of a component that the platform had no more, or not yet, a later run knows nothing."""
+    watched_but_for_an_hour(warehouse)
+    for with_all in (before, not before):
+        environment.setenv("OPERATIONS__PLATFORM__COMPONENTS", json.dumps(COMPONENTS[: 5 if with_all else 4]))
+        settings.cache_clear()
+        assert uptime.compute(WINDOW, f"{with_all}") is (with_all is before)
+        warehouse.execute("UPDATE ops.maintenance_window SET ends_at = %s", (at(23),))
+    settings.cache_clear()

@@ -219,7 +219,7 @@ def test_errors_tell_what_to_do(warehouse: psycopg.Connection[Any], environment:
     with pytest.raises(ConfigurationError, match="daily_revenue"):
         write(rows(1))
     warehouse.execute("DROP TABLE ops.daily_revenue")
-    with pytest.raises(ConfigurationError, match="run its migrations"):
+    with pytest.raises(ConfigurationError, match=r"not migrated .*; run python -m include\.warehouse migrate"):
         write(rows(1))
     environment.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://nobody:secret-word@127.0.0.1:1/nothing")
     with pytest.raises(SourceUnavailable) as caught:

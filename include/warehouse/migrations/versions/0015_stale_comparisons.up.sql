@@ -1,0 +1,1 @@
+COMMENT ON COLUMN ops.report.own_inputs IS 'Hashes of what it is about: content_hash of each subject it uses, its incidents, and those of the days it is compared with; a difference makes the report stale.';
