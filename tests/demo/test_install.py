@@ -1,12 +1,15 @@
-"""The set-up on a machine for which there is no wheel with a Redis server."""
+"""The set-up on a machine for which there is no wheel with a Redis server, and with a Python that does not fit."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from demo import install
+from tests import lock
 
 
 def test_the_machines_own_redis_takes_the_place_of_a_missing_wheel(
@@ -27,3 +30,49 @@ def test_the_machines_own_redis_takes_the_place_of_a_missing_wheel(
     for _ in range(2):
         install.install_redis()
         assert (tmp_path / "tools" / "redis" / "redis-server").resolve() == own / "redis-server"
+
+
+def _start(*arguments: str, version: str, path: Path) -> subprocess.CompletedProcess[str]:
+    """Start the set-up with this Python, which takes itself for another version."""
+    start = f"import sys; sys.version = {version!r}; sys.argv[0] = 'install.py'; import demo.install as it; it.main()"
+    return subprocess.run(
+        [sys.executable, "-c", start, *arguments],
+        cwd=install.ROOT, env={"PATH": str(path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def _python(folder: Path, name: str, *, fits: bool) -> None:
+    """Make a program that says yes or no to what it is asked, and how it was started to anything else."""
+    (folder / name).write_text(f'#!/bin/sh\n[ "$1" = -c ] && exit {0 if fits else 1}\necho "{name} goes on: $*"\n')
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("version", ["3.14.2 (main)", "3.15.0a1+ (main)", "3.9.18 (main)"])
+def test_a_python_that_the_packages_are_not_pinned_for_is_refused(tmp_path: Path, version: str) -> None:
+    _python(tmp_path, "python3.14", fits=True)
+    _python(tmp_path, "python3.12", fits=False)
+    done = _start("tests", version=version, path=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"Python 3.11 to 3.13 is needed and this is {version.split()[0]}; install one of them with its venv module, so "
+        "that it is found on the PATH as python3.13 or the like, or name it: make PYTHON=/path/to/python\n"
+    )
+
+
+@pytest.mark.parametrize("version", ["3.14.2 (main)", "3.10.1 (main)"])
+def test_a_fitting_python_of_the_path_is_preferred(tmp_path: Path, version: str) -> None:
+    _python(tmp_path, "python3.13", fits=False)  # without its venv module, for example
+    for name in ("python3.11", "python3.12"):
+        _python(tmp_path, name, fits=True)
+    done = _start("tests", version=version, path=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "python3.12 goes on: install.py tests"
+
+
+def test_this_python_fits_and_so_do_those_that_are_pinned() -> None:
+    assert install.fits(sys.executable, "venv")
+    assert not install.fits(sys.executable, "no_such_module")
+    assert not install.fits("/nowhere/python")
+    assert sorted(install.FITTING) == sorted(lock.PYTHONS)
+    bounds = [tuple(map(int, version.split("."))) for version in (min(lock.PYTHONS), max(lock.PYTHONS))]
+    assert f"{bounds[0]} <= sys.version_info < (3, {bounds[1][1] + 1})" in (install.ROOT / ".ci" / "run").read_text()
