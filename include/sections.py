@@ -213,6 +213,7 @@ class Vacuum(Section):
     tables_at_once: Annotated[int, Field(ge=1, le=32)]
     parallel_workers: Annotated[int, Field(ge=0, le=32)]
     buffer_megabytes: Annotated[int, Field(ge=1, le=16384)]
+    cost_delay_milliseconds: Annotated[float, Field(ge=0, le=100)]  # PostgreSQL's own bounds
     business_hours: BusinessHours
     exclude: list[TableName] = []
 
@@ -384,9 +385,19 @@ class Failover(Section):
     lost_seconds: Seconds
 
 
-class Incidents(Section):
-    """Where signals wait while the warehouse is down; a relative path is within the checkout."""
+class ResponseMinutes(Section):
+    """How soon somebody must have taken an incident of a class, in minutes."""
 
+    p0: Annotated[float, Field(gt=0)]
+    p1: Annotated[float, Field(gt=0)]
+    p2: Annotated[float, Field(gt=0)]
+    p3: Annotated[float, Field(gt=0)]
+
+
+class Incidents(Section):
+    """When an incident must be taken, and where signals wait while the warehouse is down: relative to the checkout."""
+
+    response_minutes: ResponseMinutes
     spool: Path
 
     @field_validator("spool")

@@ -4,6 +4,7 @@ python -m include.incidents handle
 python -m include.incidents list
 python -m include.incidents acknowledge INC-2026-001 [--message TEXT] [--actor NAME]
 python -m include.incidents resolve INC-2026-001 --message TEXT [--actor NAME]
+python -m include.incidents cancel INC-2026-001 --message TEXT [--actor NAME]
 """
 
 from __future__ import annotations
@@ -61,6 +62,12 @@ def _resolve(given: argparse.Namespace) -> int:
     return 0
 
 
+def _cancel(given: argparse.Namespace) -> int:
+    incidents.cancel(given.incident, given.actor, given.message)
+    print(f"{given.incident} is cancelled.")
+    return 0
+
+
 def _seconds(text: str) -> float:
     try:
         value = float(text)
@@ -78,8 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     handle.add_argument("--every", type=_seconds, metavar="SECONDS", help="go on for ever, with this pause")
     handle.set_defaults(work=_handle)
     commands.add_parser("list", help="show the open incidents").set_defaults(work=_list)
-    for name, work, needs_message in (("acknowledge", _acknowledge, False), ("resolve", _resolve, True)):
-        command = commands.add_parser(name, help=f"{name} an incident")
+    for name, work, needs_message, does in (
+        ("acknowledge", _acknowledge, False, "take an incident"),
+        ("resolve", _resolve, True, "say that an incident is over"),
+        ("cancel", _cancel, True, "say that an incident was a false alarm"),
+    ):
+        command = commands.add_parser(name, help=does)
         command.add_argument("incident", metavar="INC-YYYY-NNN")
         command.add_argument("--message", required=needs_message, default="", help="one sentence for the timeline")
         command.add_argument("--actor", default=incidents.whoever_runs_this(), help="who does it (your login name)")

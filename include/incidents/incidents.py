@@ -14,9 +14,10 @@ from include.warehouse.session import transaction
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Incident", "acknowledge", "handle", "open_incidents", "resolve"]
+__all__ = ["Incident", "acknowledge", "cancel", "handle", "open_incidents", "resolve"]
 
 _HANDLER = "incident handler"
+_OPEN = ("detected", "acknowledged", "mitigated")
 
 
 def handle() -> list[str]:
@@ -49,7 +50,17 @@ def resolve(incident_id: str, actor: str, message: str) -> None:
     """
     if not message.strip():
         raise ConfigurationError(f"{incident_id} cannot be resolved without a message; say what ended it")
-    _move(incident_id, ("detected", "acknowledged", "mitigated"), "resolved", actor, message.strip())
+    _move(incident_id, _OPEN, "resolved", actor, message.strip())
+
+
+def cancel(incident_id: str, actor: str, message: str) -> None:
+    """Record that an open incident was a false alarm and why; no report counts it any more.
+
+    Raises ConfigurationError when there is no such incident, when it is over already, or without a message.
+    """
+    if not message.strip():
+        raise ConfigurationError(f"{incident_id} cannot be cancelled without a message; say why it was a false alarm")
+    _move(incident_id, _OPEN, "cancelled", actor, message.strip())
 
 
 def _move(incident_id: str, allowed: Sequence[str], state: str, actor: str, message: str) -> None:

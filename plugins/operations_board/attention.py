@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from include.outcome import Outcome, worst
+from include.sections import ResponseMinutes
 from plugins.operations_board.presentation import (
     KIND_NAMES,
     Clock,
@@ -23,14 +24,6 @@ from plugins.operations_board.presentation import (
     words,
 )
 from plugins.operations_board.warehouse import Row
-
-RESPONSE = {
-    "P0": timedelta(minutes=15),
-    "P1": timedelta(hours=1),
-    "P2": timedelta(hours=4),
-    "P3": timedelta(hours=24),
-}
-"""Time to the response by class (guide, "Incident Classification")."""
 
 SHORT_APPLYING = timedelta(hours=1)
 LONG_APPLYING = {"vacuum": timedelta(hours=12), "analyze": timedelta(hours=12), "reindex": timedelta(hours=10)}
@@ -130,14 +123,14 @@ def shortened(items: Sequence[Item], what: str, link: str, most: int = MOST_LINE
     ]
 
 
-def of_incidents(incidents: Sequence[Row], clock: Clock) -> list[Item]:
+def of_incidents(incidents: Sequence[Row], clock: Clock, within: ResponseMinutes) -> list[Item]:
     """One item per open incident; P0 and P1 are critical."""
     return [
         Item(
             Outcome.CRITICAL if row["class"] in ("P0", "P1") else Outcome.WARNING,
             f"{row['incident_id']} {row['title']}",
             row["detected_at"],
-            response(row, clock),
+            response(row, clock, within),
             f"incidents/{row['incident_id']}",
             row["class"],
         )
@@ -145,14 +138,15 @@ def of_incidents(incidents: Sequence[Row], clock: Clock) -> list[Item]:
     ]
 
 
-def response(incident: Row, clock: Clock) -> str:
-    """Say what an open incident waits for, against the guide's response times."""
+def response(incident: Row, clock: Clock, within: ResponseMinutes) -> str:
+    """Say what an open incident waits for; ``within`` is how soon somebody must have taken it."""
     affected = f"Affected: {incident['affected']}."
     if incident["state"] == "mitigated":
         return f"Mitigated; find the cause and resolve it. {affected}"
     if incident["state"] == "acknowledged":
         return f"Somebody took it {clock.ago(incident['acknowledged_at'])}. {affected}"
-    due = incident["detected_at"] + RESPONSE[incident["class"]]
+    minutes = {"P0": within.p0, "P1": within.p1, "P2": within.p2, "P3": within.p3}[incident["class"]]
+    due = incident["detected_at"] + timedelta(minutes=minutes)
     if clock.now > due:
         return f"Nobody took it; the response is overdue by {span(clock.now - due)}. {affected}"
     return f"Nobody took it yet; respond by {clock.moment(due)} (in {span(due - clock.now)}). {affected}"

@@ -66,7 +66,7 @@ def overview(request: Request, refresh: Annotated[int | None, Query(ge=15, le=36
         checks = reader.rows("finding_checks", runs=upkeep.PAUSES)
         drills = reader.rows("latest_drills")
     now = (
-        attention.of_incidents(incidents, clock)
+        attention.of_incidents(incidents, clock, configured.incidents.response_minutes)
         + attention.of_components(components, clock, holds)
         + attention.of_signals(waiting, clock)
         + attention.of_reports(reports, expected)
@@ -221,7 +221,7 @@ def incidents(request: Request, state: Literal["all", "open", "closed"] = "all",
 @router.get("/incidents/{incident_id}")
 def incident(request: Request, incident_id: Annotated[str, Path(max_length=40)]) -> Response:
     """Show one incident with its timeline and what its signals said."""
-    clock = clock_of(request)
+    clock, within = clock_of(request), configuration().incidents.response_minutes
     with read() as reader:
         found = reader.row("incident", incident_id=incident_id) if "\x00" not in incident_id else None
         if found is None:
@@ -230,7 +230,7 @@ def incident(request: Request, incident_id: Annotated[str, Path(max_length=40)])
         signals = reader.rows("incident_signals", incident_id=incident_id, limit=MOST_SIGNALS)
     return pages.page(
         request, "incident.html", clock, section="incidents", incident=found, timeline=timeline, signals=signals,
-        next_step=attention.response(found, clock) if found["is_open"] else "",
+        next_step=attention.response(found, clock, within) if found["is_open"] else "",
     )  # fmt: skip
 
 

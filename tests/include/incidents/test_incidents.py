@@ -121,6 +121,17 @@ def test_what_people_do_stands_in_the_timeline(warehouse: psycopg.Connection) ->
     assert incidents.open_incidents() == []
 
 
+def test_a_false_alarm_is_cancelled_and_the_next_one_is_new(warehouse: psycopg.Connection) -> None:
+    _write(signal(1))
+    incidents.handle()
+    incidents.cancel("INC-2026-001", "ada", " The clock of the probe was wrong. ")
+    assert incidents.open_incidents() == []
+    assert rows(warehouse, TIMELINE)[1][2:] == ("ada", "cancelled", "The clock of the probe was wrong.")
+    assert rows(warehouse, "SELECT state, resolved_at FROM ops.incident") == [("cancelled", None)]
+    _write(signal(2))
+    assert incidents.handle() == ["INC-2026-002"]
+
+
 @pytest.mark.parametrize(
     ("act", "sentence"),
     [
@@ -130,6 +141,8 @@ def test_what_people_do_stands_in_the_timeline(warehouse: psycopg.Connection) ->
         (lambda: incidents.resolve("INC-2026-001", " ", "over"), "without the name of who did it"),
         (lambda: incidents.acknowledge("INC-2026-001", "ada"), "is acknowledged and cannot become acknowledged"),
         (lambda: incidents.resolve("INC-2026-002", "ada", "over"), "is resolved and cannot become resolved"),
+        (lambda: incidents.cancel("INC-2026-001", "ada", " "), "cannot be cancelled without a message"),
+        (lambda: incidents.cancel("INC-2026-002", "ada", "drill"), "is resolved and cannot become cancelled"),
     ],
 )
 def test_wrong_ids_and_states_are_one_sentence(warehouse: psycopg.Connection, act: object, sentence: str) -> None:
@@ -295,6 +308,9 @@ def test_the_commands(warehouse: psycopg.Connection, capsys: pytest.CaptureFixtu
     assert command.main(["acknowledge", "INC-2026-001", "--actor", "ada"]) == 0
     assert command.main(["resolve", "INC-2026-001", "--actor", "ada", "--message", "Fixed."]) == 0
     assert command.main(["resolve", "INC-2026-001", "--actor", "ada", "--message", "Again."]) == 1
+    signals.record(signal(2))
+    assert command.main(["handle"]) == 0
+    assert command.main(["cancel", "INC-2026-002", "--actor", "ada", "--message", "A drill."]) == 0
     said = capsys.readouterr()
     assert said.out.splitlines() == [
         "No incident is open.",
@@ -304,6 +320,9 @@ def test_the_commands(warehouse: psycopg.Connection, capsys: pytest.CaptureFixtu
         "DAG daily_metrics: daily_metrics: task users failed (1)",
         "INC-2026-001 is acknowledged by ada.",
         "INC-2026-001 is resolved.",
+        "Spool: 0 recorded, 0 known already, 0 broken.",
+        "Incidents opened or continued: INC-2026-002.",
+        "INC-2026-002 is cancelled.",
     ]
     assert said.err == (
         "INC-2026-001 is resolved and cannot become resolved; that is possible from detected or acknowledged or"

@@ -372,7 +372,7 @@ _CLEAN = {"transaction_age": 1000, "multixact_age": 0, "toast_dead_rows": 0, "to
     ],
 )  # fmt: skip
 def test_options_are_those_that_the_version_knows(
-    version: int, item: dict[str, bool], before: dict[str, int], hour: int, expected: list[str]
+    version: int, item: dict[str, Any], before: dict[str, int], hour: int, expected: list[str]
 ) -> None:
     item = {"danger": False, "expected_seconds": 1.0} | item
     local = datetime(2026, 10, 4, hour, 0, tzinfo=ZoneInfo("Europe/Berlin"))
