@@ -30,6 +30,9 @@ test: install-tests  ## run every check and test; ARGS="-k name" narrows it down
 test-versions: install-tests  ## run the tests that depend on PostgreSQL's version on 13, 14, 16 and 17; ONLY=14 on one
 	@$(IN) $(RUN) -m tests.postgres_versions $(ONLY)
 
+test-kills: install-tests  ## kill pruning and log rotation 200 times each at random moments and look for a lost row or line
+	@$(IN) PRUNE_KILLS=200 LOG_ROTATION_KILLS=200 exec $(RUN) -m tests -n0 -o timeout=3600 -k kill tests/include/maintenance/pruning tests/include/maintenance/logs
+
 check-platform: install  ## compare a platform's database with the source contract
 	@$(IN) $(RUN) -m include.platform check
 
@@ -45,4 +48,4 @@ lock: install-tests  ## write constraints.txt again after a change of a requirem
 format: install-tests  ## format and fix the code
 	@$(IN) $(RUN) -m ruff format . && $(RUN) -m ruff check --fix .
 
-.PHONY: help install install-tests demo test test-versions check-platform docs bench lock format
+.PHONY: help install install-tests demo test test-versions test-kills check-platform docs bench lock format

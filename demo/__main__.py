@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -28,8 +30,10 @@ from demo.servers import ROOT
 
 FOLDER = ROOT / ".local" / "demo"
 SUMMARY = FOLDER / "summary.json"
+ENVIRONMENT = FOLDER / "environment.sh"
 FINISHED = {"success", "failed"}
 UNFINISHED = {"queued", "running"}
+_OF_COMMANDS = ("AIRFLOW", "OPERATIONS__")
 
 
 @contextmanager
@@ -88,6 +92,7 @@ class Demo:
             self.airflow.environment |= self.servers.connections
             self.airflow.start("scheduler")
             notes.append(f"{len(dag_names())} DAGs")
+        self.write_environment()
 
     def keep_time(self) -> None:
         """Keep the demo's platform in UTC, as it dates its days and logs. Raises ConfigurationError."""
@@ -97,6 +102,19 @@ class Demo:
         if zone != "UTC" and not self.servers.own_platform:
             os.environ["OPERATIONS__PLATFORM__TIMEZONE"] = "UTC"
             print(f"  The platform of the demo lives in UTC; {zone} counts for a platform of your own.")
+
+    def write_environment(self) -> None:
+        """Let a shell run the collection's and Airflow's commands on this demo, once it has read environment.sh."""
+        assert self.airflow is not None
+        kept = {name: value for name, value in self.airflow.environment.items() if name.startswith(_OF_COMMANDS)}
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(kept.items())]
+        lines += [
+            f"export PYTHONPATH={shlex.quote(str(ROOT))}",
+            f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
+        ]
+        ENVIRONMENT.unlink(missing_ok=True)
+        ENVIRONMENT.touch(mode=0o600)  # the passwords of the connections stand in it
+        ENVIRONMENT.write_text("\n".join(lines) + "\n")
 
     def _prepare_airflow(self) -> None:
         assert self.airflow is not None
@@ -258,6 +276,7 @@ class Demo:
         """Stop everything that was started, also where what is said about it cannot be read."""
         began = time.monotonic()
         say("  stopping …", end="")
+        ENVIRONMENT.unlink(missing_ok=True)
         try:
             if self.airflow is not None:
                 self._let_runs_end()
@@ -340,6 +359,7 @@ def _stay(demo: Demo) -> None:
     print(f"  Operations board: {demo.airflow.url}/ and there the entry Operations board")
     if not demo.servers.own_platform:
         print("  Light live traffic goes on.")
+    print(f"  Commands of docs/operate.md: . {shlex.quote(os.path.relpath(ENVIRONMENT))} and then python -m include.…")
     print("  Ctrl-C stops everything; the next start resumes.", flush=True)
     backup_at = 0.0
     while True:

@@ -1,7 +1,8 @@
 """The one place that knows how an operations DAG is declared.
 
-A DAG file calls ``operations_dag`` and lists its tasks; owner, tags, retries, timeouts, callbacks, deadline, pools and
-documentation come from here. Nothing is read at import but config/operations.yaml.
+A DAG file calls ``operations_dag`` and lists its tasks; owner, tags, retries, timeouts, callbacks, deadline and
+documentation come from here. Each task names its own pool: of two pools the names stand here, the slots of all in
+config/pools.json. Nothing is read at import but config/operations.yaml.
 """
 
 from __future__ import annotations
@@ -122,12 +123,13 @@ def operations_dag(
     max_active_runs: int = 1,
     params: dict[str, Param] | None = None,
     retries: int | None = None,
+    retry_delay: timedelta | None = None,
     retry_failed_acts: bool = True,
 ) -> DAG:
     """Declare the DAG of one file: its name is the file's, its cadence the folder's.
 
     ``task_timeout`` is also the SQL statement timeout of each task. A run that is not finished ``run_deadline``
-    after it was queued sends a signal (it is not ended). ``retries`` replaces the configured number of retries.
+    after it was queued sends a signal (it is not ended). ``retries`` and ``retry_delay`` replace the configured ones.
     ``retry_failed_acts`` is False where a MaintenanceFailed is the answer that the DAG was made to give, and must not
     be asked for until it is a better one. Every task has the bounds of its run (``bounds_param``) in its settings.
     """
@@ -145,7 +147,7 @@ def operations_dag(
         default_args={
             "owner": "operations",
             "retries": runs.retries if retries is None else retries,
-            "retry_delay": timedelta(seconds=runs.retry_delay_seconds),
+            "retry_delay": retry_delay or timedelta(seconds=runs.retry_delay_seconds),
             "retry_exponential_backoff": 2.0,
             "max_retry_delay": timedelta(minutes=15),
             "retry_policy": _retry_policy(retry_failed_acts),

@@ -25,7 +25,9 @@ with operations_dag(
     schedule=every("incident_watch"),
     task_timeout=timedelta(seconds=50),
     run_deadline=timedelta(minutes=10),
-    retries=0,
+    # One that did not get to its work, as while the API server starts anew, is no failure yet.
+    retries=1,
+    retry_delay=timedelta(seconds=5),
 ):
 
     @task

@@ -26,12 +26,14 @@ with operations_dag(
     schedule=every("platform_watch"),
     task_timeout=timedelta(seconds=50),
     run_deadline=timedelta(minutes=10),
-    retries=0,
+    # One that did not get to its work, as while the API server starts anew, is no failure yet.
+    retries=1,
+    retry_delay=timedelta(seconds=5),
 ):
 
     @task
     def probe_components(**context: Any) -> dict[str, str]:
-        """Probe every component at once and record what was seen. A failed watch is not repeated: the next is due."""
+        """Probe every component at once and record what was seen."""
         from include.monitoring import watch
 
         return watch.watch(context["run_id"])

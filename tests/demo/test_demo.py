@@ -30,7 +30,7 @@ import sys
 from pathlib import Path
 from demo import __main__ as demo
 demo.FOLDER = Path(sys.argv.pop(1))
-demo.SUMMARY = demo.FOLDER / "summary.json"
+demo.SUMMARY, demo.ENVIRONMENT = demo.FOLDER / "summary.json", demo.FOLDER / "environment.sh"
 sys.exit(demo.main())
 """
 
@@ -123,12 +123,20 @@ def test_a_second_start_resumes_until_ctrl_c(oneshot: Oneshot) -> None:
         [url] = re.findall(r"Airflow: (\S+)   user", log.read_text())
         assert httpx.get(f"{url}/api/v2/monitor/health", trust_env=False).status_code == 200
         assert _still_running(oneshot.folder), "what the other tests look for is seen"
+        environment = oneshot.folder / "environment.sh"
+        assert environment.stat().st_mode & 0o777 == 0o600
+        said = subprocess.run(
+            ["bash", "-c", f". {environment}; python -m include.incidents list && airflow info >&2 && echo both"],
+            cwd="/", env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert said.stdout.splitlines() == ["No incident is open.", "both"], said.stderr
         demo.send_signal(signal.SIGINT)
         assert demo.wait() == 0, log.read_text()
     finally:
         if demo.poll() is None:
             demo.kill()
     assert "interrupted" in log.read_text()
+    assert not environment.exists()
     assert _still_running(oneshot.folder) == []
     with pytest.raises(httpx.ConnectError):
         httpx.get(url, trust_env=False)
