@@ -117,6 +117,12 @@ class Facts:
         return self.server_version // 10000
 
     @property
+    def superusers(self) -> list[str]:
+        """The server's superusers, first the role that it was made with: of earlier releases' facts that one alone."""
+        named = self.database.get("superusers", [])
+        return [role for role in self.roles if role == self.roles[0] or role in named]
+
+    @property
     def exact(self) -> bool:
         """Whether the row counts are those of the backup itself and not of moments around it."""
         return self.tables_before is None

@@ -1,10 +1,12 @@
 -- What is recorded of a database when a backup of it is taken, and read again from the restored one.
 
 -- statement: database
--- Which properties pg_database has differs between versions: the whole row is taken.
+-- Which properties pg_database has differs between versions: the whole row is taken. Beside them stand those of the
+-- server that its restoration needs.
 SELECT to_jsonb(d) - '{oid,datdba,datacl,datfrozenxid,datminmxid}'::text[]
        || jsonb_build_object('encoding_name', pg_encoding_to_char(d.encoding),
                              'bytes', pg_database_size(d.oid),
+                             'superusers', (SELECT jsonb_agg(rolname ORDER BY rolname) FROM pg_roles WHERE rolsuper),
                              'snapshot_at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
 FROM pg_database d WHERE datname = current_database();
 

@@ -92,18 +92,21 @@ def dump_major(dump: Path) -> int:
 def prepare_for_dump(server: ScratchServer, dump: Path, facts: Facts | None) -> Restored:
     """Make the roles and the empty database that a dump is restored to, as they were recorded, with its settings.
 
-    Without facts the roles are those that own something in the dump. Raises psycopg.Error.
+    Without facts the roles are those that own something in the dump, and none is a superuser. Raises psycopg.Error.
     """
     from psycopg import sql
 
     name = str(facts.database["datname"]) if facts else DATABASE
     restored = Restored(server, name)
     roles = facts.roles if facts else _owners(server, dump)
+    # Event triggers and publications of all tables can belong to nobody else, and their views read what is not granted.
+    superusers = facts.superusers if facts else []
     with server.connect() as connection:
         known = {role for (role,) in connection.execute("SELECT rolname FROM pg_roles")}
         for role in roles:
             if role not in known:
-                connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
+                rights = sql.SQL("SUPERUSER" if role in superusers else "NOSUPERUSER")
+                connection.execute(sql.SQL("CREATE ROLE {} {}").format(sql.Identifier(role), rights))
         if name != "postgres":
             _create_database(restored, connection, facts)
     restored.remarks += backup_settings.restore(server, name, dump)

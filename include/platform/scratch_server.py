@@ -119,7 +119,9 @@ class ScratchServer:
 
     def conninfo(self, database: str = "postgres", user: str | None = None) -> str:
         """Return the connection string of a database, as another scratch server's ``primary_conninfo`` takes it."""
-        return f"host={self.sockets} port=5432 user={user or self.superuser} dbname={database}"
+        from psycopg.conninfo import make_conninfo
+
+        return make_conninfo(host=str(self.sockets), port=5432, user=user or self.superuser, dbname=database)
 
     def connect(
         self, database: str = "postgres", *, autocommit: bool = True, user: str | None = None

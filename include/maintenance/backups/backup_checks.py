@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -131,32 +130,6 @@ def verify_base(server: ScratchServer, data: Path, *, wal: Path | None = None, m
     if done.returncode != 0:
         return failed(f"pg_verifybackup: {first_problem(done.stderr).removeprefix('pg_verifybackup: ')}")
     return passed()
-
-
-def wal_continuity(names: Sequence[str], first: str, segment_bytes: int) -> tuple[list[str], list[str]]:
-    """Return the archived WAL segments from ``first`` on (on its timeline and later ones) and those missing between.
-
-    ``names`` are file names; a compression's ending is left aside.
-    """
-    per_log = 0x100000000 // segment_bytes
-    segments = [name for name in names if re.match(r"^[0-9A-F]{24}(\.(gz|zst|lz4|bz2))?$", name)]
-    plain = {name.split(".")[0] for name in segments if name[:8] >= first[:8]}
-    numbers = {int(name[8:16], 16) * per_log + int(name[16:], 16) for name in plain}
-    start = int(first[8:16], 16) * per_log + int(first[16:], 16)
-    kept = sorted(number for number in numbers if number >= start)
-    wanted = range(start, (kept[-1] if kept else start) + 1)
-    missing = [
-        f"{first[:8]}{number // per_log:08X}{number % per_log:08X}" for number in wanted if number not in numbers
-    ]
-    return sorted(name for name in plain if name[8:] >= first[8:]), missing
-
-
-def wal_needed(name: str, first: str) -> bool:
-    """Whether an archived file is needed to recover from segment ``first`` on, along its timeline and later ones.
-
-    The histories of all timelines are: they lead to the latest one.
-    """
-    return ".history" in name or (name[:8] >= first[:8] and name[8:24] >= first[8:])
 
 
 # ---------------------------------------------------------------------------------------------- after a restore

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from include import connections
-from include.maintenance.backups import backup_checks, backup_control, cluster_recovery
+from include.maintenance.backups import archived_wal, backup_checks, backup_control, cluster_recovery
 from include.maintenance.backups.backup_checks import Result, failed, not_applicable, passed
 from include.maintenance.backups.backup_control import Control
 from include.platform import backup_restore, backup_tool, backups
@@ -116,7 +116,7 @@ def _wal_bytes(rule: BackupSource, backup: Backup) -> int:
     archived = backups.wal_files(rule.wal)
     segment = max((size for name, _, size in archived if re.fullmatch(r"[0-9A-F]{24}", name)), default=0)
     first = backups.first_wal(backup, segment)
-    needed = [one for one in archived if first is None or backup_checks.wal_needed(one[0], first)]
+    needed = [one for one in archived if first is None or archived_wal.is_needed(one[0], first)]
     unpacked = segment or _SEGMENT_BYTES
     return sum(max(size, unpacked) if _PACKED_WAL.fullmatch(name) else size for name, _, size in needed)
 
@@ -162,9 +162,15 @@ class _DumpSession:
         return replace(passed(major=major, remarks=self.restored.remarks), seconds=seconds)
 
     def _prepare(self, major: int) -> tuple[ScratchServer, float]:
-        """Make and start an empty server; return it with the seconds that it took."""
+        """Make and start an empty server; return it with the seconds that it took.
+
+        It is made with the role that the platform's own was made with, where facts tell it: another server may have an
+        ordinary role of the name that ours would have.
+        """
         begun = time.monotonic()
         server = new_server(self.place, "restored", major)
+        if self.backup.facts is not None and (known := self.backup.facts.superusers):
+            server.superuser = known[0]
         server.initialise()
         server.start(durable=self.durable)
         return server, time.monotonic() - begun
@@ -216,15 +222,16 @@ class _BaseSession:
         first = backup_restore.first_wal(self.server)
         size = backup_restore.wal_segment_bytes(self.server)
         archived = backups.wal_files(self.rule.wal)
-        needed, missing = backup_checks.wal_continuity([name for name, *_ in archived], first, size)
-        if not needed:
-            return failed(f"the WAL archive has nothing from {first} on, where the backup begins")
+        histories = archived_wal.read_histories(archived, self.place.folder / "histories")
+        read, missing = archived_wal.continuity([name for name, *_ in archived], first, size, histories)
         if missing:
             return failed(f"the WAL archive has gaps: {backup_checks.some(missing)} missing", missing=missing[:50])
+        if not read:
+            return failed(f"the WAL archive has nothing from {first} on, where the backup begins")
         self.wal = self.place.folder / "wal"
-        backup_restore.copy_wal([one for one in archived if backup_checks.wal_needed(one[0], first)], self.wal)
+        backup_restore.copy_wal([one for one in archived if archived_wal.is_needed(one[0], first)], self.wal)
         self.place.own(self.wal)
-        return passed(first=first, last=needed[-1], segments=len(needed))
+        return passed(first=first, last=read[-1], segments=len(read))
 
     def _checksums(self) -> Result:
         recorded = backup_checks.checksums(self.path, self.backup.facts)

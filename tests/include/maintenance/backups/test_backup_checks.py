@@ -48,28 +48,3 @@ def test_times_that_did_not_come_back_are_missed() -> None:
     assert backup_checks.newest_rows(None, recorded).outcome is StageOutcome.UNKNOWN, "nothing was compared"
     bracketed = backup_checks.newest_rows(replace(facts, tables_before=recorded), came_back)
     assert bracketed.outcome is StageOutcome.FAILED
-
-
-def test_wal_names_are_counted_across_a_log_file() -> None:
-    names = [f"0000000100000001000000{number:02X}" for number in (0xFD, 0xFE, 0xFF)]
-    names += ["000000010000000200000000.zst", "00000001000000010000000A", "00000002.history", "x.partial"]
-    first = "0000000100000001000000FD"
-    assert backup_checks.wal_continuity(names, first, 16 << 20)[1] == []
-    names.remove("0000000100000001000000FE")
-    assert backup_checks.wal_continuity(names, first, 16 << 20)[1] == ["0000000100000001000000FE"]
-    newer, older = "0000000200000001000000FD", "0000000100000001000000FF"
-    assert backup_checks.wal_continuity([newer, older], newer, 16 << 20) == ([newer], []), "one of another timeline"
-
-
-def test_only_the_wal_from_the_backup_on_is_fetched() -> None:
-    archived = [
-        "0000000200000001000000FC",  # before the backup
-        "0000000200000001000000FD", "0000000200000001000000FE.zst", "000000020000000200000000.partial",
-        "0000000100000001000000FE",  # of a timeline that ended before it
-        "0000000300000001000000FB.gz", "000000030000000200000000.gz",
-        "00000002.history", "00000003.history.gz", "README",
-    ]  # fmt: skip
-    assert [name for name in archived if backup_checks.wal_needed(name, "0000000200000001000000FD")] == [
-        "0000000200000001000000FD", "0000000200000001000000FE.zst", "000000020000000200000000.partial",
-        "000000030000000200000000.gz", "00000002.history", "00000003.history.gz",
-    ]  # fmt: skip
