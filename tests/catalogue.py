@@ -38,6 +38,22 @@ def schedule(dag: Any) -> str:
     return f"each {period} of the asset {timetable.asset_condition.name}"
 
 
+def incident_class(dag: Any) -> str:
+    """Return the class of the incident that a failed or late run of a DAG opens."""
+    from include.dagkit import Tier
+
+    [tier] = [tag.removeprefix("tier:") for tag in dag.tags if tag.startswith("tier:")]
+    return Tier(tier).incident_class.value
+
+
+def deadline(dag: Any) -> str:
+    """Describe how long after it was queued a run of a DAG is late."""
+    [found] = dag.deadline
+    hours, minutes = divmod(round(found.interval.total_seconds() / 60), 60)
+    counted = [(hours, "hour"), (minutes, "minute")]
+    return " ".join(f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in counted if count)
+
+
 def shape(dag: Any) -> dict[str, Any]:
     """Return what must not change by accident: when it runs and is late, tags, parameters, tasks, edges, assets."""
     from airflow.sdk import TriggerRule, WeightRule
@@ -101,14 +117,16 @@ def markdown() -> str:
         "",
         "Generated from the DAG files by `make docs`; a test checks that it is up to date.",
         "",
-        "| DAG | cadence | chapter | tier | schedule |",
-        "|---|---|---|---|---|",
+        "A run that fails, or that is not finished by its deadline, opens an incident. The class is that of the DAG's",
+        "tier; the deadline counts from when the run was queued.",
+        "",
+        "| DAG | cadence | chapter | tier | incident | deadline | schedule |",
+        "|---|---|---|---|---|---|---|",
     ]
     for dag_id, dag in dags().items():
         tags = dict(tag.split(":", 1) for tag in dag.tags)
-        parts.append(
-            f"| [{dag_id}](#{dag_id}) | {tags['cadence']} | {tags['chapter']} | {tags['tier']} | `{schedule(dag)}` |"
-        )
+        cells = [f"[{dag_id}](#{dag_id})", tags["cadence"], tags["chapter"], tags["tier"], incident_class(dag)]
+        parts.append(f"| {' | '.join(cells)} | {deadline(dag)} | `{schedule(dag)}` |")
     for dag_id, dag in dags().items():
         body = "\n".join((dag.doc_md or "").strip().splitlines()[1:]).strip()
         tasks = " ".join(f"`{task.task_id}`" + ("[]" if task.is_mapped else "") for task in dag.topological_sort())

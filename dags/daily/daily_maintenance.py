@@ -8,9 +8,9 @@ rotate logs, look after the cache and Airflow itself. Every act is planned, appl
 `archive`. Deletes the platform's rows only after their archive was read back and found equal, its logs only once their
 days are in the warehouse. Deletes without an archive: Airflow's old rows (unless `airflow.removed_rows` is `export`),
 Airflow's logs by age or size, old rows of `ops.finding` and `ops.platform_*`, what killed tasks left on the worker.
-**Parameters**: `dry_run` stops every act after its plan. `window_minutes` after pruning no vacuum is begun or left in
-work: the next run goes on. Near wraparound no table waits. `bounds`: sizes of batches, pauses and what is kept for
-longer, for this run only, such as `{"prune.batch_rows": 1000}`.
+**Parameters**: `dry_run` stops every act after its plan. `window_minutes`: how long tables are vacuumed once pruning
+has ended. What is not done by then is stopped, the next run goes on; near wraparound no table waits. `bounds`: sizes of
+batches, pauses and what is kept for longer, for this run only, such as `{"prune.batch_rows": 1000}`.
 **On failure**: incident P2; the failed action's row says why and what was left untouched. Clear the task to try again.
 **Safe to re-run**: yes; a repeated task continues its own actions.
 """
@@ -37,7 +37,7 @@ with operations_dag(
             type="integer",
             minimum=1,
             maximum=720,
-            description="No vacuum later after pruning. A longer one than configured may miss the run's deadline.",
+            description="How long to vacuum after pruning. More than configured may miss the run's deadline.",
         ),
         **bounds_param("daily_maintenance"),
     },

@@ -112,7 +112,7 @@ def require(connection: psycopg.Connection[Any], *views: str) -> None:
             first = found[0]
             raise ConfigurationError(
                 f"the platform's database does not meet the source contract: {first}; "
-                f"run as the owner of the views: {first.fix} (make check-platform lists every problem)"
+                f"run as the owner of the views: {first.fix} (python -m include.platform check lists every problem)"
             )
 
 

@@ -37,17 +37,17 @@ def snapshot(*views: str, connection_id: str = SOURCE) -> Iterator[psycopg.Conne
     except (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction, errors.InvalidSchemaName) as error:
         raise ConfigurationError(
             f"the source contract of {connection_id} is not met: {_message(error)}; "
-            "create what is missing and run make check-platform"
+            "create what is missing and run python -m include.platform check"
         ) from None
     except errors.InsufficientPrivilege as error:
         raise ConfigurationError(
             f"the role of {connection_id} may not read the source contract: {_message(error)}; "
-            "grant SELECT on it and run make check-platform"
+            "grant SELECT on it and run python -m include.platform check"
         ) from None
     except errors.DataError as error:
         raise ConfigurationError(
             f"a value in the source contract of {connection_id} is of the wrong kind: {_message(error)}; "
-            "run make check-platform"
+            "run python -m include.platform check"
         ) from None
     except psycopg.OperationalError as error:
         raise SourceUnavailable(f"{connection_id} was lost or took too long: {_message(error)}") from None

@@ -1,7 +1,7 @@
 -- The source contract: what the collection's figures are made of; maintenance works on the tables themselves.
 --
 -- To connect a platform, create these views in a schema named "operations" over your own tables and grant
--- SELECT on them to the role of the connection platform_db; then run: make check-platform
+-- SELECT on them to the role of the connection platform_db; then run: python -m include.platform check
 -- This file is the reference that the check compares with. Names and meanings are fixed. Types: an identifier may be
 -- any of integer, bigint, uuid or text; times are timestamptz; money is numeric.
 -- Every time stamp must stand still once it is set: that is what makes a past day give the same figures again.

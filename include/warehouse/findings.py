@@ -128,7 +128,10 @@ def last_seen(check: str) -> dict[str, dict[str, Any]]:
 
 
 def old(before: datetime) -> int:
-    """Return how many findings were found before a time (aware) and not by the latest run of their check."""
+    """Return how many findings were found before a time (aware) and not by the latest run of their check.
+
+    Raises as ``session.transaction`` does.
+    """
     with session.transaction() as connection:
         row = connection.execute(_STATEMENTS["old"], {"before": before}).fetchone()
     assert row is not None
@@ -136,7 +139,7 @@ def old(before: datetime) -> int:
 
 
 def forget(before: datetime) -> int:
-    """Remove the findings that ``old`` counts; return how many."""
+    """Remove the findings that ``old`` counts; return how many. Raises as ``session.transaction`` does."""
     with session.transaction() as connection:
         return connection.execute(_STATEMENTS["forget"], {"before": before}).rowcount
 

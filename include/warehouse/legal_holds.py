@@ -39,7 +39,11 @@ class LegalHold:
 
 
 def place(conditions: dict[str, Any], reason: str, placed_by: str) -> LegalHold:
-    """Place a hold. ``conditions`` has the fields source_table to column_value of LegalHold."""
+    """Place a hold. ``conditions`` has the fields source_table to column_value of LegalHold.
+
+    Raises as ``session.transaction`` does, and psycopg.errors.CheckViolation for what the table refuses: no reason,
+    nobody who places it, times that hold nothing, a column without its value.
+    """
     empty = dict.fromkeys(("time_from", "time_until", "key_from", "key_to", "column_name", "column_value"))
     values = empty | conditions | {"reason": reason, "placed_by": placed_by}
     with session.transaction() as connection:
@@ -49,7 +53,10 @@ def place(conditions: dict[str, Any], reason: str, placed_by: str) -> LegalHold:
 
 
 def release(legal_hold_id: int, released_by: str) -> LegalHold:
-    """End a hold. Raises ConfigurationError when none with this number is in force."""
+    """End a hold. Raises ConfigurationError when none with this number is in force.
+
+    Otherwise raises as ``session.transaction`` does.
+    """
     with session.transaction() as connection:
         row = connection.execute(_STATEMENTS["release"], {"id": legal_hold_id, "by": released_by}).fetchone()
     if row is None:
@@ -63,6 +70,6 @@ def active(connection: psycopg.Connection[Any], source_table: str) -> tuple[Lega
 
 
 def all_active() -> list[LegalHold]:
-    """Return the holds in force on any table, by number."""
+    """Return the holds in force on any table, by number. Raises as ``session.transaction`` does."""
     with session.transaction() as connection:
         return [LegalHold(*row) for row in connection.execute(_STATEMENTS["all_active"])]

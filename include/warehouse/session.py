@@ -87,11 +87,13 @@ def transaction(connection_id: str = "warehouse") -> Iterator[psycopg.Connection
         with _connection(connection_id) as connection:
             yield connection
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName) as error:
-        raise ConfigurationError(f"the warehouse is not migrated ({_first_line(error)}); run its migrations") from error
+        raise ConfigurationError(
+            f"the warehouse is not migrated ({_first_line(error)}); run python -m include.warehouse migrate"
+        ) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise ConfigurationError(
             f"the role of the connection {connection_id} lacks a privilege ({_first_line(error)}); "
-            "run the migrations as the warehouse's owner, which grant it"
+            "run python -m include.warehouse migrate as the warehouse's owner, which grants it"
         ) from error
     except psycopg.OperationalError as error:
         raise SourceUnavailable(

@@ -99,68 +99,84 @@ def record(facts: dict[str, Any], tables: list[TableSize], definitions: list[Def
 
 
 def of_run(run_id: str) -> Snapshot | None:
-    """Return the snapshot that a run has taken, or None."""
+    """Return the snapshot that a run has taken, or None. Raises as ``session.transaction`` does."""
     found = _snapshots("of_run", {"run_id": run_id})
     return found[0] if found else None
 
 
 def required(run_id: str) -> Snapshot:
-    """Return the snapshot that a run has taken. Raises ConfigurationError when it has none."""
+    """Return the snapshot that a run has taken. Raises ConfigurationError when it has none.
+
+    Otherwise raises as ``session.transaction`` does.
+    """
     if (found := of_run(run_id)) is None:
         raise ConfigurationError(f"the run {run_id} has no row in ops.platform_snapshot; clear its task take_snapshot")
     return found
 
 
 def up_to(snapshot: Snapshot, days: int) -> list[Snapshot]:
-    """Return the snapshots of the same database in the ``days`` up to this one, the oldest first, this one last."""
+    """Return the snapshots of the same database in the ``days`` up to this one, the oldest first, this one last.
+
+    Raises as ``session.transaction`` does.
+    """
     return _snapshots("up_to", {"id": snapshot.platform_snapshot_id, "days": days})
 
 
 def to_compare_with(snapshot: Snapshot) -> Snapshot | None:
     """Return the first snapshot of the newest earlier month, else the first of this month before this one, else None.
 
-    The first and not the last: there are weekly ones too, and a month's changes count from its beginning.
+    The first and not the last: there are weekly ones too, and a month's changes count from its beginning. Raises as
+    ``session.transaction`` does.
     """
     found = _snapshots("to_compare_with", {"id": snapshot.platform_snapshot_id})
     return found[0] if found else None
 
 
 def changes(before: Snapshot, after: Snapshot) -> list[Change]:
-    """Return what was added, removed or changed between two snapshots, by kind and name."""
+    """Return what was added, removed or changed between two snapshots, by kind and name.
+
+    Raises as ``session.transaction`` does.
+    """
     values = {"before": before.platform_snapshot_id, "after": after.platform_snapshot_id}
     with session.transaction() as connection:
         return [Change(*row) for row in connection.execute(_STATEMENTS["changes"], values)]
 
 
 def number_of_definitions(snapshot: Snapshot) -> dict[str, int]:
-    """Return how many definitions of each kind a snapshot holds."""
+    """Return how many definitions of each kind a snapshot holds. Raises as ``session.transaction`` does."""
     with session.transaction() as connection:
         found = connection.execute(_STATEMENTS["number_of_definitions"], {"id": snapshot.platform_snapshot_id})
         return {str(kind): int(count) for kind, count in found}
 
 
 def table_sizes(snapshot: Snapshot) -> dict[str, TableSize]:
-    """Return the tables of a snapshot by name."""
+    """Return the tables of a snapshot by name. Raises as ``session.transaction`` does."""
     with session.transaction() as connection:
         found = connection.execute(_STATEMENTS["table_sizes"], {"id": snapshot.platform_snapshot_id})
         return {row[0]: TableSize(*row) for row in found}
 
 
 def old(before: datetime) -> int:
-    """Return how many snapshots were taken before a time (aware) and are not the newest of their database."""
+    """Return how many snapshots were taken before a time (aware) and are not the newest of their database.
+
+    Raises as ``session.transaction`` does.
+    """
     return _counted("old", before)
 
 
 def with_old_definitions(before: datetime) -> int:
     """Return how many snapshots of before a time (aware) hold definitions that none is compared with any more.
 
-    Those of the two newest months of a database are compared.
+    Those of the two newest months of a database are compared. Raises as ``session.transaction`` does.
     """
     return _counted("old_definitions", before)
 
 
 def forget(before: datetime, definitions_before: datetime) -> tuple[int, int]:
-    """Remove what ``old`` and ``with_old_definitions`` count; return the numbers of snapshots and of definitions."""
+    """Remove what ``old`` and ``with_old_definitions`` count; return the numbers of snapshots and of definitions.
+
+    Raises as ``session.transaction`` does.
+    """
     with session.transaction() as connection:
         snapshots = connection.execute(_STATEMENTS["forget"], {"before": before}).rowcount
         definitions = connection.execute(_STATEMENTS["forget_definitions"], {"before": definitions_before}).rowcount

@@ -178,6 +178,17 @@ def test_the_catalogue_is_up_to_date() -> None:
     assert (ROOT / "docs" / "dags.md").read_text() == markdown(), "write it again with make docs"
 
 
+def test_the_catalogue_says_how_bad_a_failure_is_and_when_a_run_is_late() -> None:
+    rows = [line.split(" | ") for line in markdown().splitlines() if line.startswith("| [")]
+    assert {row[0].split("]")[0].removeprefix("| ["): (*row[4:6],) for row in rows} == {
+        "platform_watch": ("P1", "10 minutes"), "incident_watch": ("P1", "10 minutes"),
+        "daily_metrics": ("P2", "6 hours"), "daily_reports": ("P2", "1 hour"), "daily_maintenance": ("P2", "4 hours"),
+        "weekly_metrics": ("P3", "1 hour"), "weekly_maintenance": ("P3", "24 hours"),
+        "weekly_backup_verification": ("P2", "12 hours"), "monthly_metrics": ("P3", "1 hour"),
+        "monthly_maintenance": ("P2", "4 hours"), "monthly_disaster_recovery": ("P1", "12 hours"),
+    }  # fmt: skip
+
+
 def test_parsing_twice_gives_the_same_dag() -> None:
     """Otherwise Airflow stores a new version at every parse."""
     from airflow.serialization.serialized_objects import DagSerialization

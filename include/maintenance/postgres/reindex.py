@@ -33,7 +33,8 @@ def candidates(run_id: str, dry_run: bool, most_indexes: int | None = None) -> l
     """Return the indexes whose bloat this run has measured, the most wasteful first.
 
     Each is ``{"index": quoted name, "size_bytes", "wasted_bytes", "needs_approval"}``. At most ``most_indexes`` (the
-    configured number by default). With none, "nothing to do" is recorded with its reason.
+    configured number by default). With none, "nothing to do" is recorded with its reason. Raises ConfigurationError or
+    SourceUnavailable, and MaintenanceFailed when another task of the same run has begun that act.
     """
     wanted = settings().maintenance.reindex
     most = wanted.most_indexes if most_indexes is None else most_indexes
