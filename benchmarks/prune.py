@@ -29,7 +29,7 @@ from demo.processes import Processes
 if TYPE_CHECKING:
     import psycopg
 
-    from include.sections import Prune
+    from include.maintenance_sections import Prune
 
 ROWS, OLD = 3_000_000, 1_000_000
 ROUNDS = 3
@@ -234,7 +234,7 @@ def _delete_here() -> _Measured:
 
 
 def _rule() -> Prune:
-    from include.sections import Prune
+    from include.maintenance_sections import Prune
 
     return Prune(
         table="public.audit_logs",

@@ -14,8 +14,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from include.maintenance_sections import Maintenance
 from include.outcome import ConfigurationError
-from include.sections import Maintenance, Section
+from include.sections import Section
 
 
 class _Than(Enum):

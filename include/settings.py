@@ -22,7 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from include import run_bounds, sections
+from include import maintenance_sections, run_bounds, sections
 from include.outcome import ConfigurationError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     traffic: sections.Traffic
     support: sections.Support
     reports: sections.Reports
-    maintenance: sections.Maintenance
+    maintenance: maintenance_sections.Maintenance
     backups: sections.Backups
     restoration: sections.Restoration
     failover: sections.Failover

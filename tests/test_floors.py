@@ -16,6 +16,7 @@ FLOORS = {
     "masking": 1,
     "outcome": 1,
     "sections": 1,
+    "maintenance_sections": 1,
     "run_bounds": 1,
     "settings": 1,
     "window": 1,

@@ -98,7 +98,7 @@ def test_every_key_of_the_configuration_is_used() -> None:
         text
         for name, text in _texts().items()
         if name.startswith(("include/", "dags/", "plugins/", "demo/"))
-        and name not in ("include/settings.py", "include/sections.py")
+        and name not in ("include/settings.py", "include/sections.py", "include/maintenance_sections.py")
     )
     unused = [key for key in _keys(configuration) if not re.search(rf"\b{key}\b", code)]
     assert unused == []

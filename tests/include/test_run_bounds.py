@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from include import run_bounds
+from include.maintenance_sections import Maintenance
 from include.outcome import ConfigurationError
-from include.sections import Maintenance
 from include.settings import load, settings, use_bounds
 
 pytestmark = pytest.mark.usefixtures("environment")

@@ -11,8 +11,8 @@ from typing import Any
 
 from include.maintenance.cache import cache_findings, cache_keys, cache_server
 from include.maintenance.cache.cache_server import CONNECTION
+from include.maintenance_sections import Cache
 from include.outcome import ConfigurationError
-from include.sections import Cache
 from include.settings import settings
 from include.warehouse import actions, findings
 

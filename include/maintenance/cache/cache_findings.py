@@ -11,8 +11,8 @@ from typing import Any
 
 from include.maintenance.cache.cache_keys import LARGE_KEYS_KEPT, NO_PREFIX, OTHER
 from include.maintenance.cache.cache_server import CONNECTION
+from include.maintenance_sections import Cache
 from include.outcome import Outcome
-from include.sections import Cache
 from include.warehouse.findings import Finding
 
 CHECKS = (

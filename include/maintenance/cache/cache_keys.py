@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.maintenance.cache import cache_server
+from include.maintenance_sections import Cache
 from include.platform.log_lines import mask
-from include.sections import Cache
 
 if TYPE_CHECKING:
     import redis

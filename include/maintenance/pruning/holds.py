@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from include.maintenance.logs.log_retention import HELD_AS
 from include.maintenance.pruning.sources import without_precision
+from include.maintenance_sections import Prune
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import database
-from include.sections import Prune
 from include.settings import settings
 from include.warehouse import legal_holds
 from include.warehouse.legal_holds import LegalHold

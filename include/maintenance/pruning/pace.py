@@ -18,7 +18,7 @@ from include.warehouse.statements import statements
 if TYPE_CHECKING:
     import psycopg
 
-    from include.sections import Prune
+    from include.maintenance_sections import Prune
 
 LONGEST_MILLISECONDS = 50.0
 """What no transaction should take."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from include.maintenance.pruning.partitions import Route
-    from include.sections import Prune
+    from include.maintenance_sections import Prune
     from include.warehouse.legal_holds import LegalHold
 
 _LOCK_SEED = 7_041_778  # any constant: keeps these locks apart from other users of advisory locks

@@ -20,7 +20,7 @@ from include.warehouse import legal_holds
 if TYPE_CHECKING:
     import psycopg
 
-    from include.sections import Prune
+    from include.maintenance_sections import Prune
     from include.warehouse.legal_holds import LegalHold
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 
 from include.maintenance.pruning.restore import restore
-from include.sections import Prune
+from include.maintenance_sections import Prune
 
 NOW = datetime(2026, 10, 4, 3, 0, tzinfo=UTC)
 CUT_OFF = datetime(2026, 7, 6, 3, 0, tzinfo=UTC)  # 90 times 24 hours before, counted by hand

@@ -217,7 +217,7 @@ KILLED = """
 import os, signal, sys
 from datetime import datetime
 from include.maintenance.pruning import moving, partitions, prune
-from include.sections import Prune
+from include.maintenance_sections import Prune
 from include.warehouse import archives
 
 owner = {"partitions": partitions, "moving": moving, "archives": archives}[sys.argv[1]]

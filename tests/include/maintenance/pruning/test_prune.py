@@ -136,7 +136,7 @@ import os, signal, sys
 from datetime import datetime
 from include.maintenance.pruning import archive_files, manifests, moving, pace, prune, rows
 from include.platform.folders import Folder
-from include.sections import Prune
+from include.maintenance_sections import Prune
 from include.warehouse import archives
 
 module, name, when = sys.argv[1:4]

@@ -38,7 +38,7 @@ TASK = """
 import sys
 from datetime import datetime
 from include.maintenance.pruning import archive_files, manifests, moving, partitions, prune, settling
-from include.sections import Prune
+from include.maintenance_sections import Prune
 import duckdb, numpy, psycopg
 rule, now = Prune.model_validate_json(sys.argv[1]), datetime.fromisoformat(sys.argv[2])
 print("ready", flush=True)
@@ -222,7 +222,7 @@ import resource, sys
 from datetime import datetime
 from include.maintenance.pruning import prune
 from include.outcome import MaintenanceFailed, SourceUnavailable
-from include.sections import Prune
+from include.maintenance_sections import Prune
 import duckdb, numpy
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
 try:
