@@ -1,8 +1,8 @@
-"""The only writer of ops.report, and its readers for the board and the command line."""
+"""The only writer of ops.report, and what the renderer and the command line read of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
@@ -44,22 +44,6 @@ class StoredReport(Report):
 
     delivered_at: datetime | None
     first_rendered_at: datetime
-    rendered_at: datetime
-
-
-@dataclass(frozen=True)
-class ReportSummary:
-    """A line of the archive: a report without its documents."""
-
-    kind: str
-    period_key: str
-    window_start: datetime
-    window_end: datetime
-    title: str
-    verdict: str
-    headline: str
-    completeness: Decimal
-    missing: list[str]
     rendered_at: datetime
 
 
@@ -128,12 +112,6 @@ def latest(connection: psycopg.Connection[Any]) -> list[StoredReport]:
     return _stored(connection, "window_end = (SELECT max(window_end) FROM ops.report)", {})
 
 
-def by_day(connection: psycopg.Connection[Any], kind: str, key: str) -> StoredReport | None:
-    """Return one report by its kind and period key (2026-10-03), or None."""
-    found = _stored(connection, "kind = %(kind)s AND period_key = %(key)s", {"kind": kind, "key": key})
-    return found[0] if found else None
-
-
 def of_day(connection: psycopg.Connection[Any], key: str) -> list[StoredReport]:
     """Return every report of one period key (2026-10-03), in the order of ``KINDS``."""
     return _stored(connection, "period_key = %(key)s", {"key": key})
@@ -151,26 +129,3 @@ def own_inputs(connection: psycopg.Connection[Any], start: datetime, end: dateti
         (start, end),
     )
     return {(key, kind): inputs for key, kind, inputs in rows}
-
-
-def archive(
-    connection: psycopg.Connection[Any],
-    *,
-    kinds: Sequence[str] = KINDS,
-    before: datetime | None = None,
-    limit: int = 60,
-) -> list[ReportSummary]:
-    """Return the stored reports, newest period first and in the order of ``KINDS``, without their documents.
-
-    ``before`` (aware) leaves out windows that end later, to page on; ``limit`` is the largest number of lines.
-    """
-    from psycopg.rows import class_row
-
-    with connection.cursor(row_factory=class_row(ReportSummary)) as cursor:
-        cursor.execute(
-            f"SELECT {_columns(ReportSummary)} FROM ops.report"  # noqa: S608 - constants
-            " WHERE kind = ANY(%(asked)s) AND window_end <= coalesce(%(before)s::timestamptz, 'infinity')"
-            f" ORDER BY {_ORDER} LIMIT %(limit)s",
-            {"kinds": list(KINDS), "asked": list(kinds), "before": before, "limit": limit},
-        )
-        return cursor.fetchall()

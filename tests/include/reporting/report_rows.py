@@ -159,9 +159,7 @@ def insert_incident(connection: psycopg.Connection[Any], number: int, **changes:
 
 def one(connection: psycopg.Connection[Any], kind: str, day: date = DAY) -> stored.StoredReport:
     """Return a stored report that is there."""
-    found = stored.by_day(connection, kind, day.isoformat())
-    assert found is not None
-    return found
+    return next(each for each in stored.of_day(connection, day.isoformat()) if each.kind == kind)
 
 
 def line(report: stored.StoredReport, label: str) -> str:

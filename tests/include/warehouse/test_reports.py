@@ -46,26 +46,22 @@ def store(*found: Report) -> list[bool]:
 
 def test_a_report_is_read_as_it_was_stored(warehouse: psycopg.Connection) -> None:
     assert store(report()) == [True]
-    found = reports.by_day(warehouse, KINDS[0], "2026-10-03")
-    assert found is not None
+    [found] = reports.of_day(warehouse, "2026-10-03")
     assert {name: getattr(found, name) for name in vars(report())} == vars(report())
     assert found.delivered_at is None
-    assert reports.by_day(warehouse, KINDS[1], "2026-10-03") is None
+    assert reports.of_day(warehouse, "2026-10-04") == []
 
 
 def test_times_move_with_the_content_alone(warehouse: psycopg.Connection) -> None:
     store(report())
-    first = reports.by_day(warehouse, KINDS[0], "2026-10-03")
-    assert first is not None
+    [first] = reports.of_day(warehouse, "2026-10-03")
     reports.mark_delivered(warehouse, first)
     assert store(report(own_inputs={"users": "b"})) == [False]
-    same = reports.by_day(warehouse, KINDS[0], "2026-10-03")
-    assert same is not None
+    [same] = reports.of_day(warehouse, "2026-10-03")
     assert (same.own_inputs, same.rendered_at) == ({"users": "b"}, first.rendered_at)
     assert same.delivered_at is not None
     assert store(report(html="<p>other</p>")) == [True]
-    changed = reports.by_day(warehouse, KINDS[0], "2026-10-03")
-    assert changed is not None
+    [changed] = reports.of_day(warehouse, "2026-10-03")
     assert changed.rendered_at > first.rendered_at
     assert (changed.first_rendered_at, changed.delivered_at) == (first.first_rendered_at, None)
     # The delivery of the content before it does not count for the new one.
@@ -81,22 +77,6 @@ def test_latest_is_the_newest_day_in_the_order_of_kinds(warehouse: psycopg.Conne
         ("2026-10-05", KINDS[0]),
         ("2026-10-05", KINDS[1]),
     ]
-
-
-def test_the_archive_is_paged_newest_first(warehouse: psycopg.Connection) -> None:
-    store(*(report(day, kind) for day in (1, 3, 2) for kind in reversed(KINDS)))
-    lines = reports.archive(warehouse)
-    assert [(each.period_key[-2:], KINDS.index(each.kind)) for each in lines] == [
-        ("03", 0),
-        ("03", 1),
-        ("02", 0),
-        ("02", 1),
-        ("01", 0),
-        ("01", 1),
-    ]
-    assert (lines[0].completeness, lines[0].missing) == (Decimal("0.75"), ["revenue"])
-    page = reports.archive(warehouse, kinds=[KINDS[1]], before=lines[0].window_start, limit=1)
-    assert [(each.period_key, each.kind) for each in page] == [("2026-10-02", KINDS[1])]
 
 
 def test_the_reader_may_read_and_not_write(warehouse: psycopg.Connection) -> None:
