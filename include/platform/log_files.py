@@ -20,15 +20,16 @@ from typing import IO, Any
 from zoneinfo import ZoneInfo
 
 from include.outcome import ConfigurationError, MaintenanceFailed
-from include.platform import folders
+from include.platform import folders, log_times
 from include.platform.compression import compression_of, open_content
-from include.platform.log_lines import Kind, minutes
+from include.platform.log_lines import LONGEST_LINE, Kind
 from include.sections import Traffic
 
 CONNECTION = "platform_logs"
 COMPRESSIONS = ("", ".gz", ".zst", ".bz2", ".xz")
 _ROTATED = re.compile(r"(?P<log>.+)-(?P<day>\d{8})(?:\.(?P<number>\d+))?(?P<compression>\.(?:gz|zst|bz2|xz))?")
 _BLOCK = 1 << 20
+_PIECE = 1 << 19  # of whole lines; what is shorter than the longest line holds no longer one
 # Measured on access, application and error logs: level 6 is the first that is smaller than gzip -6 on all of them, in
 # three quarters of its processor time. Matches in logs are long: shorter ones than 6 bytes are not looked for. A long
 # window (--long) doubles the processor time for one hundredth less, so it is not used.
@@ -194,24 +195,40 @@ def measure_open(handle: IO[bytes], first_bytes: int | None = None) -> Measure:
 
 
 def days_in(path: Path, kind: Kind, zone: ZoneInfo) -> list[date]:
-    """Return the days in ``zone`` that lines of a file lie in. Raises MaintenanceFailed for a damaged file."""
-    quarters: set[datetime] = set()  # every zone's midnight begins a quarter of an hour
+    """Return the days in ``zone`` by which traffic counts the lines of a file; broken lines have no day of their own.
+
+    Raises MaintenanceFailed for a damaged file.
+    """
+    days: set[date] = set()
+    for piece in _pieces(path):
+        days |= log_times.days_of_lines(kind, piece, zone)
+    return sorted(days)
+
+
+def days_named_in(path: Path, kind: Kind, zone: ZoneInfo) -> list[date]:
+    """Return the days in ``zone`` of all times in a file, those in broken lines and in what clients sent as well.
+
+    Raises MaintenanceFailed for a damaged file.
+    """
+    days: set[date] = set()
+    for piece in _pieces(path):
+        days |= log_times.days_named(kind, piece, zone)
+    return sorted(days)
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    """Give a file in pieces of whole lines, the last one perhaps without its end; of an endless line its beginning."""
     rest = b""
-    for block in _content(path):
-        whole, _, rest = (rest + block).rpartition(b"\n")
-        quarters.update(_quarters(kind, whole, zone))
-    quarters.update(_quarters(kind, rest, zone))
-    return sorted({quarter.astimezone(zone).date() for quarter in quarters})
+    for block in _content(path, _PIECE):
+        whole, end, rest = (rest + block.replace(b"\r", b"\n")).rpartition(b"\n")
+        yield whole + end
+        rest = rest[: LONGEST_LINE + 1]  # enough to tell that it is too long
+    yield rest
 
 
-def _quarters(kind: Kind, text: bytes, zone: ZoneInfo) -> set[datetime]:
-    found = minutes(kind, text.decode("utf-8", "replace"), zone)
-    return {instant.replace(minute=instant.minute // 15 * 15, second=0, microsecond=0) for instant in found}
-
-
-def _content(path: Path) -> Iterator[bytes]:
+def _content(path: Path, size: int = _BLOCK) -> Iterator[bytes]:
     with path.open("rb") as handle, open_content(handle, compression_of(handle)) as content:
-        while block := content.read(_BLOCK):
+        while block := content.read(size):
             yield block
         if content.damaged:
             raise MaintenanceFailed(f"{path.name} is damaged: it cannot be decompressed to its end")

@@ -48,86 +48,87 @@ _MONTHS = {
     "Jan": 1, "Feb": 2, "Mar": 3, "Apr": 4, "May": 5, "Jun": 6,
     "Jul": 7, "Aug": 8, "Sep": 9, "Oct": 10, "Nov": 11, "Dec": 12,
 }  # fmt: skip
-_ACCESS_TIME = r"\[(\d{2})/([A-Z][a-z]{2})/(19[7-9]\d|2\d{3}):(\d{2}):(\d{2}):(\d{2}) ([+-])(\d{2})(\d{2})\]"
+_YEAR, _HOUR, _SIXTY = r"(?:19[7-9]\d|2\d{3})", r"(?:[01]\d|2[0-3])", r"[0-5]\d"
+# Only the time before the first quote is the line's own: clients choose what stands behind it. Groups: minute, offset.
 _ACCESS_LINE = re.compile(
-    rf'\x00*[^ "\x00]+ [^ "]+ [^"]*{_ACCESS_TIME} "[^"]*" [1-5]\d{{2}} (?:\d{{1,18}}|-) "[^"]*" "[^"]*" '
-    r"\d{1,7}(?:\.\d{1,6})?",
+    r'\x00*[^ "\x00]+ [^ "]+ [^"]*'
+    rf"\[(\d{{2}}/[A-Z][a-z]{{2}}/{_YEAR}:{_HOUR}:{_SIXTY}):{_SIXTY} ([+-]\d{{4}})\]"
+    r' "[^"]*" [1-5]\d{2} (?:\d{1,18}|-) "[^"]*" "[^"]*" \d{1,7}(?:\.\d{1,6})?',
     re.ASCII,
 )
-_ISO_TIME = r"(?:19[7-9]\d|2\d{3})-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:[.]\d{1,9})?(?:Z|[+-]\d{2}:?\d{2})"
-_ERROR_LINE = re.compile(r"(19[7-9]\d|2\d{3})/(\d{2})/(\d{2}) (\d{2}):(\d{2}):(\d{2}) \[[a-z]+\] ", re.ASCII)
-_TIME_IN_TEXT = {
-    Kind.ACCESS: re.compile(_ACCESS_TIME, re.ASCII),
-    Kind.APPLICATION: re.compile(rf'"time"\s*:\s*"({_ISO_TIME})"', re.ASCII),
-    Kind.ERROR: re.compile(_ERROR_LINE.pattern, re.ASCII | re.MULTILINE),
-}
+ISO_TIME = rf"({_YEAR}-\d{{2}}-\d{{2}}[T ]{_HOUR}:{_SIXTY}):{_SIXTY}(?:[.]\d{{1,9}})?(Z|[+-]{_HOUR}:?{_SIXTY})"
+"""A time in the application's log; its groups are the minute and the offset."""
+ERROR_TIME = rf"({_YEAR}/\d{{2}}/\d{{2}}) {_HOUR}:{_SIXTY}:{_SIXTY} \[[a-z]+\] "
+"""The beginning of a readable line of the error log; its group is the day."""
+_ISO_TIME, _ERROR_TIME = re.compile(ISO_TIME, re.ASCII), re.compile(ERROR_TIME, re.ASCII)
+
+# Read as DuckDB does: of a name that is given twice the first value counts, and numbers may have any length.
+_JSON = json.JSONDecoder(object_pairs_hook=lambda pairs: dict(reversed(pairs)), parse_int=str)
+_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def instants(kind: Kind, text: str, zone: ZoneInfo) -> list[datetime]:
-    """Return every time that stands in a piece of a log, as aware datetimes in UTC.
+# ---------------------------------------------------------------------------------------------- the time of a line
+def instant_of_line(kind: Kind, line: str, zone: ZoneInfo) -> datetime | None:
+    """Return when a line (without its end) was written, in UTC, or None when the line is broken.
 
     ``zone`` is the time zone of logs that name no offset.
     """
-    found = (_instant(kind, match, zone) for match in _TIME_IN_TEXT[kind].finditer(text))
-    return [instant for instant in found if instant is not None]
-
-
-def minutes(kind: Kind, text: str, zone: ZoneInfo) -> list[datetime]:
-    """Return one of the times of each minute that stands in a piece of a log, as aware datetimes in UTC.
-
-    ``zone`` is the time zone of logs that name no offset. Lines repeat their minute: each is put into numbers once.
-    """
-    found: dict[tuple[str, str], datetime] = {}
-    for match in _TIME_IN_TEXT[kind].finditer(text):
-        told = match[1] if kind is Kind.APPLICATION else match[0]
-        offset = "" if kind is Kind.ERROR else told[-6:].partition("Z")[1] or told[-6:]
-        minute = (told[: 18 if kind is Kind.ACCESS else 16], offset)
-        if minute not in found and (instant := _instant(kind, match, zone)) is not None:
-            found[minute] = instant
-    return list(found.values())
-
-
-def _instant(kind: Kind, match: re.Match[str], zone: ZoneInfo) -> datetime | None:
+    match = own_time(kind, line)
+    if match is None:
+        return None
     try:
         if kind is Kind.APPLICATION:
             # Python reads at most six digits of a second; the rest is less than a microsecond.
-            return datetime.fromisoformat(re.sub(r"([.]\d{6})\d+", r"\1", match[1])).astimezone(UTC)
+            return datetime.fromisoformat(re.sub(r"([.]\d{6})\d+", r"\1", match[0])).astimezone(UTC)
         if kind is Kind.ERROR:
-            year, month, day, hour, minute, second = (int(part) for part in match.groups())
-            return datetime(year, month, day, hour, minute, second, tzinfo=zone).astimezone(UTC)
-        offset = timedelta(hours=int(match[8]), minutes=int(match[9])) * (-1 if match[7] == "-" else 1)
-        local = datetime(
-            int(match[3]), _MONTHS[match[2]], int(match[1]), int(match[4]), int(match[5]), int(match[6]), tzinfo=UTC
-        )
-        return local - offset
+            return datetime.fromisoformat(match[0][:19].replace("/", "-")).replace(tzinfo=zone).astimezone(UTC)
+        second = line[match.end(1) + 1 : match.end(1) + 3]
+        return access_minute(match[1], match[2]) + timedelta(seconds=int(second))
     except (ValueError, KeyError, OverflowError):
         return None
+
+
+def access_minute(minute: str, offset: str) -> datetime:
+    """Return a minute of the access log (``03/Oct/2026:12:05``, ``+0200``) in UTC. Raises ValueError or KeyError."""
+    day, month, year = int(minute[:2]), _MONTHS[minute[3:6]], int(minute[7:11])
+    local = datetime(year, month, day, int(minute[12:14]), int(minute[15:17]), tzinfo=UTC)
+    return local - timedelta(hours=int(offset[1:3]), minutes=int(offset[3:])) * (-1 if offset[0] == "-" else 1)
 
 
 def day_of_line(kind: Kind, line: str, zone: ZoneInfo) -> date | None:
     """Return the day in ``zone`` that a line (without its end) lies in, or None when the line is broken."""
     if kind is Kind.ERROR:
-        match = _ERROR_LINE.match(line)
-        return _valid_local_day(match) if match else None
-    if kind is Kind.ACCESS:
-        match = _ACCESS_LINE.fullmatch(line)
-    else:
-        try:
-            told = json.loads(line)
-        except ValueError:
-            return None
-        time = told.get("time") if isinstance(told, dict) else None
-        match = re.fullmatch(f"({_ISO_TIME})", time, re.ASCII) if isinstance(time, str) else None
-    instant = _instant(kind, match, zone) if match else None
+        match = own_time(kind, line)
+        return error_day(match[1]) if match else None
+    instant = instant_of_line(kind, line, zone)
     return instant.astimezone(zone).date() if instant else None
 
 
-def _valid_local_day(match: re.Match[str]) -> date | None:
+def error_day(told: str) -> date | None:
+    """Return the day that a line of the error log tells (``2026/10/03``), None where there is no such day."""
     try:
-        year, month, day, hour, minute, second = (int(part) for part in match.groups())
-        return datetime(year, month, day, hour, minute, second, tzinfo=UTC).date()
+        return date.fromisoformat(told.replace("/", "-"))
     except ValueError:
         return None
+
+
+def own_time(kind: Kind, line: str) -> re.Match[str] | None:
+    """Find the time of a line where its format has it, with its minute and its offset (its day in the error log).
+
+    None in a broken line. That there is such a day of the month is not looked at.
+    """
+    if kind is Kind.ACCESS:
+        return _ACCESS_LINE.fullmatch(line)
+    if kind is Kind.ERROR:
+        return _ERROR_TIME.match(line)
+    try:
+        told = _JSON.decode(line)
+        if _HALF_CHARACTER.search(line):
+            json.dumps(told, ensure_ascii=False).encode()  # half of a pair of surrogates is no text
+    except (ValueError, RecursionError):
+        return None
+    time = told.get("time") if isinstance(told, dict) else None
+    return _ISO_TIME.fullmatch(time) if isinstance(time, str) else None
 
 
 def day_of_slot(kind: Kind, slot: int, zone: ZoneInfo) -> date:

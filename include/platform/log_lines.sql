@@ -98,7 +98,7 @@ WITH parsed AS (
     )
 )
 SELECT file, line,
-       CASE WHEN regexp_full_match(part[1], '(19[7-9][0-9]|2[0-9]{3})-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})')
+       CASE WHEN regexp_full_match(part[1], '(19[7-9][0-9]|2[0-9]{3})-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])')
             THEN CAST(floor(epoch(try_cast(part[1] AS TIMESTAMPTZ))) AS BIGINT)
        END AS instant,
        instant // 900 AS slot, part[2] AS level, part[3] AS logger, part[4] AS path, part[5] AS exception

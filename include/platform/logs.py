@@ -24,7 +24,8 @@ from include import connections
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import folders, log_catalogue, log_transfer
 from include.platform.compression import compression_of, open_content
-from include.platform.log_lines import Kind, instants
+from include.platform.log_lines import Kind
+from include.platform.log_times import instants
 from include.sections import Traffic
 from include.window import Window
 
@@ -33,7 +34,6 @@ MARGIN = timedelta(hours=3)
 late, clocks differ. Later lines are found too, through the file that they stand in."""
 
 _HEAD, _TAIL, _BLOCK = 64 << 10, 64 << 10, 1 << 20
-_BEGINNING = 8 << 10  # enough to tell when a file begins; its first line may be longer
 _QUIET_SECONDS = 60  # a file that was written to within this time is copied before it is read
 _ROTATION = re.compile(r"([-.]\d+([-_.T]\d+)*)?(\.(gz|zst|bz2|xz))?$")
 
@@ -46,8 +46,8 @@ class LogFile:
     """One file as it was when it was looked at.
 
     ``log`` is the name that the file had before its rotation, ``fingerprint`` the SHA-256 of its first line.
-    ``earliest`` and ``latest`` are the first time near its beginning and the last time it can hold, in UTC, None
-    when unknown; ``days`` are the lines of each day when the file has been read before.
+    ``earliest`` and ``begun`` are the first and the last time near its beginning, ``latest`` the last time it can hold,
+    in UTC, None when unknown; ``days`` are the lines of each day when the file has been read before.
     """
 
     kind: Kind
@@ -60,6 +60,7 @@ class LogFile:
     compression: str
     fingerprint: str
     earliest: datetime | None
+    begun: datetime | None
     latest: datetime | None
     days: dict[date, int] | None = field(compare=False)
 
@@ -252,14 +253,15 @@ def _look_at(path: Path, kind: Kind, zone: ZoneInfo, times: dict[str, int]) -> L
         first_line, found, _ = head.partition(b"\n")
         if not found and len(head) < _HEAD:
             return None
-        tail = b""
+        modified_ns = times.get(path.name, status.st_mtime_ns)
+        modified = datetime.fromtimestamp(modified_ns / 1e9, UTC)
+        # What a line tells of a time after the file's last change, a clock told wrongly.
+        first_times = [time for time in instants(kind, head, zone) if time <= modified + MARGIN]
         if not compression:
-            handle.seek(max(0, status.st_size - _TAIL))
-            tail = handle.read(_TAIL)
-    modified_ns = times.get(path.name, status.st_mtime_ns)
-    modified = datetime.fromtimestamp(modified_ns / 1e9, UTC)
+            latest = _latest(handle, status.st_size, kind, zone, modified)
+        else:
+            latest = min(modified, max(first_times, default=modified)) if len(head) < _HEAD else modified
     fingerprint = hashlib.sha256(first_line.rstrip(b"\r")).hexdigest()
-    last_times = instants(kind, tail.decode("utf-8", "replace"), zone)
     return LogFile(
         kind=kind,
         name=path.name,
@@ -270,34 +272,57 @@ def _look_at(path: Path, kind: Kind, zone: ZoneInfo, times: dict[str, int]) -> L
         modified_ns=modified_ns,
         compression=compression,
         fingerprint=fingerprint,
-        earliest=_earliest(kind, head, zone),
-        # A file holds nothing that was written after its last change.
-        latest=min(modified, max(last_times)) if last_times else modified,
+        earliest=min(first_times, default=None),
+        begun=max(first_times, default=None),
+        latest=latest,
         days=log_catalogue.load(kind, zone.key, fingerprint, status.st_size, modified_ns),
     )
 
 
-def _earliest(kind: Kind, head: bytes, zone: ZoneInfo) -> datetime | None:
-    for part in (head[:_BEGINNING], head):
-        if found := instants(kind, part.decode("utf-8", "replace"), zone):
-            return min(found)
-    return None
+def _latest(handle: IO[bytes], size: int, kind: Kind, zone: ZoneInfo, modified: datetime) -> datetime:
+    """Return the last time that an uncompressed file can hold: nothing in it was written after its last change.
+
+    Its end may be nothing but late lines: where it tells times long before that change, pieces further from the end,
+    by an eighth of the way each time, are looked at too.
+    """
+    found: list[datetime] = []
+    distance = 0
+    while distance < size and (not found or max(found) < modified - MARGIN):
+        distance = min(size, distance + max(_TAIL, distance // 8))
+        handle.seek(size - distance)
+        piece = handle.read(_TAIL)
+        found += instants(kind, piece if distance == size else piece.partition(b"\n")[2], zone)
+    return min(modified, max(found, default=modified))
 
 
 def _bounded_by_successors(files: list[LogFile]) -> list[LogFile]:
-    """A compressed file ends about where the next file of the same log begins, whatever its own time says."""
+    """A compressed file ended before the next but one of its log began, whatever its own time says.
+
+    The next one alone does not tell: all that stands at its beginning may be late lines.
+    """
     bounded = []
     for file in files:
-        following = [
-            other.earliest
-            for other in files
-            if other.earliest and file.earliest and (other.kind, other.log) == (file.kind, file.log)
-            and other.earliest > file.earliest + MARGIN
-        ]  # fmt: skip
-        if file.compression and following and file.latest:
-            file = replace(file, latest=min(file.latest, *following))
+        following = _beginnings_after(file, files) if file.compression else []
+        if file.latest and len(following) > 1:
+            file = replace(file, latest=min(file.latest, following[1]))
         bounded.append(file)
     return bounded
+
+
+def _beginnings_after(file: LogFile, files: list[LogFile]) -> list[datetime]:
+    """Return when the files had begun that surely follow a file of their log, in order.
+
+    All times at their beginning lie after those of the file, and they were not changed last before it was. Changes
+    within the margin tell nothing: the files may have been copied here together.
+    """
+    found: dict[str, datetime] = {}  # by their first lines: a copy is no further file
+    changed = file.modified_ns - MARGIN // timedelta(microseconds=1) * 1000
+    for other in files:
+        if (other.kind, other.log) != (file.kind, file.log) or other.modified_ns < changed:
+            continue
+        if file.begun and other.earliest and other.begun and other.earliest > file.begun + MARGIN:
+            found[other.fingerprint] = other.begun
+    return sorted(found.values())
 
 
 # ----------------------------------------------------------------------------------------------- reading files

@@ -62,7 +62,7 @@ def _rotate(run_id: str, dry_run: bool, now: datetime) -> list[dict[str, Any]]:
     with log_files.locked(folder):
         for left in log_proofs.left_by(run_id):
             work.attempt(lambda left=left: log_proofs.finish(left, folder))  # type: ignore[misc]
-        keep = log_retention.Keep.load()
+        keep = log_retention.Keep.load(today)
         configuration = settings().maintenance.logs.logrotate_configuration
         if configuration is None:
             work.attempt(lambda: work.rotate(folder))
@@ -71,9 +71,10 @@ def _rotate(run_id: str, dry_run: bool, now: datetime) -> list[dict[str, Any]]:
         _, rotated = log_files.find(folder, settings().traffic)
         work.attempt(lambda: log_compression.check(folder, rotated, run_id, dry_run))
         closing = Closing(rotated, now, zone, untold=work.untold)
-        keep = log_retention.Keep.load()  # again: a hold may have been placed while the checksums were read
+        keep = log_retention.Keep.load(today)  # again: a hold may have been placed while the checksums were read
         for due in log_retention.due(rotated, today):
             work.attempt(lambda due=due: log_retention.delete(due, keep, run_id, dry_run, closing))  # type: ignore[misc]
+        work.attempt(lambda: log_retention.check(run_id, keep))
         if configuration is None:
             for file in rotated:
                 if not file.compressed and file.path.exists():

@@ -140,7 +140,7 @@ def _refuse_loss(intent: Intent, keep: Keep) -> None:
         kind = next((kind for kind, pattern in patterns.items() if fnmatch.fnmatchcase(path.name, pattern)), None)
         if path.exists():
             days = log_files.days_in(path, kind, keep.zone) if kind else []
-            if reason := keep.reason(kind, days):
+            if reason := keep.reason(path, kind, days):
                 raise MaintenanceFailed(
                     f"logrotate would delete {path.name}, which must be {reason}; raise its rotate or maxage. "
                     "Nothing was rotated"

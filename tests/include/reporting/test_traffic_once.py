@@ -257,6 +257,30 @@ def test_only_files_that_may_hold_the_day_are_read(
     assert read == [["access.log-20261008.gz"]]
 
 
+@pytest.mark.parametrize(
+    "stray",
+    [
+        line(datetime(2020, 1, 1, tzinfo=UTC)),
+        line(at(3), request="GET /?at=[01/Jan/2020:00:00:00 +0000] HTTP/1.1"),
+        line(at(3), agent="x [01/Jan/2020:00:00:00 +0000]"),
+    ],
+)
+def test_an_old_time_at_the_beginning_of_a_rotated_log_loses_no_line(
+    logs: Path, warehouse: Warehouse, stray: str
+) -> None:
+    """Rotated at three o'clock: the first hours of a day stand in the file of the day before."""
+    by_file = [[line(at(3 + n + 24 * day)) for n in range(24)] for day in (-1, 0, 1)]
+    by_file[1].insert(0, stray)
+    for name, lines, ended in zip(
+        ("access.log-1.gz", "access.log-2.gz", "access.log"), by_file, (3, 27, 51), strict=True
+    ):
+        text = "".join(lines).encode()
+        (logs / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+        os.utime(logs / name, (at(ended).timestamp(), at(ended).timestamp()))
+    assert run(DAY + timedelta(days=1)) == [DAY + timedelta(days=1)]
+    assert subject(warehouse, DAY + timedelta(days=1))[:3] == ("complete", 1, "")
+
+
 # ----------------------------------------------------------------------------------------------------- bad input
 def test_file_names_are_data(logs: Path, warehouse: Warehouse) -> None:
     name = "access.log'); DROP TABLE x; --[a]*?\"{}"

@@ -8,9 +8,10 @@ import psycopg
 import pytest
 
 from include.maintenance.logs import log_compression, log_rotation
-from include.outcome import MaintenanceFailed
+from include.outcome import MaintenanceFailed, Outcome
 from include.settings import settings
-from include.warehouse import legal_holds
+from include.warehouse import findings, legal_holds
+from include.warehouse.findings import Finding
 from tests.include.maintenance.logs.log_files_made import NOW, access, acts, known, names, old
 
 
@@ -148,3 +149,115 @@ def test_a_hold_that_is_placed_while_the_checksums_are_read_counts(
     log_rotation.rotate("r1", False, NOW)
     assert path.exists()
     assert acts(warehouse)["delete_logs", path.name][0] == "nothing_to_do"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("access.log", access("20/Sep/2026:10:00:00").replace('"-" "-"', '"-" "x [01/Sep/2026:00:00:00 +0000]"')),
+        ("access.log", access("20/Sep/2026:10:00:00").replace("GET /", "GET /[01/Sep/2026:00:00:00 +0000]")),
+        ("access.log", access("20/Sep/2026:10:00:00") + access("01/Sep/2026:10:00:00")[:70] + "\n"),
+        ("access.log", access("20/Sep/2026:10:00:00") + access("01/Sep/2026:10:00:00")[:-1]),
+        ("application.log", '{"time": "2026-09-20T10:00:00Z", "order": {"time": "2026-09-01T00:00:00Z"}}\n'),
+        ("error.log", "2026/09/20 10:00:00 [error] 1#1: x\n at 2026/09/01 10:00:00 [error]\n"),
+    ],
+)
+def test_what_stands_elsewhere_in_a_line_keeps_no_log(
+    logs: Path, warehouse: psycopg.Connection, name: str, text: str
+) -> None:
+    """One request with a time in its User-Agent would else keep the log for ever."""
+    known(warehouse, "2026-09-20")
+    old(logs / f"{name}-20260920.gz", text, 13)
+    log_rotation.rotate("r1", False, NOW)
+    state, reason, plan, _ = acts(warehouse)["delete_logs", f"{name}-20260920.gz"]
+    assert (state, reason, plan["days"]) == ("proven", "", ["2026-09-20"])
+    assert names(logs) == []
+
+
+def test_a_day_that_is_still_to_come_is_not_waited_for(logs: Path, warehouse: psycopg.Connection) -> None:
+    """A clock was wrong. Tomorrow may have begun by another clock than ours."""
+    known(warehouse, "2026-09-20")
+    old(logs / "access.log-20260920.gz", access("20/Sep/2026:10:00:00", "01/Jan/2031:00:00:00"), 13)
+    old(logs / "access.log-20260921.gz", access("20/Sep/2026:10:00:00", "06/Oct/2026:00:00:00"), 12)
+    old(logs / "access.log-20260922.gz", access("20/Sep/2026:10:00:00", "05/Oct/2026:23:59:59"), 11)
+    log_rotation.rotate("r1", False, NOW)
+    found = {resource: rest[:2] for (kind, resource), rest in acts(warehouse).items() if kind == "delete_logs"}
+    assert found == {
+        "access.log-20260920.gz": ["proven", ""],
+        "access.log-20260921.gz": ["proven", ""],
+        "access.log-20260922.gz": ["nothing_to_do", "kept: day 2026-10-05 is not in the warehouse yet"],
+    }
+    assert acts(warehouse)["delete_logs", "access.log-20260920.gz"][2]["days"] == ["2026-09-20", "2031-01-01"]
+
+
+# ------------------------------------------------------------------------------------------------ what stays
+NO_TIME = "no line of it carries a time that can be read"
+
+
+def told() -> dict[str, Finding]:
+    return {one.finding.resource: one.finding for one in findings.latest("rotated_log_retention")}
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_log_that_stays_for_want_of_an_old_day_is_a_warning(
+    logs: Path, warehouse: psycopg.Connection, dry_run: bool
+) -> None:
+    known(warehouse, "2026-09-20")
+    old(logs / "access.log-20260920.gz", access("20/Sep/2026:10:00:00", "01/Jan/1970:00:00:10"), 13)
+    old(logs / "error.log-20260920.zst", "2026/09/20 10:00:00 [error] 1#1: x\n", 13)
+    for _ in range(2):  # a later attempt of the run says the same
+        log_rotation.rotate("r1", dry_run, NOW)
+        finding = told()["access.log-20260920.gz"]
+        assert (len(told()), finding.outcome) == (1, Outcome.WARNING)
+        assert finding.summary == (
+            "access.log-20260920.gz is older than 7 days and kept: day 1970-01-01 is not in the warehouse yet"
+        )
+        assert finding.evidence["days_missing"] == 1
+        assert "--from-date 1970-01-01 --to-date 1970-01-01" in finding.remedy
+    known(warehouse, "1970-01-01")
+    log_rotation.rotate("r2", False, NOW)
+    assert [one.outcome for one in told().values()] == [Outcome.OK]
+    assert names(logs) == []
+
+
+def test_a_log_that_waits_for_last_night_or_is_held_is_no_warning(
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("OPERATIONS__MAINTENANCE__LOGS__KEEP_FILES", "1")
+    settings.cache_clear()
+    legal_holds.place({"source_table": "error_logs"}, "case 7", "counsel")
+    for name in ("access.log-20261003", "access.log-20261003.1"):
+        old(logs / name, access("03/Oct/2026:10:00:00"), 0.9)
+    old(logs / "error.log-20260920.zst", "2026/09/20 10:00:00 [error] 1#1: x\n", 13)
+    log_rotation.rotate("r1", False, NOW)
+    states = {resource: rest[0] for (kind, resource), rest in acts(warehouse).items() if kind == "delete_logs"}
+    assert states == {"access.log-20261003": "nothing_to_do", "error.log-20260920.zst": "nothing_to_do"}
+    assert [one.outcome for one in told().values()] == [Outcome.OK]
+
+
+def test_a_log_of_which_nothing_is_counted_stays_and_is_a_warning(logs: Path, warehouse: psycopg.Connection) -> None:
+    known(warehouse, "2026-09-20")
+    for name, text, why in (
+        ("access.log-20260920.gz", access("20/Sep/2026:10:00:00").replace(" 0.001", ""), NO_TIME),
+        ("application.log-20260920.gz", "INFO 20.09.2026 10:00 started\n", NO_TIME),
+        ("access.log-20260919.gz", access("20/Sep/2031:10:00:00"), "its lines are all of days that are still to come"),
+    ):
+        old(logs / name, text, 13)
+        log_rotation.rotate("r1", False, NOW)
+        assert (logs / name).exists()
+        assert told()[name].summary == f"{name} is older than 7 days and kept: {why}"
+        assert told()[name].outcome is Outcome.WARNING
+
+
+def test_a_hold_keeps_a_log_for_its_broken_lines_too(logs: Path, warehouse: psycopg.Connection) -> None:
+    """The format was changed at midnight: nothing of the second day was counted, but its lines are there."""
+    known(warehouse, "2026-09-20")
+    broken = access("21/Sep/2026:10:00:00").replace(" 0.001", "")
+    path = old(logs / "access.log-20260920.gz", access("20/Sep/2026:10:00:00") + broken, 12)
+    conditions = {"source_table": "access_logs", "time_from": datetime(2026, 9, 21, tzinfo=UTC)}
+    hold = legal_holds.place(conditions, "case 7", "counsel")
+    log_rotation.rotate("r1", False, NOW)
+    assert path.exists()
+    legal_holds.release(hold.legal_hold_id, "counsel")
+    log_rotation.rotate("r2", False, NOW)
+    assert not path.exists()

@@ -121,6 +121,19 @@ def test_it_may_not_delete_what_must_stay(logs: Path, warehouse: psycopg.Connect
 
 
 @needs_logrotate
+def test_it_may_not_delete_what_cannot_be_read(logs: Path, warehouse: psycopg.Connection) -> None:
+    """None of it was counted, so no day can tell that it may go."""
+    configure(logs, RULES.replace("30", "1"))
+    for day in ("01", "02"):
+        old(logs / f"access.log-202610{day}", access(f"{day}/Oct/2026:10:00:00").replace(" 0.001", ""), 2)
+    (logs / "access.log").write_text(access("03/Oct/2026:10:00:00"))
+    with pytest.raises(
+        MaintenanceFailed, match="access.log-20261001, which must be kept: no line of it carries a time"
+    ):
+        log_rotation.rotate("r1", False, NOW)
+
+
+@needs_logrotate
 @pytest.mark.parametrize(
     ("rules", "first", "second"),
     [
