@@ -58,7 +58,8 @@ def main() -> int:
         passed &= _check("style", [python, "-m", "ruff", "check", "."])
         passed &= _check("format", [python, "-m", "ruff", "format", "--check", "."])
         passed &= _check("types", [python, "-m", "mypy", "."])
-    workers = ["-n", "2", "--dist", "loadfile", "--max-worker-restart", "0"]  # one started anew may wait for ever
+    # A worker started anew may wait for ever. Files go in the order of tests/order.py, not by their numbers of tests.
+    workers = ["-n", "2", "--dist", "loadfile", "--max-worker-restart", "0", "--no-loadscope-reorder"]
     if any(argument.startswith("-n") for argument in arguments):
         workers = []
     print(f"  tests (a copy of what they print goes to {LOGS.relative_to(ROOT)}/pytest.log) …", flush=True)

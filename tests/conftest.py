@@ -28,10 +28,11 @@ from demo.processes import Processes
 from demo.servers import Chain, Postgres, Redis
 from tests import run_folder
 from tests.old_postgres import running_old_databases, without_autovacuum
+from tests.order import pytest_collection_modifyitems
 from tests.run_folder import SERVERS, sweep
 from tests.timeouts import pytest_runtest_teardown, pytest_timeout_set_timer
 
-__all__ = ["pytest_runtest_teardown", "pytest_timeout_set_timer"]
+__all__ = ["pytest_collection_modifyitems", "pytest_runtest_teardown", "pytest_timeout_set_timer"]
 
 if TYPE_CHECKING:
     from tests.object_storage import ObjectStorage

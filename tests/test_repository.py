@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.order import LONGEST
+
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_FILE = 500  # lines
 CODE = {".py", ".sql", ".sh", ".lua", ".sol", ".js", ".css", ".html", ".yaml", ".toml", ".env", ""}
@@ -120,3 +122,7 @@ def test_links_of_the_documentation_lead_somewhere() -> None:
         if name.endswith(".md"):
             for target in re.findall(r"\]\((?!https?://|#)([^)#\s]+)", text):
                 assert (ROOT / name).parent.joinpath(target).exists(), f"{name} links to {target}"
+
+
+def test_the_files_that_go_first_exist() -> None:
+    assert [name for name in LONGEST if not (ROOT / name).exists()] == []
