@@ -33,7 +33,7 @@ SUMMARY = FOLDER / "summary.json"
 ENVIRONMENT = FOLDER / "environment.sh"
 FINISHED = {"success", "failed"}
 UNFINISHED = {"queued", "running"}
-_OF_COMMANDS = ("AIRFLOW", "OPERATIONS__")
+_OF_COMMANDS = ("AIRFLOW", "OPERATIONS__", "NO_PROXY", "no_proxy")
 
 
 @contextmanager
@@ -66,7 +66,8 @@ class Demo:
     def __init__(self) -> None:
         """Keep everything under .local/demo."""
         FOLDER.mkdir(parents=True, exist_ok=True)
-        SUMMARY.unlink(missing_ok=True)  # what an earlier start left says nothing about this one
+        for left in (SUMMARY, ENVIRONMENT):
+            left.unlink(missing_ok=True)  # what an earlier start left says nothing about this one
         self.servers = Servers(FOLDER)
         self.airflow: Airflow | None = None
         self.started, self.started_at = time.monotonic(), datetime.now(UTC)

@@ -6,6 +6,7 @@ AIRFLOW_CONN_<ID>, as a URI or as JSON. Secrets live in connections only: nothin
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -152,10 +153,15 @@ def _host(parts: SplitResult) -> str:
 
 
 def _address(host: str) -> str:
-    """Return a host as it stands in a URL: an IPv6 address in brackets, its zone after %25."""
-    if ":" not in host or "/" in host or host.startswith("["):
-        return host
-    return f"[{quote(host, safe=':')}]"
+    """Return a host, or several, as it stands in a URL: an IPv6 address in brackets, its zone after %25."""
+    return ",".join(f"[{quote(one, safe=':')}]" if _is_ipv6(one) else one for one in host.split(","))
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return bool(ipaddress.IPv6Address(host.partition("%")[0]))
+    except ValueError:
+        return False
 
 
 def _from_airflow(connection_id: str) -> ConnectionDetails:

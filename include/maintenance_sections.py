@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from include.sections import YEAR_HOURS, Days, Seconds, Section, Share, TableName
 
@@ -91,6 +91,12 @@ class BusinessHours(Section):
     from_hour: Annotated[int, Field(ge=0, le=23)]
     to_hour: Annotated[int, Field(ge=0, le=24)]
 
+    @model_validator(mode="after")
+    def _in_order(self) -> BusinessHours:
+        if self.from_hour > self.to_hour:
+            raise ValueError("from_hour is later than to_hour: business hours lie within one day")
+        return self
+
 
 class Vacuum(Section):
     """When tables are vacuumed and analyzed, and what that may cost. Shares are of autovacuum's own thresholds.
@@ -104,7 +110,7 @@ class Vacuum(Section):
     tables_at_once: Annotated[int, Field(ge=1, le=32)]
     parallel_workers: Annotated[int, Field(ge=0, le=32)]
     buffer_megabytes: Annotated[int, Field(ge=1, le=16384)]
-    cost_delay_milliseconds: Annotated[float, Field(ge=0, le=100)]  # PostgreSQL's own bounds
+    cost_delay_milliseconds: Annotated[float, Field(ge=0, le=100)] = 0.0  # PostgreSQL's own bounds
     business_hours: BusinessHours
     exclude: list[TableName] = Field(default_factory=list)
 

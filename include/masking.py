@@ -30,6 +30,7 @@ _HARMLESS_KEYS = frozenset(
 )
 
 _IS = r"""["']?\s{0,4}(?:=>|[=:])\s{0,4}"""
+_NO_NAME = r"(?<![\w.])"  # a header is not the end of a table's name, as in public.payment_authorization
 _IS_IN_PROSE = r"""(?:["']?\s{0,4}=>?|["']\s{0,4}:)\s{0,4}"""  # a colon may just follow the name of a table or an index
 
 
@@ -44,7 +45,7 @@ class _Patterns(NamedTuple):
 
 
 @cache
-def _patterns(is_: str) -> _Patterns:
+def _patterns(is_: str, before_header: str) -> _Patterns:
     """Compile the patterns at their first use: that takes longer than all imports of a short task."""
     return _Patterns(
         private_key=re.compile(
@@ -52,7 +53,8 @@ def _patterns(is_: str) -> _Patterns:
         ),
         url=re.compile(r"""([A-Za-z][A-Za-z0-9+.-]{0,30}://)([^\s'"<>]{1,1000})@"""),
         header=re.compile(
-            r"""((?:proxy-)?authorization["']?\s{0,4}[:=]\s{0,4}["']?)[^\r\n"']{1,2000}|((?:set-)?cookie["']?\s{0,4}:\s{0,4}["']?)[^\r\n"']{1,2000}""",
+            before_header + r"""(?:((?:proxy-)?authorization["']?\s{0,4}[:=]\s{0,4}["']?)[^\r\n"']{1,2000}"""
+            r"""|((?:set-)?cookie["']?\s{0,4}:\s{0,4}["']?)[^\r\n"']{1,2000})""",
             re.I,
         ),
         scheme=re.compile(r"\b(bearer|basic)\s{1,4}[A-Za-z0-9._~+/=-]{6,4000}", re.I),
@@ -73,7 +75,7 @@ def mask(text: str) -> str:
     value or JSON), authorization headers and cookies, private keys and the known forms of access tokens. Only the
     first 20,000 characters are looked at; the rest is dropped, never passed on unseen.
     """
-    return _masked(text, _patterns(_IS))
+    return _masked(text, _patterns(_IS, ""))
 
 
 def mask_sentence(text: str) -> str:
@@ -82,7 +84,7 @@ def mask_sentence(text: str) -> str:
     In "public.api_tokens: another session holds a lock" nothing is secret: after a colon a value is masked only when
     the name before it stands in quotes, as in JSON.
     """
-    return _masked(text, _patterns(_IS_IN_PROSE))
+    return _masked(text, _patterns(_IS_IN_PROSE, _NO_NAME))
 
 
 def _masked(text: str, of: _Patterns) -> str:

@@ -211,16 +211,16 @@ class Failover(Section):
 class ResponseMinutes(Section):
     """How soon somebody must have taken an incident of a class, in minutes."""
 
-    p0: Annotated[float, Field(gt=0)]
-    p1: Annotated[float, Field(gt=0)]
-    p2: Annotated[float, Field(gt=0)]
-    p3: Annotated[float, Field(gt=0)]
+    p0: Annotated[float, Field(gt=0)] = 15
+    p1: Annotated[float, Field(gt=0)] = 60
+    p2: Annotated[float, Field(gt=0)] = 240
+    p3: Annotated[float, Field(gt=0)] = 1440
 
 
 class Incidents(Section):
     """When an incident must be taken, and where signals wait while the warehouse is down: relative to the checkout."""
 
-    response_minutes: ResponseMinutes
+    response_minutes: ResponseMinutes = ResponseMinutes()
     spool: Path
 
     @field_validator("spool")

@@ -35,7 +35,7 @@ from include.dagkit import (
     window_of,
 )
 from include.settings import settings
-from include.window import Grain, Window, demand_begun
+from include.window import Grain, Window, demand_begun, demand_over
 
 LATE_LINES = timedelta(minutes=settings().traffic.late_lines_minutes)
 # A day that has only begun may be waited for: it has 25 hours when clocks are put back.
@@ -99,10 +99,10 @@ with operations_dag(
 
     @task(outlets=[DAILY_METRICS, WEEKS_TO_ROLL_UP, MONTHS_TO_ROLL_UP])
     def report_day(changed_by_late_lines: list[str] | None, **context: Any) -> list[str]:
-        """Report the day, once it has begun, and earlier ones that late lines changed, to the DAGs that follow."""
+        """Report the day, once it is over, and earlier ones that late lines changed, to the DAGs that follow."""
         from include.reporting import rollups
 
-        window = demand_begun(window_of(context), datetime.now(UTC))
+        window = demand_over(window_of(context), datetime.now(UTC))
         days = {window.first_day, *map(date.fromisoformat, changed_by_late_lines or [])}
         announce(context, DAILY_METRICS, days)
         due = rollups.due(days, window.timezone, context["run_id"])

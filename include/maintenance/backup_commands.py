@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     now = datetime.now(UTC)
     if given.command == "verify-backup":
         return backup_verification.verify(given.source, given.run_id or f"command__{now:%Y-%m-%dT%H:%M:%S.%fZ}")
+    _check_that_it_can_be_written()
     url = connections.postgres_url(given.connection)
     if (name := getattr(given, "name", None)) and (name.startswith(".") or "/" in name):
         raise ConfigurationError(f"{name} is no name of a backup: it begins with a dot or has a slash in it")
@@ -57,6 +59,14 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         raise ConfigurationError(f"the backups of {rule.name} are taken by its own tool; use backup-facts around it")
     taken = backups.take(url, _folder(), name or default_name(rule, now), rule.format, jobs=given.jobs, tar=given.tar)
     return {"backup": taken.name, "source": rule.name}
+
+
+def _check_that_it_can_be_written() -> None:
+    files, root = connections.folder(backups.FOLDER)
+    if backups.is_local(files) and Path(root).exists() and not os.access(root, os.W_OK):
+        raise ConfigurationError(
+            f"the folder of the connection {backups.FOLDER} can only be read here; run this where backups are written"
+        )
 
 
 def _folder() -> Path:

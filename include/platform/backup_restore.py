@@ -32,14 +32,17 @@ DATABASE = "restored"
 
 
 class Part(StrEnum):
-    """What of a dump is restored: foreign keys can follow while the tables are read already."""
+    """What of a dump is restored: foreign keys can follow while the tables are read already.
+
+    Event triggers come after them, as pg_restore has it: they would fire at each key, and write or refuse.
+    """
 
     ALL = "all"
     ALL_BUT_FOREIGN_KEYS = "all_but_foreign_keys"
     FOREIGN_KEYS = "foreign_keys"
 
 
-_FOREIGN_KEY = re.compile(r"\d+; \d+ \d+ (FK CONSTRAINT |COMMENT .*\bCONSTRAINT )")  # with their comments
+_LAST = re.compile(r"\d+; \d+ \d+ ((FK CONSTRAINT|EVENT TRIGGER) |COMMENT .*\b(CONSTRAINT|EVENT TRIGGER) )")
 _TAR = re.compile(r"\.tar(\.gz|\.zst|\.lz4)?$")
 _LEFT_OUT = ("standby.signal", "recovery.signal", "postmaster.pid", "postmaster.opts", "recovery.done")
 
@@ -168,7 +171,7 @@ def _list_of(server: ScratchServer, dump: Path, part: Part) -> Path:
         raise MaintenanceFailed(f"pg_restore cannot read the dump {dump.name}: {first_problem(said.stderr)}")
     lines = said.stdout.splitlines(keepends=True)
     file = server.folder / f"{part.value}.list"
-    file.write_text("".join(line for line in lines if bool(_FOREIGN_KEY.match(line)) == (part is Part.FOREIGN_KEYS)))
+    file.write_text("".join(line for line in lines if bool(_LAST.match(line)) == (part is Part.FOREIGN_KEYS)))
     return file
 
 

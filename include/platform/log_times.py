@@ -1,7 +1,7 @@
 """When the lines of a log were written, of many lines at once. What one line says stands in log_lines.py.
 
 A time counts only where the format of the log has it: clients choose much of what stands in a line. A piece of a log is
-bytes of whole lines; what follows its last line end is not read, as traffic does not read it either.
+bytes of whole lines; the days of lines leave out what follows its last line end, as traffic does.
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ def days_of_lines(kind: Kind, piece: bytes, zone: ZoneInfo) -> set[date]:
 
 
 def days_named(kind: Kind, piece: bytes, zone: ZoneInfo) -> set[date]:
-    """Return the days in ``zone`` of all times that stand in a piece of a log, wherever, those of broken lines too."""
+    """Return the days in ``zone`` of all times that stand in a piece of a log, those of broken lines too.
+
+    They are looked for anywhere in a line, but in the error log, whose times begin a line.
+    """
     return _error_days(piece) if kind is Kind.ERROR else _days(kind, set(_NAMED[kind][0].findall(piece)), zone)
 
 

@@ -75,7 +75,7 @@ def render_day(window: Window, run_id: str) -> list[str]:
     if newest is not None and newest not in others:
         others.append(newest)
     for other in others:
-        changed += [f"{other.key}/{kind}" for kind in _render(other, configuration)]
+        changed += [f"{other.key}/{kind}" for kind in _render(other, configuration, stale_only=other != newest)]
     log.info("run %s: reports of %s: %s changed", run_id, window.key, ", ".join(changed) or "nothing")
     _deliver(window)
     if later := [other for other in others if other.end > window.end]:
@@ -83,11 +83,16 @@ def render_day(window: Window, run_id: str) -> list[str]:
     return changed
 
 
-def _render(window: Window, configuration: Settings) -> list[str]:
-    """Render and store both reports of one day in one transaction, which sees one state of the warehouse."""
+def _render(window: Window, configuration: Settings, *, stale_only: bool = False) -> list[str]:
+    """Render and store both reports of one day in one transaction, which sees one state of the warehouse.
+
+    ``stale_only`` leaves out those that another run has rendered meanwhile.
+    """
     with session.transaction() as connection:
         _one_snapshot(connection)
         reports.lock(connection)
+        if stale_only and not _stale_of(connection, [window], configuration):
+            return []
         inputs = report_inputs.read(connection, window, configuration)
         return [kind for kind in KINDS if reports.store(connection, report(kind, inputs))]
 
@@ -100,11 +105,16 @@ def _stale_days(window: Window, configuration: Settings) -> list[Window]:
     windows = report_inputs.earlier_windows(window, configuration) + report_inputs.later_windows(window, configuration)
     with session.transaction() as connection:
         _one_snapshot(connection)
-        stored = reports.own_inputs(connection, windows[0].start, windows[-1].end)
-        reported = [each for each in windows if any((each.key, kind) in stored for kind in KINDS)]
-        if not reported:
-            return []
-        known = report_inputs.read_known(connection, reported, configuration)
+        return _stale_of(connection, windows, configuration)
+
+
+def _stale_of(connection: psycopg.Connection[Any], windows: Sequence[Window], configuration: Settings) -> list[Window]:
+    """Return those of some days, which follow each other in time, whose stored report is stale."""
+    stored = reports.own_inputs(connection, windows[0].start, windows[-1].end)
+    reported = [each for each in windows if any((each.key, kind) in stored for kind in KINDS)]
+    if not reported:
+        return []
+    known = report_inputs.read_known(connection, reported, configuration)
     return [
         each
         for each in reported

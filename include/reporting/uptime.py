@@ -31,12 +31,18 @@ def compute(window: Window, run_id: str) -> bool:
     maintenance wins over all of these. Overall is, at each instant, in maintenance if any user-facing component is,
     else down if any is down, else unknown if any is unknown, else up. A day without any observation is missing.
     While the observations of an earlier computation are all there still, the day follows its maintenance windows, also
-    where one that was corrected leaves more of it unknown; once some have expired, the better known figures stay.
+    where one that was corrected leaves more of it unknown; once some have expired, or where the configuration judges
+    them in another way now, the better known figures stay.
     Raises ConfigurationError and SourceUnavailable as ``session.transaction`` does.
     """
     now = datetime.now(UTC)
     rows = _read(window, now)
     observations = {row[0]: row[-1] for row in rows if row[0] != OVERALL}
+    configured = settings()
+    rules: dict[str, Any] = {
+        "hold_seconds": configured.watch.observation_holds_seconds,
+        "user_facing": list(configured.platform.user_facing_components),
+    }
     found = _judge(window, now, rows, sum(observations.values()))
     kept = [row[:-1] for row in rows] if found.state is not Completeness.MISSING else []
     return metrics.replace_day(
@@ -46,9 +52,12 @@ def compute(window: Window, run_id: str) -> bool:
         state=found.state,
         completeness=found.completeness,
         reason=found.reason,
-        detail={"observations": observations},
+        detail={"observations": observations} | rules,
         run_id=run_id,
-        is_correction=lambda stored: _none_has_expired(stored.get("observations", {}), observations),
+        is_correction=lambda stored: (
+            rules == {name: stored.get(name, rule) for name, rule in rules.items()}
+            and _none_has_expired(stored.get("observations", {}), observations)
+        ),
     )
 
 

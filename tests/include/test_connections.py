@@ -329,3 +329,19 @@ def test_a_folder_that_cannot_be_opened_is_named_without_its_login(
         folder("archive")
     assert "hunter2" not in str(refused.value)
     assert refused.value.__suppress_context__, "a log shows the original error too"
+
+
+@pytest.mark.parametrize(
+    ("host", "written"),
+    [
+        ("db", "db"),
+        ("db:6432", "db:6432"),
+        ("db1:5432,db2:5433", "db1:5432,db2:5433"),
+        ("::1", "[::1]"),
+        ("fe80::1%eth0", "[fe80::1%25eth0]"),
+        ("a,::1", "a,[::1]"),
+        ("[::1]", "[::1]"),
+    ],
+)
+def test_only_what_is_an_ipv6_address_gets_brackets(host: str, written: str) -> None:
+    assert connections._address(host) == written

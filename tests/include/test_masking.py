@@ -82,6 +82,8 @@ def test_ordinary_text_stays_as_it_is(text: str) -> None:
     "text",
     [
         "public.api_tokens: another session holds a lock on it",
+        "vacuum of public.payment_authorization: another session holds a lock on it (process 4711)",
+        "public.session_cookie: 3 rows are left",
         "vacuum of public.password_resets: the statement was cancelled",
         "the index public.orders_pkey: its rebuild was not approved",
         "public.users_api_key: 45 MiB, of which 20 MiB are free",
@@ -126,10 +128,10 @@ def test_texts_are_bounded_after_masking() -> None:
 
 @pytest.mark.parametrize("part", ["a", "://", "a://a:", "password", "key=", '"', "key", "Bearer ", "-----BEGIN ", "="])
 def test_a_hostile_text_is_not_slow(part: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     mask(part * (1_000_000 // len(part)))
     mask_sentence(part * (1_000_000 // len(part)))
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 5, "a pattern that goes back over what it read takes minutes"
 
 
 class _Unprintable:

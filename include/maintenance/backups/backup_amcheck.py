@@ -19,6 +19,7 @@ def check(restored: Restored, jobs: int) -> Result:
     try:
         for database in databases:
             with server.connect(database) as connection:
+                connection.execute("SET session_replication_role = replica")  # its event triggers must not fire
                 connection.execute("CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA pg_catalog")
     except (psycopg.errors.UndefinedFile, psycopg.errors.FeatureNotSupported):
         return unknown(f"PostgreSQL {server.major} has no extension amcheck here; install its contrib package")

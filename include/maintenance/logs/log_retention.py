@@ -26,7 +26,7 @@ HELD_AS = ("platform_logs", *(f"{kind.value}_logs" for kind in Kind), AIRFLOW_LO
 _CHECK = "rotated_log_retention"
 _NO_TIME = "kept: no line of it carries a time that can be read"
 _TO_COME = "kept: its lines are all of days that are still to come"
-_UNCOUNTED = {
+UNCOUNTED = {
     _NO_TIME: "# compare its lines with the formats that are read (docs/source-contract.md); then move the file away",
     _TO_COME: "# set the clock of the machine that wrote it; then move the file away",
 }
@@ -103,9 +103,10 @@ class Keep:
         return next((hold for hold in holds if not days or self._holds(hold, days)), None)
 
     def _holds(self, hold: LegalHold, days: list[date]) -> bool:
-        first, last = (datetime.combine(day, time(), self.zone) for day in (min(days), max(days)))
-        begins_in_time = hold.time_until is None or first < hold.time_until
-        return begins_in_time and (hold.time_from is None or last + timedelta(days=1) > hold.time_from)
+        # Of days of year 1 and 9999, which clients may send, there is no instant in every zone.
+        first_held, not_held = (at and at.astimezone(self.zone) for at in (hold.time_from, hold.time_until))
+        begins_in_time = not_held is None or (min(days), time()) < (not_held.date(), not_held.time())
+        return begins_in_time and (first_held is None or max(days) >= first_held.date())
 
 
 def _waits_for(missing: list[date]) -> str:
@@ -172,8 +173,9 @@ def check(run_id: str, keep: Keep) -> dict[str, Any]:
     It is told from the acts of the run, so that a later attempt tells the same.
     """
     with findings.unknown_recorded(run_id, _CHECK, "platform_logs"):
-        acts = actions.of_run(run_id, ("delete_logs",))
-        found = [one for act in acts if (one := _finding(act, keep.today)) is not None]
+        folder, acts = log_files.local_folder(), actions.of_run(run_id, ("delete_logs",))
+        there = [act for act in acts if (folder / act.resource).exists()]
+        found = [one for act in there if (one := _finding(act, keep.today)) is not None]
         if not found:
             summary = "no rotated log is kept beyond its limit for want of its days in the warehouse"
             found = [Finding("platform_logs", Outcome.OK, summary, {"files": len(acts)})]
@@ -182,6 +184,8 @@ def check(run_id: str, keep: Keep) -> dict[str, Any]:
 
 def _finding(act: actions.Action, today: date) -> Finding | None:
     """What is to be told of an act that kept a file. Yesterday's figures may be about to come; a hold is on purpose."""
+    if act.state == "failed":
+        return Finding(act.resource, Outcome.UNKNOWN, f"{act.resource} could not be deleted: {act.reason}")
     missing = [date.fromisoformat(day) for day in act.plan.get("waits_for", [])]
     if missing and act.reason == _waits_for(missing) and missing[0] < today - timedelta(days=1):
         remedy = (
@@ -189,7 +193,7 @@ def _finding(act: actions.Action, today: date) -> Finding | None:
             f"airflow backfill create --dag-id daily_metrics --from-date {missing[0]} --to-date {missing[0]}"
             " --reprocess-behavior completed"
         )
-    elif not (remedy := _UNCOUNTED.get(act.reason, "")):
+    elif not (remedy := UNCOUNTED.get(act.reason, "")):
         return None
     summary = f"{act.resource} is {act.plan['limit']} and {act.reason}"
     evidence = {"size_bytes": act.plan["bytes"], "days_missing": len(missing)}

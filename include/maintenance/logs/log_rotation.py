@@ -79,7 +79,8 @@ def _rotate(run_id: str, dry_run: bool, now: datetime) -> list[dict[str, Any]]:
             for file in rotated:
                 if not file.compressed and file.path.exists():
                     work.attempt(lambda file=file: log_compression.compress(file, run_id, dry_run, closing))  # type: ignore[misc]
-        work.attempt(lambda: closing.check(run_id))
+        if not work.untried:
+            work.attempt(lambda: closing.check(run_id))
     return work.result()
 
 
@@ -101,6 +102,7 @@ class _Work:
         self.done: list[dict[str, Any]] = []
         self.errors: list[Exception] = []
         self.untold = True  # a writer that is to be told of rotations was not: until it is known otherwise
+        self.untried = False  # whether it could be told is not seen in a dry run
 
     def attempt(self, act: Callable[[], actions.Action | dict[str, Any] | None]) -> None:
         try:
@@ -118,6 +120,7 @@ class _Work:
         for log in live:
             self.attempt(lambda log=log: self._rename(log, renamed))  # type: ignore[misc]
         if self.dry_run:
+            self.untried = hook is not None
             return
         told = "notices the new name by itself"
         # A writer that an attempt which was killed did not tell any more is told now: telling it twice does no harm.

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from include.maintenance.logs import log_retention
 from include.maintenance.logs.log_retention import Keep
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import folders, log_checksums, log_files
@@ -142,9 +143,14 @@ def _refuse_loss(intent: Intent, keep: Keep) -> None:
             days = log_files.days_in(path, kind, keep.zone) if kind else []
             if reason := keep.reason(path, kind, days):
                 raise MaintenanceFailed(
-                    f"logrotate would delete {path.name}, which must be {reason}; raise its rotate or maxage. "
+                    f"logrotate would delete {path.name}, which must be {reason}; {_remedy(reason)}. "
                     "Nothing was rotated"
                 )
+
+
+def _remedy(reason: str) -> str:
+    """What helps: a file that is never counted would be in the way again however long it is kept."""
+    return log_retention.UNCOUNTED.get(reason, "raise its rotate or maxage").removeprefix("# ")
 
 
 @contextmanager

@@ -110,13 +110,17 @@ def _unused(connection: psycopg.Connection[Any], run_id: str) -> list[Finding]:
 def _not_both(connection: psycopg.Connection[Any], unused: list[Finding]) -> list[Finding]:
     """Take the SQL from an index that has no scans because a redundant one beside it has them all.
 
-    ``redundant_indexes`` drops that one, for this one does its work; who followed both would be left with neither.
+    ``redundant_indexes`` drops that one, for this one does its work, or one that does this one's work in turn; who
+    followed both would be left with none of them.
     """
     names = {one.resource for one in unused if one.outcome is Outcome.WARNING}
+    keeps = {spare: kept for spare, kept, *_ in connection.execute(_STATEMENTS["redundant"])}
     spares: dict[str, list[str]] = defaultdict(list)
-    for spare, kept, *_ in connection.execute(_STATEMENTS["redundant"]):
-        if spare not in names:
+    for spare in sorted(keeps.keys() - names):
+        kept = keeps.get(spare)
+        while kept is not None and spare not in spares[kept]:
             spares[kept].append(spare)
+            kept = keeps.get(kept)
     return [
         replace(
             one,

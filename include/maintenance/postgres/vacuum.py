@@ -93,7 +93,11 @@ def _acted(
     statement = vacuum_statement.statement(connection, item, table, before)
     begun = time.monotonic()
     ended, warnings, told = _run(connection, action, item, table, statement, left)
-    applied = {"statement": statement.as_string(connection), "seconds": round(time.monotonic() - begun, 3)}
+    applied = {
+        "statement": statement.as_string(connection),
+        "seconds": round(time.monotonic() - begun, 3),
+        "cost_delay_milliseconds": settings().maintenance.vacuum.cost_delay_milliseconds,
+    }
     if not ended:
         reason = f"it was stopped after {applied['seconds']:.1f} s, at the end of the maintenance window"
         return actions.postpone(action, reason, applied)

@@ -176,7 +176,8 @@ def _item(
     if by_transactions and holder is not None and holder.age >= _FREEZE_HELPS_BELOW * found["transaction_age"]:
         # Freezing lowers a table's age to the horizon's and no further.
         item["freeze"], item["held_by"] = False, holder.holder
-    item["expected_seconds"] = round(_expected_seconds(item, own, earlier), 2)
+    seconds, item["expectation_is_measured"] = _expected_seconds(item, own, earlier)
+    item["expected_seconds"] = round(seconds, 2)
     return item
 
 
@@ -203,18 +204,22 @@ def _in_vain(own: Sequence[actions.Action], unknown_columns: int | None) -> bool
     return bool(left) and bool(left[0] == unknown_columns)
 
 
-def _expected_seconds(item: dict[str, Any], own: Sequence[actions.Action], earlier: Sequence[actions.Action]) -> float:
-    """Seconds that a table is expected to take: as the slowest of its last five acts of the kind, by their size.
+def _expected_seconds(
+    item: dict[str, Any], own: Sequence[actions.Action], earlier: Sequence[actions.Action]
+) -> tuple[float, bool]:
+    """Seconds that a table is expected to take, and whether that was measured of itself.
 
-    One that was stopped at the end of a window counts with twice what it had taken by then. Without any, the slowest
-    of the other tables' is taken, and at first a constant.
+    It takes as long as the slowest of its last five acts of the kind that rested as it will, by their size. One that
+    was stopped at the end of a window counts with twice what it had taken by then. Without any, the slowest of the
+    other tables' is taken, and at first a constant.
     """
+    rests = settings().maintenance.vacuum.cost_delay_milliseconds
     kind = "vacuum" if item["vacuum"] or item["freeze"] else "analyze"
     size = item["facts"]["size_bytes"] or 0
 
     def expected(action: actions.Action) -> float | None:
         done, before = action.applied or {}, action.plan.get("before") or {}
-        if action.kind != kind or not done.get("seconds"):
+        if action.kind != kind or not done.get("seconds") or done.get("cost_delay_milliseconds", 0) != rests:
             return None
         seconds = float(done["seconds"]) * (1 if action.state == "proven" else 2)
         if kind == "analyze":
@@ -227,8 +232,9 @@ def _expected_seconds(item: dict[str, Any], own: Sequence[actions.Action], earli
 
     for acts in (own, earlier):
         if known := [one for action in acts if (one := expected(action)) is not None]:
-            return max(_LEAST_SECONDS, *known)
-    return max(_LEAST_SECONDS, size / _ASSUMED_BYTES_PER_SECOND) if kind == "vacuum" else _ASSUMED_ANALYZE_SECONDS
+            return max(_LEAST_SECONDS, *known), acts is own
+    assumed = size / _ASSUMED_BYTES_PER_SECOND if kind == "vacuum" else _ASSUMED_ANALYZE_SECONDS
+    return max(_LEAST_SECONDS, assumed), False
 
 
 def _has_work(item: dict[str, Any]) -> bool:

@@ -46,14 +46,16 @@ def options_of(version: int, item: dict[str, Any], before: dict[str, Any], local
 def _may_end_in_business_hours(item: dict[str, Any], local: datetime) -> bool:
     """Whether a vacuum that begins now may shorten the file, its last step, in business hours.
 
-    Taken is twice the time that it is expected to need, at least a minute; the end of its window ends it before.
+    Taken is twice the time that the table is expected to need, at least a minute, and where that was not measured of
+    itself the end of its window, which ends it in any case.
     """
     hours = settings().maintenance.vacuum.business_hours
     if hours.from_hour >= hours.to_hour:
         return False
     ends = local + timedelta(seconds=max(_SHORTEST_FORESEEN_SECONDS, 2 * item["expected_seconds"]))
     if not item["danger"] and item.get("ends_at"):
-        ends = max(local, min(ends, datetime.fromisoformat(item["ends_at"]).astimezone(local.tzinfo)))
+        window_ends = datetime.fromisoformat(item["ends_at"]).astimezone(local.tzinfo)
+        ends = max(local, min(ends, window_ends) if item.get("expectation_is_measured") else window_ends)
     opens = local.replace(hour=hours.from_hour, minute=0, second=0, microsecond=0)
     open_now = opens <= local and local.hour < hours.to_hour
     return open_now or (opens if opens > local else opens + timedelta(days=1)) <= ends

@@ -259,7 +259,7 @@ def test_what_was_done_is_told_when_the_time_was_over_or_it_failed(
     assert (found.finding.outcome, found.finding.summary) == (
         Outcome.WARNING, f"old rows were left by the latest run, now because {reason}"
     )  # fmt: skip
-    assert (found.finding.evidence["rows_left"], found.finding.evidence["postponed_in_a_row"]) == (left, 1)
+    assert (found.finding.evidence["rows_left"], found.finding.evidence["runs_in_a_row"]) == (left, 1)
     with environment.context() as patch:
         patch.setattr(airflow_database, "_run", hurried)
         airflow_database.clean("r1a", False)
@@ -276,6 +276,10 @@ def test_what_was_done_is_told_when_the_time_was_over_or_it_failed(
             airflow_database.clean("r2", False)
     finally:
         airflow.execute("GRANT DELETE ON dag_run TO airflow")
+    airflow_database.clean("r2a", True)
+    [found] = findings.latest("airflow_database")
+    assert found.finding.outcome is Outcome.UNKNOWN
+    assert found.finding.summary.startswith("the latest clean-up failed: ")
     state, _, _, _, proof = action(warehouse, "r2")
     assert (state, proof["rows_due_after"]["dag_run"]) == ("failed", 1)
     assert proof["removed_rows"]["_airflow_deleted__log__20260102000000"]["file"].endswith(".csv.zst")

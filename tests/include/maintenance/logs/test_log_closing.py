@@ -1,5 +1,6 @@
 """Where the kernel does not tell who writes to a rotated log, it goes only once the log was begun anew."""
 
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import psycopg
 import pytest
 
 from include.maintenance.logs import log_rotation
-from include.outcome import MaintenanceFailed, Outcome
+from include.outcome import ConfigurationError, MaintenanceFailed, Outcome
 from include.warehouse import findings
 from tests.include.maintenance.logs.log_files_made import (
     NOW,
@@ -110,6 +111,9 @@ def test_nothing_goes_while_a_writer_cannot_be_told(
     reason = "kept: its writer could not be told to open the new log, and whether it did so is not known"
     assert acts(warehouse)["rotate_logs", "error.log-20261001"][:2] == ["nothing_to_do", reason]
     assert list(unknown()) == ["error.log-20261001"]
+    with suppress(ConfigurationError):  # of a process id that cannot be read
+        log_rotation.rotate("r2", True, NOW)
+    assert list(unknown()) == ["error.log-20261001"], "a dry run tells nobody, and so does not call it well"
 
 
 def test_a_compressed_file_must_only_be_quiet(logs: Path, warehouse: psycopg.Connection) -> None:

@@ -64,6 +64,12 @@ def test_a_damaged_old_file_is_a_failure(logs: Path, warehouse: psycopg.Connecti
     with pytest.raises(MaintenanceFailed, match="is damaged"):
         log_rotation.rotate("r1", False, NOW)
     assert path.exists()
+    [found] = findings.latest("rotated_log_retention")
+    assert (found.finding.resource, found.finding.outcome) == (path.name, Outcome.UNKNOWN)
+    path.unlink()  # moved away
+    log_rotation.rotate("r1", False, NOW)
+    [found] = findings.latest("rotated_log_retention")
+    assert found.finding.outcome is Outcome.OK
 
 
 @pytest.mark.parametrize(
@@ -261,3 +267,17 @@ def test_a_hold_keeps_a_log_for_its_broken_lines_too(logs: Path, warehouse: psyc
     legal_holds.release(hold.legal_hold_id, "counsel")
     log_rotation.rotate("r2", False, NOW)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("year", ["0001", "9999"])
+def test_a_hold_is_judged_whatever_times_clients_send(logs: Path, warehouse: psycopg.Connection, year: str) -> None:
+    known(warehouse, "2026-09-20")
+    sent = access("20/Sep/2026:10:00:00").replace('"-" ', f'"-" "x [31/Dec/{year}:12:00:00 +0000] ', 1)
+    path = old(logs / "access.log-20260920.gz", access("20/Sep/2026:10:00:00") + sent, 12)
+    for conditions in (
+        {"time_from": datetime(2026, 9, 21, tzinfo=UTC)},
+        {"time_until": datetime(2026, 9, 20, tzinfo=UTC)},
+    ):
+        legal_holds.place({"source_table": "access_logs"} | conditions, "case 7", "counsel")
+    log_rotation.rotate("r1", False, NOW)
+    assert path.exists(), "the hold is on all days from then, or until then"

@@ -34,3 +34,22 @@ def test_two_findings_together_never_take_every_index_of_a_column(
     age(warehouse, "second", 0.1)
     review("third")
     assert findings_of("unused_indexes", "third")["public.large"].remedy == "DROP INDEX CONCURRENTLY public.large;"
+
+
+def test_nor_do_they_where_one_does_the_work_of_another_that_does_the_work_of_a_third(
+    reviewed: psycopg.Connection, warehouse: psycopg.Connection, old_statistics: object
+) -> None:
+    reviewed.execute("CREATE TABLE t (a int, b int, c int); INSERT INTO t SELECT n, n, n FROM generate_series(1, 9) n")
+    reviewed.execute("CREATE INDEX one ON t (a); CREATE INDEX two ON t (a, b); CREATE INDEX three ON t (a, b, c)")
+    review("first")
+    age(warehouse, "first", 36)
+    reviewed.execute(
+        "BEGIN; DROP INDEX two, three; SET LOCAL enable_seqscan = off; SELECT FROM t WHERE a = 3; ROLLBACK"
+    )
+    flush_statistics(reviewed)
+    review("second")
+    for check in ("redundant_indexes", "unused_indexes"):
+        for found in findings_of(check, "second").values():
+            reviewed.execute(found.remedy.replace("INDEX CONCURRENTLY", "INDEX CONCURRENTLY IF EXISTS").encode())
+    left = reviewed.execute("SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 't'::regclass")
+    assert left.fetchall() == [("three",)]

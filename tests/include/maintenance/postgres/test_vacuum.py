@@ -388,6 +388,12 @@ def test_options_are_those_that_the_version_knows(
         ("06:59", {"expected_seconds": 0.1}, False),
         ("06:40", {"expected_seconds": 3600.0, "ends_at": "2026-10-04T04:59:00+00:00"}, True),  # 06:59 in Berlin
         ("06:40", {"expected_seconds": 3600.0, "ends_at": "2026-10-04T04:59:00+00:00", "danger": True}, False),
+        ("04:30", {"expected_seconds": 1.0, "ends_at": "2026-10-04T05:30:00+00:00"}, False),  # 07:30: it is a guess
+        (
+            "04:30",
+            {"expected_seconds": 1.0, "ends_at": "2026-10-04T05:30:00+00:00", "expectation_is_measured": True},
+            True,
+        ),
         ("20:00", {"expected_seconds": 39_000.0}, False),  # until 17:40 of the next day
         ("19:59", {"expected_seconds": 0.1}, False),
         ("20:00", {"expected_seconds": 0.1}, True),

@@ -10,6 +10,7 @@ from demo.databases import Databases
 from demo.processes import free_port
 from include.maintenance.postgres import vacuum, vacuum_plan
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
+from include.settings import settings
 from include.warehouse import actions
 from tests.include.maintenance.postgres.vacuum_steps import (
     burn_transactions,
@@ -406,7 +407,19 @@ def test_a_small_table_tells_little_of_a_large_one(
     others: list[actions.Action], size_bytes: int, seconds: float
 ) -> None:
     large = {"vacuum": True, "freeze": False, "facts": {"size_bytes": size_bytes}}
-    assert vacuum_plan._expected_seconds(large, [], others) == pytest.approx(seconds)
+    assert vacuum_plan._expected_seconds(large, [], others) == (pytest.approx(seconds), False)
+    assert vacuum_plan._expected_seconds(large, others, []) == (pytest.approx(seconds), True)
+
+
+def test_an_act_that_rested_in_another_way_tells_nothing_of_the_next(environment: pytest.MonkeyPatch) -> None:
+    large = {"vacuum": True, "freeze": False, "facts": {"size_bytes": 40_000_000}}
+    acts = [_act(90.0, 40_000_000)]
+    acts[0].applied["cost_delay_milliseconds"] = 5.0  # type: ignore[index]
+    assert vacuum_plan._expected_seconds(large, acts, []) == (2.0, False), "20 MB/s are assumed"
+    environment.setenv("OPERATIONS__MAINTENANCE__VACUUM__COST_DELAY_MILLISECONDS", "5")
+    settings.cache_clear()
+    assert vacuum_plan._expected_seconds(large, acts, []) == (90.0, True)
+    settings.cache_clear()
 
 
 def test_a_dry_run_records_the_plan_and_what_would_be_left(
