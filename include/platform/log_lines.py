@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, AnyStr, TextIO
 from zoneinfo import ZoneInfo
 
 from include.warehouse.statements import statements
@@ -64,6 +64,8 @@ _ISO_TIME, _ERROR_TIME = re.compile(ISO_TIME, re.ASCII), re.compile(ERROR_TIME, 
 
 # Read as DuckDB does: of a name that is given twice the first value counts, and numbers may have any length.
 _JSON = json.JSONDecoder(object_pairs_hook=lambda pairs: dict(reversed(pairs)), parse_int=str)
+_DEEPEST = 500  # levels of a line of JSON; a logger writes some few
+_BRACKET = re.compile(r'"(?:\\.|[^"\\])*"|[\[\]{}]')  # a text in quotes is none
 _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -121,6 +123,8 @@ def own_time(kind: Kind, line: str) -> re.Match[str] | None:
         return _ACCESS_LINE.fullmatch(line)
     if kind is Kind.ERROR:
         return _ERROR_TIME.match(line)
+    if _is_nested_too_deep(line):
+        return None
     try:
         told = _JSON.decode(line)
         if _HALF_CHARACTER.search(line):
@@ -129,6 +133,26 @@ def own_time(kind: Kind, line: str) -> re.Match[str] | None:
         return None
     time = told.get("time") if isinstance(told, dict) else None
     return _ISO_TIME.fullmatch(time) if isinstance(time, str) else None
+
+
+def _is_nested_too_deep(line: str) -> bool:
+    """Tell whether Python's reader would run out of its stack, whose limit packages raise far beyond what there is."""
+    if line.count("{") + line.count("[") <= _DEEPEST:
+        return False
+    depth = 0
+    for sign in _BRACKET.findall(line):
+        depth += 1 if sign in "{[" else -1 if sign in "}]" else 0
+        if depth > _DEEPEST:
+            return True
+    return False
+
+
+def read_of(kind: Kind, line: AnyStr, quote: AnyStr) -> AnyStr:
+    """Return what traffic reads of a line: of the access log all but the referrer, whatever its bytes are."""
+    if kind is not Kind.ACCESS:
+        return line
+    pieces = line.split(quote)
+    return quote.join(pieces[:3] + pieces[4:])
 
 
 def day_of_slot(kind: Kind, slot: int, zone: ZoneInfo) -> date:
@@ -206,10 +230,10 @@ def beginning(kind: Kind, line: str) -> str:
 def _is_broken(kind: Kind, line: str, zone: ZoneInfo, suspects: set[str] | None) -> bool:
     if not line.isascii():
         try:
-            encoded = line.encode()
+            read_of(kind, line, '"').encode()
         except UnicodeEncodeError:  # bytes that are no text
             return True
-        if len(encoded) > LONGEST_LINE:
+        if len(line.encode(errors="surrogateescape")) > LONGEST_LINE:
             return True
     elif len(line) > LONGEST_LINE:
         return True

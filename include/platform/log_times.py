@@ -20,6 +20,7 @@ from include.platform.log_lines import (
     error_day,
     instant_of_line,
     own_time,
+    read_of,
 )
 
 Told = tuple[bytes, bytes]
@@ -38,7 +39,7 @@ def instants(kind: Kind, piece: bytes, zone: ZoneInfo) -> list[datetime]:
 
     ``zone`` is the time zone of logs that name no offset.
     """
-    found = (instant_of_line(kind, line, zone) for line in _text_lines(piece).decode().split("\n"))
+    found = (instant_of_line(kind, line, zone) for line in _lines(kind, piece).decode(errors="replace").split("\n"))
     return [instant for instant in found if instant is not None]
 
 
@@ -47,7 +48,7 @@ def days_of_lines(kind: Kind, piece: bytes, zone: ZoneInfo) -> set[date]:
 
     Lines repeat their minute: each is put into numbers once.
     """
-    text = _text_lines(piece)
+    text = _lines(kind, piece)
     return _error_days(text) if kind is Kind.ERROR else _days(kind, _minutes_of_lines(kind, text), zone)
 
 
@@ -59,12 +60,13 @@ def days_named(kind: Kind, piece: bytes, zone: ZoneInfo) -> set[date]:
     return _error_days(piece) if kind is Kind.ERROR else _days(kind, set(_NAMED[kind][0].findall(piece)), zone)
 
 
-def _text_lines(piece: bytes) -> bytes:
+def _lines(kind: Kind, piece: bytes) -> bytes:
     """Cut off a last line without its end, and leave out the lines that DuckDB leaves out: no text, or too long."""
     piece = piece[: piece.rfind(b"\n") + 1].replace(b"\r", b"\n")
     if len(piece) <= LONGEST_LINE and _is_text(piece):
         return piece
-    return b"".join(line for line in piece.splitlines(True) if len(line) <= LONGEST_LINE + 1 and _is_text(line))
+    lines = (line for line in piece.splitlines(True) if len(line) <= LONGEST_LINE + 1)
+    return b"".join(line for line in lines if _is_text(read_of(kind, line, b'"')))
 
 
 def _is_text(piece: bytes) -> bool:
@@ -83,7 +85,7 @@ def _minutes_of_lines(kind: Kind, text: bytes) -> set[Told]:
             if match.groups() in minutes or match.start() < end:
                 continue
             end = text.index(b"\n", match.end())
-            line = text[text.rfind(b"\n", 0, match.start()) + 1 : end].decode()
+            line = text[text.rfind(b"\n", 0, match.start()) + 1 : end].decode(errors="replace")
             if (own := own_time(kind, line)) is not None:
                 minutes.add((own[1].encode(), own[2].encode()))
     return minutes

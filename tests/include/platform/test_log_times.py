@@ -1,6 +1,7 @@
 """Times of many lines at once: what a line tells of itself, and nothing that a client put into it."""
 
 import json
+import sys
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
@@ -67,9 +68,29 @@ def test_only_the_time_of_a_readable_application_line_tells_its_day() -> None:
         Kind.APPLICATION, b'{"time": "2026-10-03T12:00:00Z", "time": "2031-01-01T00:00:00Z"}\n', ZONE
     ) == (THE_DAY)
     assert days_of_lines(Kind.APPLICATION, b'{"t\\u0069me": "2026-10-03T12:00:00Z"}\n', ZONE) == THE_DAY
-    assert (
-        days_of_lines(Kind.APPLICATION, b'{"time": "2026-10-03T12:00:00Z", "x": ' + b"[" * 99999 + b"\n", ZONE) == set()
-    )
+
+
+@pytest.mark.parametrize("limit", [1000, 100_000])  # some packages raise it
+def test_an_application_line_that_is_nested_without_end_is_broken(limit: int) -> None:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit)
+    try:
+        for deep, days in (
+            (b"[" * 99_999, set()),
+            (b"[" * 500 + b"]" * 500, set()),
+            (b"[" * 400 + b"]" * 400, THE_DAY),
+        ):
+            piece = b'{"time": "2026-10-03T12:00:00Z", "x": ' + deep + b"}\n"
+            assert days_of_lines(Kind.APPLICATION, piece, ZONE) == days
+        wide = b'{"time": "2026-10-03T12:00:00Z", "x": ["[[", ' + b"[{}], " * 999 + b"0]}\n"
+        assert days_of_lines(Kind.APPLICATION, wide, ZONE) == THE_DAY
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def test_no_byte_of_a_referrer_breaks_an_access_line() -> None:
+    assert days_of_lines(Kind.ACCESS, GOOD.replace(b'"-"', b'"\xff"', 1), ZONE) == THE_DAY
+    assert days_of_lines(Kind.ACCESS, GOOD.replace(b"GET", b"\xff", 1), ZONE) == set()
 
 
 def test_only_the_beginning_of_an_error_line_tells_its_day() -> None:
