@@ -331,7 +331,8 @@ def rendered(server: Server, databases: Databases, tmp_path_factory: pytest.Temp
         detail = {"broken_samples": ["GET /" + "long" * 49, "not a line"], "lines": {"error_broken": 2}}
         update = "UPDATE ops.daily_subject SET detail = %s WHERE subject = 'traffic'"
         warehouse.execute(update, (json.dumps(detail),))
-        return reports.render_day(report_rows.WINDOW, "run")
+        # Reports of later days that are compared with this one follow it.
+        return [kind for kind in reports.render_day(report_rows.WINDOW, "run") if "/" not in kind]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
