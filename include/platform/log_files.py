@@ -220,9 +220,12 @@ def _pieces(path: Path) -> Iterator[bytes]:
     """Give a file in pieces of whole lines, the last one perhaps without its end; of an endless line its beginning."""
     rest = b""
     for block in _content(path, _PIECE):
-        whole, end, rest = (rest + block.replace(b"\r", b"\n")).rpartition(b"\n")
+        whole, end, rest = (rest + block).rpartition(b"\n")
         yield whole + end
-        rest = rest[: LONGEST_LINE + 1]  # enough to tell that it is too long
+        if len(rest) > LONGEST_LINE:
+            whole, end, rest = rest.rpartition(b"\r")  # these end lines as well, but not a file's last one
+            yield whole + b"\n" * len(end)
+            rest = rest[: LONGEST_LINE + 1]  # enough to tell that it is too long
     yield rest
 
 

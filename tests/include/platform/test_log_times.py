@@ -3,10 +3,12 @@
 import json
 import sys
 from datetime import UTC, date, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from include.platform import log_files
 from include.platform.log_lines import LONGEST_LINE, Kind
 from include.platform.log_times import days_named, days_of_lines, instants
 
@@ -96,6 +98,14 @@ def test_no_byte_of_a_referrer_breaks_an_access_line() -> None:
 def test_only_the_beginning_of_an_error_line_tells_its_day() -> None:
     piece = b"2026/10/03 00:30:00 [error] 1#1: x\n  of 2031/01/01 00:00:00 [error] y\n2026/02/30 00:00:00 [error] z\n"
     assert days_of_lines(Kind.ERROR, piece, BERLIN) == THE_DAY
+
+
+def test_a_last_line_without_its_end_counts_on_no_day_whatever_stands_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "error.log"
+    path.write_bytes(b"2026/10/03 12:00:00 [error] x\n2026/10/04 12:00:00 [error] \ry")
+    assert log_files.days_in(path, Kind.ERROR, ZONE) == [*THE_DAY]
+    path.write_bytes(b"2026/10/03 12:00:00 [error] x\r" * 50_000 + b"\n")
+    assert log_files.days_in(path, Kind.ERROR, ZONE) == [*THE_DAY]
 
 
 def test_days_are_those_of_the_time_zone() -> None:

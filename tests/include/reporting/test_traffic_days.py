@@ -52,14 +52,17 @@ SHAPES = {
 
 
 def lines_of(kind: Kind) -> st.SearchStrategy[bytes]:
-    """Lines of every shape with times of every kind, in their place and elsewhere; some are cut, or are no text."""
+    """Lines of every shape with times of every kind, in their place and elsewhere; some are cut, or are no text.
+
+    No carriage return stands within one: of such a line DuckDB may take the next one for a part.
+    """
     times = st.lists(st.sampled_from(TIMES[kind]), min_size=2, max_size=2)
     whole = st.builds(
         lambda shape, found: shape % tuple(found[: shape.count(b"%s")]), st.sampled_from(SHAPES[kind]), times
     )
     spoilt = st.builds(
         lambda line, place, piece: line[:place] + piece + line[place + 1 :],
-        whole, st.integers(0, 70), st.sampled_from([b"", b"\xff", b'"', "é".encode(), b"\x00", b"\r", b"[", b"{"]),
+        whole, st.integers(0, 70), st.sampled_from([b"", b"\xff", b'"', "é".encode(), b"\x00", b"[", b"{"]),
     )  # fmt: skip
     return st.one_of(whole, whole, spoilt)
 
