@@ -159,9 +159,10 @@ def _address(host: str) -> str:
 
 def _is_ipv6(host: str) -> bool:
     try:
-        return bool(ipaddress.IPv6Address(host.partition("%")[0]))
+        ipaddress.IPv6Address(host.partition("%")[0])
     except ValueError:
         return False
+    return True
 
 
 def _from_airflow(connection_id: str) -> ConnectionDetails:

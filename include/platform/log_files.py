@@ -11,7 +11,7 @@ import fnmatch
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -199,10 +199,7 @@ def days_in(path: Path, kind: Kind, zone: ZoneInfo) -> list[date]:
 
     Raises MaintenanceFailed for a damaged file.
     """
-    days: set[date] = set()
-    for piece in _pieces(path):
-        days |= log_times.days_of_lines(kind, piece, zone)
-    return sorted(days)
+    return _days(path, lambda piece: log_times.days_of_lines(kind, piece, zone))
 
 
 def days_named_in(path: Path, kind: Kind, zone: ZoneInfo) -> list[date]:
@@ -210,10 +207,11 @@ def days_named_in(path: Path, kind: Kind, zone: ZoneInfo) -> list[date]:
 
     Raises MaintenanceFailed for a damaged file.
     """
-    days: set[date] = set()
-    for piece in _pieces(path):
-        days |= log_times.days_named(kind, piece, zone)
-    return sorted(days)
+    return _days(path, lambda piece: log_times.days_named(kind, piece, zone))
+
+
+def _days(path: Path, days_of: Callable[[bytes], set[date]]) -> list[date]:
+    return sorted(set[date]().union(*map(days_of, _pieces(path))))
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

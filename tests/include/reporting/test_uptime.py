@@ -348,3 +348,19 @@ def test_a_correction_compares_the_same_components(
         assert uptime.compute(WINDOW, f"{with_all}") is (with_all is before)
         warehouse.execute("UPDATE ops.maintenance_window SET ends_at = %s", (at(23),))
     settings.cache_clear()
+
+
+def test_known_figures_stay_where_the_configuration_judges_observations_in_another_way(
+    warehouse: psycopg.Connection[Any], environment: pytest.MonkeyPatch
+) -> None:
+    watched_but_for_an_hour(warehouse)
+    warehouse.execute("DELETE FROM ops.maintenance_window")
+    uptime.compute(WINDOW, "first")
+    before = rows_of(warehouse), state_of()
+    environment.setenv(
+        "OPERATIONS__WATCH__OBSERVATION_HOLDS_SECONDS", "61"
+    )  # less is known of the hour's first minutes
+    settings.cache_clear()
+    assert uptime.compute(WINDOW, "later") is False
+    assert (rows_of(warehouse), state_of()) == before
+    settings.cache_clear()

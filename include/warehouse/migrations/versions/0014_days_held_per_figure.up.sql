@@ -1,32 +1,27 @@
 -- Rollups of revenue, feedback and components counted the days of their whole subject, also those that do not tell of
 -- them. What days were computed since is left to the next rollup: a number is only ever lowered here.
-UPDATE ops.rollup_revenue AS rolled
-SET days_held = told.days, is_final = false
-FROM (
-    SELECT rollup.grain, rollup.period_start, count(subject.day)::integer AS days
+WITH told AS (
+    SELECT rollup.grain, rollup.period_start, known.figures, count(subject.day)::integer AS days
     FROM ops.rollup
+    CROSS JOIN (VALUES ('transactions', 'fees'), ('support', 'feedback')) AS known (subject, figures)
     LEFT JOIN ops.daily_subject AS subject
         ON subject.day >= rollup.period_start
         AND subject.day < rollup.period_start + ('1 ' || rollup.grain)::interval
-        AND subject.subject = 'transactions' AND subject.state <> 'missing'
-        AND NOT coalesce(subject.detail -> 'views_that_begin_later' ? 'fees', false)
-    GROUP BY rollup.grain, rollup.period_start
-) AS told
-WHERE (rolled.grain, rolled.period_start) = (told.grain, told.period_start) AND told.days < rolled.days_held;
-
+        AND subject.subject = known.subject AND subject.state <> 'missing'
+        AND NOT coalesce(subject.detail -> 'views_that_begin_later' ? known.figures, false)
+    GROUP BY rollup.grain, rollup.period_start, known.figures
+), revenue AS (
+    UPDATE ops.rollup_revenue AS rolled
+    SET days_held = told.days, is_final = false
+    FROM told
+    WHERE (rolled.grain, rolled.period_start, 'fees') = (told.grain, told.period_start, told.figures)
+        AND told.days < rolled.days_held
+)
 UPDATE ops.rollup_feedback AS rolled
 SET days_held = told.days, is_final = false
-FROM (
-    SELECT rollup.grain, rollup.period_start, count(subject.day)::integer AS days
-    FROM ops.rollup
-    LEFT JOIN ops.daily_subject AS subject
-        ON subject.day >= rollup.period_start
-        AND subject.day < rollup.period_start + ('1 ' || rollup.grain)::interval
-        AND subject.subject = 'support' AND subject.state <> 'missing'
-        AND NOT coalesce(subject.detail -> 'views_that_begin_later' ? 'feedback', false)
-    GROUP BY rollup.grain, rollup.period_start
-) AS told
-WHERE (rolled.grain, rolled.period_start) = (told.grain, told.period_start) AND told.days < rolled.days_held;
+FROM told
+WHERE (rolled.grain, rolled.period_start, 'feedback') = (told.grain, told.period_start, told.figures)
+    AND told.days < rolled.days_held;
 
 UPDATE ops.rollup_uptime AS rolled
 SET days_held = told.days, is_final = false

@@ -7,18 +7,26 @@ from tests.include.maintenance.postgres.index_reviews import age, findings_of, r
 from tests.old_postgres import flush_statistics
 
 
+def _reviewed_after_scans(
+    reviewed: psycopg.Connection, warehouse: psycopg.Connection, indexes: str, others: str
+) -> None:
+    """Review some indexes of ``t``, and 36 days later again, scanned meanwhile as if the planner avoided the others."""
+    reviewed.execute("CREATE TABLE t (a int, b int, c int); INSERT INTO t SELECT n, n, n FROM generate_series(1, 9) n")
+    reviewed.execute(indexes.encode())
+    review("first")
+    age(warehouse, "first", 36)
+    scan = "SET LOCAL enable_seqscan = off; SELECT FROM t WHERE a = 3"
+    reviewed.execute(f"BEGIN; DROP INDEX {others}; {scan}; ROLLBACK".encode())
+    flush_statistics(reviewed)
+    review("second")
+
+
 def test_two_findings_together_never_take_every_index_of_a_column(
     reviewed: psycopg.Connection, warehouse: psycopg.Connection, old_statistics: object
 ) -> None:
     """The planner prefers the smaller index, so the larger one that could do its work is never scanned."""
-    reviewed.execute("CREATE TABLE t (a int, b int); INSERT INTO t SELECT n, n FROM generate_series(1, 9) n")
-    reviewed.execute("CREATE INDEX small ON t (a); CREATE INDEX large ON t (a, b)")
-    review("first")
-    age(warehouse, "first", 36)
-    # As if the planner had preferred the smaller one.
-    reviewed.execute("BEGIN; DROP INDEX large; SET LOCAL enable_seqscan = off; SELECT FROM t WHERE a = 3; ROLLBACK")
-    flush_statistics(reviewed)
-    review("second")
+    indexes = "CREATE INDEX small ON t (a); CREATE INDEX large ON t (a, b)"
+    _reviewed_after_scans(reviewed, warehouse, indexes, "large")
     redundant, unused = findings_of("redundant_indexes", "second"), findings_of("unused_indexes", "second")
     assert "public.small" not in unused
     assert redundant["public.small"].remedy == "DROP INDEX CONCURRENTLY public.small;"
@@ -39,15 +47,8 @@ def test_two_findings_together_never_take_every_index_of_a_column(
 def test_nor_do_they_where_one_does_the_work_of_another_that_does_the_work_of_a_third(
     reviewed: psycopg.Connection, warehouse: psycopg.Connection, old_statistics: object
 ) -> None:
-    reviewed.execute("CREATE TABLE t (a int, b int, c int); INSERT INTO t SELECT n, n, n FROM generate_series(1, 9) n")
-    reviewed.execute("CREATE INDEX one ON t (a); CREATE INDEX two ON t (a, b); CREATE INDEX three ON t (a, b, c)")
-    review("first")
-    age(warehouse, "first", 36)
-    reviewed.execute(
-        "BEGIN; DROP INDEX two, three; SET LOCAL enable_seqscan = off; SELECT FROM t WHERE a = 3; ROLLBACK"
-    )
-    flush_statistics(reviewed)
-    review("second")
+    indexes = "CREATE INDEX one ON t (a); CREATE INDEX two ON t (a, b); CREATE INDEX three ON t (a, b, c)"
+    _reviewed_after_scans(reviewed, warehouse, indexes, "two, three")
     for check in ("redundant_indexes", "unused_indexes"):
         for found in findings_of(check, "second").values():
             reviewed.execute(found.remedy.replace("INDEX CONCURRENTLY", "INDEX CONCURRENTLY IF EXISTS").encode())
