@@ -5,6 +5,7 @@ The statements stand in database.sql. Everything works for a role that is no sup
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,6 +99,14 @@ def prepare(connection: psycopg.Connection[Any]) -> bool:
     """
     row = connection.execute(_STATEMENTS["session"], {"longest": _LONGEST_LOCK_WAIT_MILLISECONDS}).fetchone()
     return bool(row and row[0])
+
+
+def in_comment(text: str) -> str:
+    """Return a text that stays within a ``--`` comment of SQL: a name or an identifier may hold a line break.
+
+    Control characters and the other ends of a line become question marks.
+    """
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", "?", text)
 
 
 @contextmanager

@@ -33,3 +33,8 @@ def test_a_lost_connection_is_named(server: psycopg.Connection) -> None:
             database.errors_named("VACUUM of t"),
         ):
             server.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+def test_a_name_cannot_leave_its_comment() -> None:
+    assert database.in_comment('"a\nDROP TABLE users; --"') == '"a?DROP TABLE users; --"'
+    assert database.in_comment("\r\x00\x0b\x85\u2028é\t.") == "?????é?."
