@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -239,6 +240,7 @@ def make_startable(server: ScratchServer, wal: Path | None = None, wal_command: 
     told = server.data / "tablespace_map"
     if told.exists():  # it would lead to the originals
         links = (server.data / "pg_tblspc").iterdir()
+        told.unlink()  # it may be a link itself
         told.write_text("".join(f"{link.name} {link.readlink()}\n" for link in links))
     if wal is not None:
         wal_command = ("cp", f"{wal}/{{wal}}", "{target}")
@@ -274,11 +276,24 @@ def _unpack(backup: Path, data: Path) -> None:
 
 
 def _extract(archive: Path, target: Path) -> None:
+    """Write the files and folders of a tar file within ``target``; links, which may lead anywhere, are left out.
+
+    Only tablespaces are links, and theirs are made anew. Raises MaintenanceFailed for a name that leads out of it.
+    """
     try:
         with _opened(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as members:
             for member in members:
-                if not member.issym():  # only tablespaces are links, and theirs are made anew
-                    members.extract(member, target, filter="tar")
+                path = Path(os.path.normpath(target / member.name))
+                if not path.is_relative_to(target):
+                    raise MaintenanceFailed(f"{archive.name} is damaged: {member.name} would lie outside the cluster")
+                if member.isdir():
+                    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                elif member.isreg():
+                    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    content = members.extractfile(member)
+                    assert content is not None
+                    with path.open("wb") as file:
+                        shutil.copyfileobj(content, file, 1 << 20)
     except tarfile.TarError as error:
         raise MaintenanceFailed(f"{archive.name} is damaged and cannot be unpacked: {error}") from None
 

@@ -164,7 +164,8 @@ def page_control(server: ScratchServer) -> Control:
 
 def largest_file(data: Path) -> Path:
     """Return the largest file of a table or index of a cluster."""
-    files = [path for path in (data / "base").glob("*/*") if path.name.split(".")[0].isdecimal()]
+    found = (data / "base").glob("*/*")
+    files = [path for path in found if path.name.split(".")[0].isdecimal() and not path.is_symlink()]
     return max(files, key=lambda path: (path.stat().st_size, path.name))
 
 

@@ -1,0 +1,86 @@
+"""A backup writes nothing outside of the place that it is restored to, whatever its files say."""
+
+from __future__ import annotations
+
+import io
+import stat
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from include.maintenance.backups import backup_control
+from include.outcome import MaintenanceFailed
+from include.platform import backup_restore
+from include.platform.scratch_place import scratch_place
+
+
+def _tar(path: Path, *members: tuple[str, bytes, bytes | str]) -> None:
+    """Write a tar file of members: a name, a type, and the content or where a link leads."""
+    with tarfile.open(path, "w:gz") as file:
+        for name, kind, content in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.mode = kind, 0o777
+            if isinstance(content, str):
+                member.linkname = content
+                file.addfile(member)
+            else:
+                member.size = len(content)
+                file.addfile(member, io.BytesIO(content))
+
+
+@pytest.mark.parametrize("link", [tarfile.LNKTYPE, tarfile.SYMTYPE])
+def test_no_link_in_a_tar_file_leads_to_a_file_of_the_worker(tmp_path: Path, link: bytes) -> None:
+    outside = tmp_path / "of_the_worker"
+    outside.write_bytes(b"untouched")
+    backup = tmp_path / "base-1"
+    backup.mkdir()
+    _tar(
+        backup / "base.tar.gz",
+        ("PG_VERSION", tarfile.REGTYPE, b"18\n"),
+        ("base", tarfile.DIRTYPE, b""),
+        ("pg_tblspc", tarfile.DIRTYPE, b""),
+        ("base/1", link, str(outside)),
+        ("base/1", tarfile.REGTYPE, b"overwritten"),
+        ("base/2", link, str(outside)),
+    )
+    _tar(backup / "16400.tar.gz", ("PG_18/5/7", tarfile.REGTYPE, b"a row"))
+    with scratch_place("test") as place:
+        server = backup_restore.copy_cluster(backup, place)
+        assert outside.read_bytes() == b"untouched"
+        assert (server.data / "base/1").read_bytes() == b"overwritten"
+        assert not (server.data / "base/2").exists()
+        space = server.data / "pg_tblspc" / "16400"
+        assert space.resolve().is_relative_to(place.folder.resolve())
+        assert (space / "PG_18/5/7").read_bytes() == b"a row"
+        modes = [stat.S_IMODE((server.data / name).stat().st_mode) for name in ("", "base")]
+        assert modes == [0o700, 0o700], "what PostgreSQL wants, whatever the tar file says"
+
+
+@pytest.mark.parametrize("name", ["../beside", "/tmp/anywhere", "base/../../../beside"])
+def test_a_name_in_a_tar_file_that_leads_out_of_the_cluster_is_damage(tmp_path: Path, name: str) -> None:
+    (tmp_path / "base-1").mkdir()
+    _tar(tmp_path / "base-1" / "base.tar.gz", (name, tarfile.REGTYPE, b"out"))
+    with (
+        scratch_place("test") as place,
+        pytest.raises(MaintenanceFailed, match=f"{name} would lie outside the cluster"),
+    ):
+        backup_restore.copy_cluster(tmp_path / "base-1", place)
+
+
+def test_no_link_in_a_plain_backup_is_written_through(tmp_path: Path) -> None:
+    outside = tmp_path / "of_the_worker"
+    outside.write_bytes(b"untouched" * 1000)
+    backup = tmp_path / "base-1"
+    (backup / "base" / "5").mkdir(parents=True)
+    (backup / "pg_tblspc").mkdir()
+    (backup / "PG_VERSION").write_text("18\n")
+    (backup / "base" / "5" / "1259").write_bytes(b"a row")
+    (backup / "base" / "5" / "9999").symlink_to(outside)
+    (backup / "tablespace_map").symlink_to(outside)
+    with scratch_place("test") as place:
+        server = backup_restore.copy_cluster(backup, place)
+        backup_restore.make_startable(server)
+        assert outside.read_bytes() == b"untouched" * 1000
+        assert (server.data / "tablespace_map").read_text() == ""
+        assert backup_control.largest_file(server.data).name == "1259", "no byte of another file is inverted"
