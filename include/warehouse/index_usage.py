@@ -25,7 +25,7 @@ class Usage(NamedTuple):
 
 
 class Idle(NamedTuple):
-    """Since when an index has not been scanned on one node, and since when the index itself is known."""
+    """Since when an index has not been scanned on one node, and since when the server is known to have it."""
 
     index_oid: int
     index_name: str
@@ -39,7 +39,8 @@ class Idle(NamedTuple):
 def record(run_id: str, server: str, taken_at: datetime, usages: Sequence[Usage], *, keep_days: int) -> list[Idle]:
     """Store a run's reading in place of its earlier one, and return what all readings say about each index.
 
-    One transaction. Readings older than ``keep_days`` are removed. ``server`` names the cluster and its database.
+    One transaction. Readings older than ``keep_days`` are removed. ``server`` names the cluster, its database
+    and the primary's timeline: readings of another one say nothing about this.
     Raises ConfigurationError and SourceUnavailable as ``session.transaction`` does.
     """
     nodes, oids, names, scans, last_scans, since = (

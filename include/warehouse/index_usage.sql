@@ -15,14 +15,15 @@ FROM unnest(%(nodes)s::text[], %(oids)s::bigint[], %(names)s::text[], %(scans)s:
 -- statement: idle
 -- Since when an index has not been scanned on a node: since its last scan where the server tells it; never scanned,
 -- since the statistics began; otherwise since the earliest reading of these statistics with as many scans as now.
--- It is known since the first reading on any node, or since a scan before that.
+-- It is known since the first reading on any node. A scan before that proves nothing: after a promotion another server
+-- had the work until then.
 SELECT now.index_oid, now.index_name, now.node, now.scans, now.statistics_since,
        CASE WHEN now.last_scan_at IS NOT NULL THEN now.last_scan_at
             WHEN now.scans = 0 THEN now.statistics_since
             ELSE (SELECT min(earlier.taken_at) FROM ops.index_usage earlier
                   WHERE earlier.server = now.server AND earlier.index_oid = now.index_oid AND earlier.node = now.node
                     AND earlier.scans = now.scans AND earlier.taken_at >= now.statistics_since) END AS idle_since,
-       (SELECT least(min(seen.taken_at), min(seen.last_scan_at)) FROM ops.index_usage seen
+       (SELECT min(seen.taken_at) FROM ops.index_usage seen
         WHERE seen.server = now.server AND seen.index_oid = now.index_oid) AS known_since
 FROM ops.index_usage now
 WHERE now.run_id = %(run_id)s

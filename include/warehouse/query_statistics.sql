@@ -26,8 +26,7 @@ ON CONFLICT (server, query_id) DO UPDATE SET text = excluded.text WHERE statemen
 
 -- statement: forget_texts
 DELETE FROM ops.statement_text t
-WHERE t.server = %(server)s
-  AND NOT EXISTS (SELECT FROM ops.statement_statistics s JOIN ops.statement_snapshot USING (run_id)
+WHERE NOT EXISTS (SELECT FROM ops.statement_statistics s JOIN ops.statement_snapshot USING (run_id)
                   WHERE s.query_id = t.query_id AND server = t.server);
 
 -- statement: baseline

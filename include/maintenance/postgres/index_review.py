@@ -78,14 +78,16 @@ def _row(connection: psycopg.Connection[Any], statement: str) -> tuple[Any, ...]
 def _unused(connection: psycopg.Connection[Any], run_id: str) -> list[Finding]:
     """Judge by every server that scans indexes: one that was not looked at makes "unused" unknown."""
     wanted = settings().maintenance.index_review
-    server, now = _row(connection, "server")
+    cluster, server, now = _row(connection, "server")
+    if server is None:
+        raise ConfigurationError(f"{database.MAINTENANCE} leads to a standby; let it lead to the primary")
     usages, gaps = _usage(connection, PRIMARY), []
     standbys, unread = _standbys(connection, PRIMARY)
     seen: dict[str, str | None] = {}
     for replica in wanted.replicas:
         try:
             with connections.postgres(replica, autocommit=True) as other, database.errors_named("its indexes", replica):
-                usages += _usage_of_replica(other, replica, server, seen)
+                usages += _usage_of_replica(other, replica, cluster, seen)
                 cascaded, unread_there = _standbys(other, replica)
                 standbys, unread = standbys + cascaded, unread + unread_there
         except (ConfigurationError, MaintenanceFailed, SourceUnavailable) as error:
@@ -153,10 +155,10 @@ def _usage(connection: psycopg.Connection[Any], node: str) -> list[Usage]:
 
 
 def _usage_of_replica(
-    connection: psycopg.Connection[Any], replica: str, server: str, seen: dict[str, str | None]
+    connection: psycopg.Connection[Any], replica: str, cluster: str, seen: dict[str, str | None]
 ) -> list[Usage]:
     standby, place, name = _row(connection, "replica")
-    if not standby or _row(connection, "server")[0] != server:
+    if not standby or _row(connection, "server")[0] != cluster:
         raise ConfigurationError(f"the connection {replica} does not lead to a replica of the platform's database")
     if place in seen:
         raise ConfigurationError(f"the connection {replica} leads to the same server as another replica's")
@@ -180,7 +182,7 @@ def _judge(
         if one.idle_since > limit
     ]
     if (known := min(one.known_since for one in idle)) > limit:
-        doubts.append(f"it is known only since {known:%Y-%m-%d}")
+        doubts.append(f"this primary is known to have it only since {known:%Y-%m-%d}")
     name, since = idle[0].index_name, max(one.idle_since for one in idle)
     evidence = {
         "size_bytes": size,

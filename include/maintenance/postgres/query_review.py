@@ -112,6 +112,11 @@ def _read(connection: psycopg.Connection[Any]) -> _Source | Finding:
     row = connection.execute(_STATEMENTS["server"]).fetchone()
     assert row is not None, "the statement always gives a row"
     server, now, may_read, io_measured, track, identified, most = row
+    if server is None:
+        return unknown(
+            f"{database.MAINTENANCE} leads to a standby, which counts its own queries only.",
+            "-- Let the connection lead to the primary.",
+        )
     if not may_read:
         return unknown(
             f"The role of {database.MAINTENANCE} may not see other roles' queries.",

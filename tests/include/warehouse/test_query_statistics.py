@@ -132,6 +132,8 @@ def test_what_a_week_begins_with(warehouse: psycopg.Connection) -> None:
 
 def test_a_repeated_run_replaces_its_reading_and_old_ones_go(warehouse: psycopg.Connection) -> None:
     _record("ancient", 15, _entry(9, 1, 1.0))
+    other = Reading("1/escrow/2", NOW - 15 * WEEK, None, 0, [_entry(8, 1, 1.0)])
+    query_statistics.record("of the primary before", other, keep_days=100)
     _record("w1", 1, _entry(1, 10, 1.0))
     for calls in (20, 30):
         _record("now", 0, _entry(1, calls, 3.0))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import struct
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -18,14 +16,18 @@ import pytest
 from psycopg.pq import ExecStatus, PGconn
 
 from demo.databases import Databases
-from demo.processes import Processes
 from demo.servers import Postgres
 from include.maintenance.postgres import index_review
 from include.outcome import ConfigurationError, Outcome, SourceUnavailable
 from include.settings import settings
-from tests.include.maintenance.postgres.index_reviews import age, findings_of, review
+from tests.include.maintenance.postgres.index_reviews import (
+    age,
+    findings_of,
+    primary_and_standby,
+    review,
+    wait_until_replayed,
+)
 from tests.old_postgres import flush_statistics
-from tests.run_folder import server_folder
 
 WARNING, UNKNOWN, OK = Outcome.WARNING, Outcome.UNKNOWN, Outcome.OK
 
@@ -38,7 +40,7 @@ def test_an_unused_index_is_named_after_35_days(
     review("first")
     seen = findings_of("unused_indexes", "first")['public."I ""1"']
     assert seen.outcome is UNKNOWN
-    assert "it is known only since" in seen.summary
+    assert "this primary is known to have it only since" in seen.summary
     assert seen.remedy == ""
     age(warehouse, "first", 34.9)
     review("second")
@@ -141,33 +143,8 @@ def test_what_holds_a_rule_is_never_called_unused(
 # ---------------------------------------------------------------------------------------------------- replicas
 @pytest.fixture(scope="module")
 def replicated() -> Iterator[tuple[Databases, Postgres]]:
-    """A primary of its own and a standby that streams from it."""
-    folder = server_folder("replica")
-    processes = Processes(folder / "processes.json")
-    try:
-        primary = Postgres(processes, folder / "postgres").start()
-        databases = Databases(primary, folder)
-        databases.create_roles()
-        databases.create("escrow", "escrow_owner")
-        standby = Postgres(processes, folder / "standby")
-        standby.password_file.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(primary.password_file, standby.password_file)
-        user, group = primary._ids()
-        place = server_folder("standby")
-        if user is not None and group is not None:
-            os.chown(place, user, group)
-        standby.data = place / "data"
-        subprocess.run(
-            [primary.binaries / "pg_basebackup", "-D", standby.data, "-R", "-c", "fast", "--no-sync",
-             "-d", primary.url("postgres") + "?application_name=second"],
-            check=True, user=user, group=group, extra_groups=[] if user is not None else None,
-        )  # fmt: skip
-        standby.start()
-        yield databases, standby
-    finally:
-        processes.stop_all()
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(place, ignore_errors=True)
+    with primary_and_standby() as servers:
+        yield servers
 
 
 @contextmanager
@@ -203,17 +180,9 @@ def test_replicas_count(
     settings.cache_clear()
     with psycopg.connect(databases.url("escrow", "escrow_owner"), autocommit=True) as owner:
         owner.execute("CREATE TABLE t (id int); CREATE INDEX i ON t (id); INSERT INTO t SELECT generate_series(1, 9)")
-        position = owner.execute("SELECT pg_current_wal_lsn()").fetchone()
+        with psycopg.connect(standby.url("escrow"), autocommit=True) as replica:
+            wait_until_replayed(owner, replica)
     with psycopg.connect(standby.url("escrow"), autocommit=True) as replica:
-
-        def replayed() -> bool:
-            row = replica.execute("SELECT pg_last_wal_replay_lsn() >= %s", position).fetchone()
-            return bool(row and row[0])
-
-        deadline = time.monotonic() + 20
-        while not replayed():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
         review("first")
         age(warehouse, "first", 36)
         review("second")
