@@ -5,18 +5,22 @@
 -- statement: macros
 CREATE OR REPLACE TEMP MACRO identifier() AS
     '[0-9]+|0[xX][0-9a-fA-F]+|[0-9a-fA-F]{8,}|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}';
+-- Opaque tokens are told by their looks, as log_lines.mask does: what opens a door must not stand in a table.
+CREATE OR REPLACE TEMP MACRO is_identifier(segment) AS regexp_full_match(segment, identifier())
+    OR (length(segment) >= 20 AND regexp_full_match(segment, '[A-Za-z0-9_+=-]*[0-9][A-Za-z0-9_+=-]*'))
+    OR regexp_full_match(segment, '[A-Za-z0-9_-]{8,}(\.[A-Za-z0-9_-]{8,}){2}');
 CREATE OR REPLACE TEMP MACRO endpoint_of(path) AS CASE
     WHEN path IS NULL OR path = '' THEN '-'
-    -- Most paths hold nothing that looks like an identifier; this test is cheaper than a replacement.
-    WHEN NOT regexp_matches(path, '/(?:[0-9]|[0-9a-fA-F]{8})') THEN substr(path, 1, 200)
+    -- Most paths hold nothing that looks like an identifier; this test is cheaper than to cut them.
+    WHEN NOT regexp_matches(path, '/(?:[0-9]|[0-9a-fA-F]{8}|[A-Za-z0-9_.+=-]{20})') THEN substr(path, 1, 200)
     -- Nor does a path with nothing but whole numbers in it need more than this.
-    WHEN regexp_full_match(path, '(?:/(?:[0-9]+|[^/0-9]{0,7}|[^/0-9a-fA-F][^/0-9]*))+')
+    WHEN regexp_full_match(path, '(?:/(?:[0-9]+|[^/0-9]{0,7}|[^/0-9a-fA-F][^/0-9]{0,18}))+')
         THEN substr(regexp_replace(path, '/[0-9]+', '/{id}', 'g'), 1, 200)
-    -- Meanwhile each segment has slashes of its own on both sides, so that neighbours do not compete for one.
-    ELSE substr(left(replace(regexp_replace(
-        replace(path, '/', '//') || '/',
-        '/(?:' || identifier() || ')/', '/{id}/', 'g'
-    ), '//', '/'), -1), 1, 200)
+    -- What stands before the first slash is no segment.
+    ELSE substr(array_to_string(list_transform(
+        string_split(path, '/'),
+        lambda segment, place: CASE WHEN place > 1 AND is_identifier(segment) THEN '{id}' ELSE segment END
+    ), '/'), 1, 200)
 END;
 CREATE OR REPLACE TEMP MACRO method_in(request) AS split_part(request, ' ', 1);
 CREATE OR REPLACE TEMP MACRO path_in(request) AS split_part(split_part(request, ' ', 2), '?', 1);
@@ -45,25 +49,34 @@ CREATE OR REPLACE TEMP MACRO text_of(value) AS regexp_replace(value, '[\x00-\x1f
 CREATE OR REPLACE TEMP TABLE excluded_path AS
 SELECT DISTINCT unnest([path, rtrim(path, '/'), rtrim(path, '/') || '/']) AS path FROM (SELECT unnest($excluded) AS path);
 
+-- statement: usual_text
+-- Requests that were met at the beginning of a log, with their method, path and endpoint.
+CREATE OR REPLACE TEMP TABLE usual_text AS
+-- Materialized, or else the path's expression would be planned wherever the endpoint's names it.
+WITH cut AS MATERIALIZED (
+    SELECT request, method_in(request) AS method, path_in(request) AS path
+    FROM (SELECT unnest(CAST($requests AS VARCHAR[])) AS request)
+)
+SELECT request, method, path, endpoint_of(path) AS endpoint FROM cut;
+
 -- statement: usual_shape
 -- Requests of a shape differ in one part of their path, which is an identifier, or else in their parameters, and have
--- one method and endpoint. The shapes that were met most often at the beginning of a log: what stands before the
--- identifier and after it, or before the parameters (nothing is after those). Paths that are left out have no shape.
+-- one method and endpoint. The shapes that were met most often: what stands before the identifier and after it, or
+-- before the parameters (nothing is after those). Paths that are left out have no shape.
 CREATE OR REPLACE TEMP TABLE usual_shape AS
-WITH cut AS (
-    SELECT request, regexp_extract(
+WITH cut AS MATERIALIZED (
+    SELECT method, endpoint, regexp_extract(
         request, '^([A-Z]+ /(?:[^?]*?/)?)(?:' || identifier() || ')([/ ?].*)$', ['before', 'after']
     ) AS identified, regexp_extract(request, '^[A-Z]+ /[^? ]*\?') AS with_parameters
-    FROM (SELECT unnest(CAST($requests AS VARCHAR[])) AS request)
-), told AS (
+    FROM usual_text
+), told AS MATERIALIZED (
     SELECT CASE WHEN identified.before <> '' THEN identified.before ELSE with_parameters END AS before,
-           identified.after AS after, method_in(request) AS method, endpoint_of(path_in(request)) AS endpoint
+           identified.after AS after, method, endpoint
     FROM cut
-    WHERE identified.before <> '' OR with_parameters <> ''
 )
 SELECT before, after, min(method) AS method, min(endpoint) AS endpoint
 FROM told
-WHERE NOT EXISTS (SELECT 1 FROM excluded_path e WHERE starts_with(e.path, path_in(before)))
+WHERE before <> '' AND NOT EXISTS (SELECT 1 FROM excluded_path e WHERE starts_with(e.path, path_in(before)))
 GROUP BY before, after
 HAVING min(method) = max(method) AND min(endpoint) = max(endpoint)
 ORDER BY count(*) DESC, before, after
@@ -81,9 +94,7 @@ SET VARIABLE usual_afters = (SELECT list(after ORDER BY rowid) FROM usual_shape)
 CREATE OR REPLACE TEMP TABLE usual_request AS
 SELECT rowid + 1 AS place, NULL AS text, method, endpoint, true AS counts FROM usual_shape
 UNION ALL
-SELECT 100 + row_number() OVER (), request, method_in(request), endpoint_of(path_in(request)),
-       path_in(request) NOT IN (SELECT path FROM excluded_path)
-FROM (SELECT unnest(CAST($requests AS VARCHAR[])) AS request);
+SELECT 101 + rowid, request, method, endpoint, path NOT IN (SELECT path FROM excluded_path) FROM usual_text;
 
 -- statement: access_group
 -- A group is kept narrow, for memory: slot is the hour of the day in lines of the day and a quarter of an hour in

@@ -92,10 +92,9 @@ def _read_kind(
         # "" is no path: a list without values would have no type.
         connection.execute(_STATEMENTS["excluded_paths"], {"excluded": traffic.excluded_paths or [""]})
         requests = log_lines.usual_requests([log.path for log in logs])
-        connection.execute(_STATEMENTS["usual_shape"], {"requests": requests})
-        for statement in ("usual_befores", "usual_afters"):
+        connection.execute(_STATEMENTS["usual_text"], {"requests": requests})
+        for statement in ("usual_shape", "usual_befores", "usual_afters", "usual_request"):
             connection.execute(_STATEMENTS[statement])
-        connection.execute(_STATEMENTS["usual_request"], {"requests": requests})
     log_lines.create_view(connection, kind, [log.path for log in logs], window)
     day = {"starts": int(window.start.timestamp()), "ends": int(window.end.timestamp())}
     parameters: dict[Kind, dict[str, Any]] = {
@@ -197,8 +196,16 @@ def _figures(connection: DuckDBPyConnection, window: Window, traffic: Traffic, d
                 for place, count in zip(places, numbers, strict=True)
             ],
         ),
-        "daily_error": TableRows(("source", "kind", "endpoint", "errors"), errors),
+        "daily_error": TableRows(("source", "kind", "endpoint", "errors"), _masked(errors)),
     }  # fmt: skip
+
+
+def _masked(errors: list[tuple[str, str, str, int]]) -> list[tuple[str, str, str, int]]:
+    """The errors with what looks like a secret in their kinds replaced; those that are alike then are one."""
+    told: Counter[tuple[str, str, str]] = Counter()
+    for source, kind, endpoint, count in errors:
+        told[source, log_lines.mask(kind), endpoint] += count
+    return [(*key, count) for key, count in sorted(told.items())]
 
 
 def _rounded(seconds: Decimal | None) -> Decimal | None:

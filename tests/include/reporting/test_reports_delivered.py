@@ -43,6 +43,22 @@ def test_reports_are_stored_before_a_failed_delivery_and_delivered_later(
     assert all(each.delivered_at for each in stored.of_day(warehouse, WINDOW.key))
 
 
+def test_a_day_that_was_computed_while_no_report_could_be_made_gets_its_report_with_the_last_day(
+    warehouse: psycopg.Connection, tmp_path: Path
+) -> None:
+    """Airflow starts no run for the asset events of a paused DAG."""
+    missed, too_old = DAY - timedelta(days=2), DAY - timedelta(days=28)
+    for day in (too_old, missed, DAY - timedelta(days=1), DAY):
+        insert_day(warehouse, day)
+    reports.render_day(day_window(DAY - timedelta(days=1), "UTC"), "run", WINDOW.end)
+    assert stored.of_day(warehouse, f"{missed}") == [], "a backfill starts a run for each of its days"
+    expected = [HEALTH, ACTIVITY, f"{missed}/{HEALTH}", f"{missed}/{ACTIVITY}"]
+    assert reports.render_day(WINDOW, "run", WINDOW.end + timedelta(hours=23)) == expected
+    assert reports.render_day(WINDOW, "run", WINDOW.end) == []
+    assert (tmp_path / "reports" / f"{missed}" / f"{HEALTH}.md").exists()
+    assert stored.of_day(warehouse, f"{too_old}") == []
+
+
 def test_a_file_that_was_lost_is_written_again(warehouse: psycopg.Connection, tmp_path: Path) -> None:
     insert_day(warehouse, DAY)
     reports.render_day(WINDOW, "run")

@@ -72,7 +72,8 @@ _SAMPLED = 256 << 10  # bytes of a log's beginning in which usual requests are l
 _IDENTIFIERS = (
     "5", "777", "123456789", "0xAb", "0X1", "0x", "deadbeef", "deadbee", "DEADBEEF01", "12ab", "12345678x", "5a", "me",
     "", "+5", "5.0", "1e3", "5 ", "é", "0f8fad5b-d9cb-469f-a165-70867728950e", "0f8fad5b-d9cb-469f-a165-70867728950",
-    "5/6", "5?x=1",
+    "5/6", "5?x=1", "kJsd_fKQwZtopSecretToken9A", "how-to-release-an-escrow-payment", "abcdefghijklmnopqrs9",
+    "abcdefghijklmnopqr9", "eyJhbGci.eyJzdWIi.SflKxwRJ", "eyJhbGci.eyJzdWIi.SflKxwR", "index-BKx93hdj2kQsabcdefgh.js",
 )  # fmt: skip
 
 
@@ -330,6 +331,32 @@ def test_error_summary_of_the_three_logs(logs: Path, warehouse: Warehouse) -> No
     lines = subject(warehouse)[3]["lines"]
     assert (lines["application_read"], lines["application_broken"]) == (8, 2)
     assert (lines["error_read"], lines["error_broken"]) == (6, 1)
+
+
+def test_what_opens_a_door_reaches_no_table(logs: Path, warehouse: Warehouse) -> None:
+    noon, token = "2026-10-03T12:00:00Z", "kJsd_fKQwZtopSecretToken9A"
+    signed = "eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSMeK"
+    (logs / "access.log").write_text(
+        "".join(full_day()) + line(at(2), f"GET /reset/{token}", 404) + line(at(2), f"GET /magic/{signed}?next=/", 404)
+    )
+    told = {"time": noon, "level": "ERROR", "logger": "a", "message": "m"}
+    (logs / "application.log").write_text(
+        json_line(**told, path=f"/reset/{token}", exception=f"Used {token}")
+        + json_line(**told, path="/reset/777", exception=f"Used {token[::-1]}")
+    )
+    (logs / "error.log").write_text(f"2026/10/03 05:00:00 [error] 1#1: no session {signed}, client: 1.1.1.1\n")
+    run()
+    assert set(rows(warehouse, "daily_error", columns="source, kind, endpoint, errors")) == {
+        ("access", "HTTP 404", "/reset/{id}", 1),
+        ("access", "HTTP 404", "/magic/{id}", 1),
+        ("application", "Used ***", "/reset/{id}", 2),
+        ("error", "no session ***", "-", 1),
+    }
+    assert {row[0] for row in rows(warehouse, "hourly_traffic", columns="endpoint")} == {
+        "/",
+        "/reset/{id}",
+        "/magic/{id}",
+    }
 
 
 def test_error_log_is_in_the_platforms_own_time(logs: Path, warehouse: Warehouse) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import string
 from collections import Counter, defaultdict
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -48,6 +49,11 @@ def is_identifier(segment: str) -> bool:
     if segment[:2] in ("0x", "0X") and len(segment) > 2 and set(segment[2:]) <= hexadecimal:
         return True
     if len(segment) >= 8 and set(segment) <= hexadecimal:
+        return True
+    word = set(string.ascii_letters + string.digits + "_-")
+    if len(segment) >= 20 and set(segment) <= word | set("+=") and set(segment) & digits:
+        return True
+    if [len(part) >= 8 and set(part) <= word for part in segment.split(".")] == [True] * 3:
         return True
     try:
         return str(UUID(segment)) == segment.lower()
