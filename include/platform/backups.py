@@ -1,7 +1,8 @@
 """Backups of the platform's database: taking one with the facts that its verification needs, and finding the newest.
 
 A backup lies in the folder of the connection ``backups`` under a name of its own, its facts beside it. It appears under
-its name only when it is whole.
+its name only when it is whole, and only the account that took it may read it, unless the server gives its own files to
+a group (pg_basebackup).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from include import connections
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
-from include.platform import backup_facts, postgres_binaries
+from include.platform import backup_facts, folders, postgres_binaries
 from include.platform.backup_facts import SUFFIX, Facts, FileFacts, TableFacts
 from include.sections import BackupSource
 from include.settings import settings
@@ -179,7 +180,7 @@ class _Program:
         self.process = subprocess.Popen(
             [str(binaries / program), *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            env=environment(url),
+            env=environment(url), umask=0o077,
         )  # fmt: skip
 
     def __enter__(self) -> _Program:
@@ -212,10 +213,7 @@ def _publish(partial: Path, final: Path, facts: Facts) -> None:
     """Give a whole backup its name. Killed on the way, it leaves no facts rather than those of another backup."""
     record = final.with_name(final.name + SUFFIX)
     written = final.with_name(f".{final.name}{SUFFIX}{_PARTIAL}")
-    with written.open("w") as file:
-        file.write(backup_facts.to_json(facts))
-        file.flush()
-        os.fsync(file.fileno())
+    folders.write_privately(written, backup_facts.to_json(facts).encode())
     record.unlink(missing_ok=True)
     if final.is_dir():
         shutil.rmtree(final)
@@ -357,7 +355,7 @@ def record_facts(url: str, name: str, before: str | None = None) -> None:
             if before:
                 after["tables_before"] = earlier.tables
             facts = _with_statistics(connection, Facts(**(vars(earlier) | after)), begun)
-    files.pipe_file(f"{root.rstrip('/')}/{name}{SUFFIX}", backup_facts.to_json(facts).encode())
+    folders.open_folder(FOLDER).write(f"{name}{SUFFIX}", backup_facts.to_json(facts).encode())
     if before:
         files.rm_file(f"{root.rstrip('/')}/{before}{SUFFIX}")
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 from include.outcome import MaintenanceFailed, SourceUnavailable
-from include.platform import backups, postgres_binaries
+from include.platform import backups, folders, postgres_binaries
 
 
 def take(url: str, folder: Path, name: str, configuration: Path) -> tuple[Path, Path]:
     """Write ``globals-<name>.sql`` and ``operations-<name>.yaml`` to ``folder`` and return their paths.
 
     The roles come without their passwords, so that no superuser is needed: passwords are set anew after a recovery.
-    A file appears under its name only when it is whole. Raises MaintenanceFailed with what pg_dumpall said, or
-    SourceUnavailable.
+    A file appears under its name only when it is whole, and only its owner may read it. Raises MaintenanceFailed with
+    what pg_dumpall said, or SourceUnavailable.
     """
     import psycopg
 
@@ -33,19 +32,7 @@ def take(url: str, folder: Path, name: str, configuration: Path) -> tuple[Path, 
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise MaintenanceFailed(f"pg_dumpall of the roles failed: {said}")
-    roles = _written(folder / f"globals-{name}.sql", done.stdout.encode())
-    return roles, _written(folder / f"operations-{name}.yaml", configuration.read_bytes())
-
-
-def _written(path: Path, content: bytes) -> Path:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            partial.chmod(0o600)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    roles, settings = folder / f"globals-{name}.sql", folder / f"operations-{name}.yaml"
+    folders.write_privately(roles, done.stdout.encode())
+    folders.write_privately(settings, configuration.read_bytes())
+    return roles, settings

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _OBJECT_STORAGE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "obs", "memory"}
 # Errors of the storages' own libraries, which are not imported here, by name.
 _CREDENTIALS_MISSING = {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"}
+_MOST_RIGHTS = 0o640
+"""Of a file in a local folder, where the umask allows more: they hold rows, or figures, of the platform."""
 _NEED_A_PERSON = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 
 
@@ -49,7 +51,7 @@ class Folder:
                 self.system.put_file(str(path), partial)
                 if self.is_local:
                     to_disk(Path(partial))
-                    Path(partial).chmod(0o644)
+                    Path(partial).chmod(Path(partial).stat().st_mode & _MOST_RIGHTS)
                     Path(partial).replace(final)
                     to_disk(Path(folder))
                 else:
@@ -58,6 +60,14 @@ class Folder:
                 if self.is_local:
                     Path(partial).unlink(missing_ok=True)
                 raise
+
+    def write(self, location: str, content: bytes) -> None:
+        """Write a file, whole or not at all; what is there already is replaced. In a local one only its owner reads."""
+        with self._errors(location, "written"):
+            if self.is_local:
+                write_privately(Path(self.place(location)), content)
+            else:
+                self.system.pipe_file(self.place(location), content)
 
     def fetch(self, location: str, path: Path) -> bool:
         """Copy a file to a local one; False when it is not there."""
@@ -149,6 +159,21 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a local file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_privately(path: Path, content: bytes) -> None:
+    """Write a local file, whole or not at all, that only its owner may read."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        partial.touch(mode=0o600)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def to_disk(path: Path) -> None:

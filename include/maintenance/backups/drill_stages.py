@@ -131,7 +131,7 @@ class Stages:
 def errors_named(check: Callable[[], Result], place: ScratchPlace) -> Result:
     """Make a check; a fault that the database reports is the check's finding, a full disk or lost server is not.
 
-    Raises ConfigurationError (the disk is full) or SourceUnavailable (the server was lost).
+    Raises ConfigurationError (the disk is full, or a file may not be read) or SourceUnavailable (the server was lost).
     """
     import psycopg
 
@@ -141,6 +141,10 @@ def errors_named(check: Callable[[], Result], place: ScratchPlace) -> Result:
         result = failed(str(error))
     except psycopg.errors.DiskFull:
         raise place.full() from None
+    except PermissionError as error:
+        raise ConfigurationError(
+            f"{error.filename} may not be read by the account of the worker; give it to that account or its group"
+        ) from None
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import threading
 import time
@@ -14,6 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Literal
 
 import psycopg
 import pytest
@@ -72,6 +74,19 @@ def test_the_facts_are_those_of_the_dump_while_others_write(
     assert facts.files["a.dump"].bytes == dump.stat().st_size
     assert facts.snapshot_at <= facts.finished_at <= datetime.now(UTC)
     assert [path.name for path in sorted(dump.parent.iterdir())] == ["a.dump", "a.dump.facts.json"]
+
+
+@pytest.mark.parametrize("kind", ["custom", "directory"])
+def test_a_backup_is_nobody_elses_to_read(
+    environment: pytest.MonkeyPatch, escrow: str, tmp_path: Path, kind: Literal["custom", "directory"]
+) -> None:
+    folder = tmp_path / "backups"
+    dump = backups.take(escrow, folder, "a.dump", kind)
+    backups.record_facts(escrow, "of_another_tool")
+    found = {path: stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
+    assert len(found) > 2
+    assert found == {path: 0o700 if path.is_dir() else 0o600 for path in found}
+    assert dump.is_dir() == (kind == "directory")
 
 
 def test_a_failed_backup_leaves_the_former_one(environment: pytest.MonkeyPatch, escrow: str, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import psycopg
 import pytest
 
 from include.maintenance.backups.backup_checks import Result
-from include.maintenance.backups.drill_stages import Stages
+from include.maintenance.backups.drill_stages import Stages, errors_named
+from include.outcome import ConfigurationError
 from include.platform.scratch_place import scratch_place
 from include.warehouse import drills
 from include.warehouse.drills import DrillOutcome
@@ -39,3 +40,14 @@ def test_a_time_limit_amid_a_stage_is_recorded(warehouse: psycopg.Connection, wa
     ended = drills.find("failover", "nightly", "r1")
     assert ended is not None
     assert ended.outcome is DrillOutcome.COULD_NOT_RUN
+
+
+def test_a_backup_that_the_worker_may_not_read_is_named() -> None:
+    def read() -> Result:
+        raise PermissionError(13, "Permission denied", "/platform/backups/a.dump")
+
+    with (
+        scratch_place("test") as place,
+        pytest.raises(ConfigurationError, match="^/platform/backups/a.dump may not be read by the account of the work"),
+    ):
+        errors_named(read, place)
