@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ALL_INDEXES = "all indexes"
 ALL_FOREIGN_KEYS = "all foreign keys"
 _STATEMENTS = statements(__file__)
+_LOCK_TIMEOUT = "'800ms'"  # below deadlock_timeout, after which the server cancels an autovacuum in the way
 _KEEP_DAYS = 400  # of the readings of index usage: "since when is it unused" for more than a year
 
 
@@ -116,7 +117,7 @@ def _not_both(connection: psycopg.Connection[Any], unused: list[Finding]) -> lis
     followed both would be left with none of them.
     """
     names = {one.resource for one in unused if one.outcome is Outcome.WARNING}
-    keeps = {spare: kept for spare, kept, *_ in connection.execute(_STATEMENTS["redundant"])}
+    keeps = {spare: whole for spare, *_, whole in connection.execute(_STATEMENTS["redundant"])}
     spares: dict[str, list[str]] = defaultdict(list)
     for spare in sorted(keeps.keys() - names):
         kept = keeps.get(spare)
@@ -206,14 +207,14 @@ def _drop(name: str, partitioned: bool) -> str:
     # The server drops a partitioned index in no other way: it must not queue for the lock, with everybody behind it.
     return (
         "-- Locks the table and all its partitions for a moment, reads as well; try again when the lock is not free.\n"
-        f"BEGIN;\nSET LOCAL lock_timeout = '800ms';\nDROP INDEX {name};\nCOMMIT;"
+        f"BEGIN;\nSET LOCAL lock_timeout = {_LOCK_TIMEOUT};\nDROP INDEX {name};\nCOMMIT;"
     )
 
 
 # ------------------------------------------------------------------------- redundant, invalid and missing ones
 def _redundant(connection: psycopg.Connection[Any]) -> list[Finding]:
     found = []
-    for name, other, table, size, partitioned, identical, definition, others in connection.execute(
+    for name, other, table, size, partitioned, identical, definition, others, _ in connection.execute(
         _STATEMENTS["redundant"]
     ):
         why = "is the same index" if identical else "begins with the same columns"
@@ -248,38 +249,58 @@ def _invalid(connection: psycopg.Connection[Any]) -> list[Finding]:
 
 def _foreign_keys(connection: psycopg.Connection[Any]) -> list[Finding]:
     found = []
-    for oid, key, table, parent, columns, size, rows, partitioned in connection.execute(
+    for oid, key, table, parent, columns, method, size, rows, partitions in connection.execute(
         _STATEMENTS["foreign_keys"]
     ).fetchall():
         listed = ", ".join(columns)
-        summary = f"No index begins with {listed}: each deletion or change of a key in {parent} reads all of {table}."
-        remedy = f"CREATE INDEX CONCURRENTLY ON {table} ({listed});"
-        if partitioned:
-            remedy = _index_of_partitions(connection, oid, columns)
+        where = table if partitions is None else f"{partitions} of the partitions of {table}"
+        summary = f"No index begins with {listed}: each deletion or change of a key in {parent} reads all of {where}."
+        definition = f"USING {method} ({listed})"
+        remedy = f"CREATE INDEX CONCURRENTLY ON {table} {definition.removeprefix('USING btree ')};"
+        if partitions is not None:
+            remedy = _index_of_partitions(connection, oid, columns, definition)
         evidence = {"table": table, "columns": columns, "refers_to": parent, "size_bytes": size, "rows": rows}
         gain = {"bytes_not_read_per_deletion": size}
         found.append(Finding(f"{table} {key}", Outcome.WARNING, summary, evidence, remedy, gain))
     return found
 
 
-def _index_of_partitions(connection: psycopg.Connection[Any], oid: int, columns: list[str]) -> str:
-    """The SQL that indexes a partitioned table while others write.
+def _index_of_partitions(connection: psycopg.Connection[Any], oid: int, columns: list[str], definition: str) -> str:
+    """The SQL that indexes a partitioned table while others write; partitions keep the indexes that fit.
 
     CREATE INDEX on the whole locks writers out of every partition for as long as it builds, and has no CONCURRENTLY.
     """
     taken = {(schema, name) for schema, name in connection.execute(_STATEMENTS["taken_names"], {"oid": oid})}
-    lines = [
-        "-- Each on its own, not in a transaction. Writers wait for moments; the last ATTACH makes the index valid."
-    ]
-    attached, indexes = [], {}
-    for table_oid, parent, leaf, schema, relation, table in connection.execute(_STATEMENTS["partitions"], {"oid": oid}):
-        name = _free_name(schema, relation, "_".join(column.strip('"') for column in columns), taken)
-        indexes[table_oid] = f"{schema}.{name}"
-        kind = f"CONCURRENTLY {name} ON" if leaf else f"{name} ON ONLY"
-        lines.append(f"CREATE INDEX {kind} {table} ({', '.join(columns)});")
+    what = definition.removeprefix("USING btree ")
+    wholes, parts, attached = [], [], []
+    indexes: dict[int, str] = {}
+    complete: set[int] = set()  # partitioned tables whose own index covers all below it
+    given = {"oid": oid, "definition": definition}
+    for table_oid, parent, leaf, schema, relation, table, existing in connection.execute(
+        _STATEMENTS["partitions"], given
+    ):
+        if parent in complete or (existing and not leaf):
+            complete.add(table_oid)
+        if parent in complete:
+            continue
+        if existing is None:
+            name = _free_name(schema, relation, "_".join(column.strip('"') for column in columns), taken)
+            kind = f"CONCURRENTLY {name} ON" if leaf else f"{name} ON ONLY"
+            (parts if leaf else wholes).append(f"CREATE INDEX {kind} {table} {what};")
+            existing = f"{schema}.{name}"
+        indexes[table_oid] = existing
         if parent in indexes:
             attached.append(f"ALTER INDEX {indexes[parent]} ATTACH PARTITION {indexes[table_oid]};")
-    return "\n".join([*lines, *attached])
+    comment = (
+        "-- Each on its own, not in a transaction; try one again when its lock is not free. The last ATTACH makes the "
+        "index valid."
+    )
+    return "\n".join([comment, *_briefly(wholes), *parts, *_briefly(attached)])
+
+
+def _briefly(lines: list[str]) -> list[str]:
+    """Statements that lock others out for a moment: they must not queue for the lock, with everybody behind them."""
+    return [f"SET lock_timeout = {_LOCK_TIMEOUT};", *lines, "RESET lock_timeout;"]
 
 
 def _free_name(schema: str, relation: str, what: str, taken: set[tuple[str, str]]) -> str:

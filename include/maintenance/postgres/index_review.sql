@@ -70,14 +70,17 @@ ORDER BY 1;
 
 -- statement: redundant
 -- Indexes whose work another one does: the same columns in the same order (of a B-tree: the first columns), with the
--- same operator classes, collations, sort orders and condition. Of two equal ones the younger goes.
+-- same operator classes, collations, sort orders and condition. Of two equal ones the younger goes. A part of a partitioned
+-- index cannot go alone, but does another one's work; its whole is what could be dropped.
 WITH index AS (
     SELECT i.indexrelid AS oid, i.indrelid, am.amname, i.indnkeyatts AS keys, pg_get_expr(i.indpred, i.indrelid) AS condition,
            quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
            quote_ident(tn.nspname) || '.' || quote_ident(t.relname) AS table_name, c.relkind = 'I' AS partitioned,
            substring(pg_get_indexdef(i.indexrelid) FROM ' USING .*') AS definition,
            NOT (i.indisunique OR i.indisprimary OR i.indisexclusion OR i.indisreplident OR i.indisclustered
-                OR EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid)) AS droppable,
+                OR EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid) OR c.relispartition) AS droppable,
+           (SELECT quote_ident(rn.nspname) || '.' || quote_ident(r.relname) FROM pg_class r JOIN pg_namespace rn ON rn.oid = r.relnamespace
+            WHERE r.oid = coalesce(pg_partition_root(c.oid)::oid, c.oid)) AS whole,
            CASE c.relkind WHEN 'I' THEN (SELECT coalesce(sum(pg_relation_size(relid)), 0) FROM pg_partition_tree(c.oid))
                           ELSE pg_relation_size(c.oid) END::bigint AS bytes,
            ARRAY(SELECT concat_ws(' ', pg_get_indexdef(i.indexrelid, k, false), (i.indclass::oid[])[k - 1],
@@ -87,7 +90,7 @@ WITH index AS (
                  FROM generate_series(i.indnkeyatts + 1, i.indnatts) AS k ORDER BY 1) AS included,
            ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, false) FROM generate_series(1, i.indnatts) AS k) AS columns
     FROM pg_index i
-    JOIN pg_class c ON c.oid = i.indexrelid AND NOT c.relispartition AND c.relpersistence <> 't'
+    JOIN pg_class c ON c.oid = i.indexrelid AND c.relpersistence <> 't'
     JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_am am ON am.oid = c.relam
     JOIN pg_class t ON t.oid = i.indrelid
@@ -96,7 +99,7 @@ WITH index AS (
     WHERE i.indisvalid AND i.indisready
 )
 SELECT DISTINCT ON (one.name) one.name, other.name, one.table_name, one.bytes, one.partitioned, identical.it AS identical,
-       one.definition, other.definition
+       one.definition, other.definition, other.whole
 FROM index one
 JOIN index other ON other.indrelid = one.indrelid AND other.oid <> one.oid AND other.amname = one.amname
     AND other.condition IS NOT DISTINCT FROM one.condition
@@ -132,33 +135,56 @@ WHERE NOT i.indisvalid
 ORDER BY 1;
 
 -- statement: foreign_keys
--- Foreign keys whose columns are not the first ones of a valid index. A condition that only leaves out the rows
--- without a value does no harm: those refer to nothing.
-SELECT t.oid::bigint, k.conname, quote_ident(n.nspname) || '.' || quote_ident(t.relname), k.confrelid::regclass::text,
-       (SELECT array_agg(quote_ident(a.attname) ORDER BY position) FROM unnest(k.conkey) WITH ORDINALITY AS key (number, position)
-        JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.number),
-       CASE t.relkind WHEN 'p' THEN (SELECT coalesce(sum(pg_relation_size(relid)), 0) FROM pg_partition_tree(t.oid))
-                      ELSE pg_relation_size(t.oid) END::bigint,
-       greatest(t.reltuples, 0)::bigint, t.relkind = 'p'
-FROM pg_constraint k
-JOIN pg_class t ON t.oid = k.conrelid
+-- Foreign keys whose columns are not the first ones of a valid index: of the table, or of each partition that holds rows,
+-- whether or not the whole has one. A condition that only leaves out the rows without a value does no harm: those refer
+-- to nothing. A key with a PERIOD (PostgreSQL 18) is looked up by GiST.
+WITH key AS (
+    SELECT k.oid, k.conname, k.conrelid, k.confrelid,
+           CASE (to_jsonb(k) ->> 'conperiod')::boolean WHEN true THEN 'gist' ELSE 'btree' END AS method,
+           ARRAY(SELECT a.attname FROM unnest(k.conkey) WITH ORDINALITY AS part (number, position)
+                 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = part.number ORDER BY position) AS columns
+    FROM pg_constraint k
+    WHERE k.contype = 'f' AND k.conparentid = 0 AND coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true)
+), place AS (
+    SELECT key.oid, t.oid AS relid FROM key JOIN pg_class t ON t.oid = key.conrelid AND t.relkind <> 'p'
+    UNION ALL
+    SELECT key.oid, p.relid FROM key JOIN pg_class t ON t.oid = key.conrelid AND t.relkind = 'p'
+    CROSS JOIN LATERAL pg_partition_tree(t.oid) AS p WHERE p.isleaf
+), bare AS (
+    SELECT key.oid, count(*) AS places, sum(pg_relation_size(place.relid)) AS bytes
+    FROM key
+    JOIN place USING (oid)
+    WHERE NOT EXISTS (
+        SELECT FROM pg_index i
+        JOIN pg_class c ON c.oid = i.indexrelid
+        JOIN pg_am am ON am.oid = c.relam AND am.amname IN ('btree', 'hash', key.method)
+        WHERE i.indrelid = place.relid AND i.indisvalid AND i.indnkeyatts >= cardinality(key.columns)
+          AND key.columns <@ ARRAY(SELECT a.attname FROM pg_attribute a
+                                   WHERE a.attrelid = i.indrelid
+                                     AND a.attnum = ANY ((i.indkey::int2[])[0:cardinality(key.columns) - 1]))
+          AND (i.indpred IS NULL OR cardinality(key.columns) = 1
+               AND pg_get_expr(i.indpred, i.indrelid) = format('(%I IS NOT NULL)', key.columns[1])))
+    GROUP BY key.oid
+)
+SELECT t.oid::bigint, key.conname, quote_ident(n.nspname) || '.' || quote_ident(t.relname), key.confrelid::regclass::text,
+       ARRAY(SELECT quote_ident(name) FROM unnest(key.columns) WITH ORDINALITY AS part (name, position) ORDER BY position),
+       key.method, bare.bytes::bigint, greatest(t.reltuples, 0)::bigint, CASE WHEN t.relkind = 'p' THEN bare.places END
+FROM key
+JOIN bare USING (oid)
+JOIN pg_class t ON t.oid = key.conrelid
 JOIN pg_namespace n ON n.oid = t.relnamespace
-WHERE k.contype = 'f' AND k.conparentid = 0 AND coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true)
-  AND NOT EXISTS (
-      SELECT FROM pg_index i
-      JOIN pg_class c ON c.oid = i.indexrelid
-      JOIN pg_am am ON am.oid = c.relam AND am.amname IN ('btree', 'hash')
-      WHERE i.indrelid = k.conrelid AND i.indisvalid AND i.indnkeyatts >= cardinality(k.conkey)
-        AND (i.indkey::int2[])[0:cardinality(k.conkey) - 1] @> k.conkey
-        AND (i.indpred IS NULL OR cardinality(k.conkey) = 1 AND pg_get_expr(i.indpred, i.indrelid) = (
-             SELECT format('(%I IS NOT NULL)', a.attname) FROM pg_attribute a
-             WHERE a.attrelid = k.conrelid AND a.attnum = k.conkey[1])))
 ORDER BY 3, 2;
 
 -- statement: partitions
--- A partitioned table and all its partitions, each after the one that it belongs to.
+-- A partitioned table and all its partitions, each after the one that it belongs to; with the index that is there
+-- already, as it is to be and not yet a part of another one.
 SELECT p.relid::oid::bigint, p.parentrelid::oid::bigint, p.isleaf, quote_ident(n.nspname), c.relname,
-       quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+       quote_ident(n.nspname) || '.' || quote_ident(c.relname),
+       (SELECT quote_ident(n.nspname) || '.' || quote_ident(x.relname)
+        FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid AND NOT x.relispartition
+        WHERE i.indrelid = p.relid AND i.indisvalid AND NOT i.indisunique
+          AND substring(pg_get_indexdef(i.indexrelid) FROM ' (USING .*)') = %(definition)s
+        ORDER BY i.indexrelid LIMIT 1)
 FROM pg_partition_tree(%(oid)s::oid::regclass) p
 JOIN pg_class c ON c.oid = p.relid
 JOIN pg_namespace n ON n.oid = c.relnamespace

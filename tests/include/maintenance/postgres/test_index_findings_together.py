@@ -44,6 +44,31 @@ def test_two_findings_together_never_take_every_index_of_a_column(
     assert findings_of("unused_indexes", "third")["public.large"].remedy == "DROP INDEX CONCURRENTLY public.large;"
 
 
+def test_nor_do_they_where_a_partition_has_the_same_index_twice(
+    reviewed: psycopg.Connection, warehouse: psycopg.Connection, old_statistics: object
+) -> None:
+    reviewed.execute("""
+        CREATE TABLE p (id int, v int) PARTITION BY RANGE (id);
+        CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);
+        INSERT INTO p SELECT n % 10, n FROM generate_series(1, 99) AS n;
+        CREATE INDEX whole ON ONLY p (v);
+        CREATE INDEX part ON p1 (v);
+        ALTER INDEX whole ATTACH PARTITION part;
+        CREATE INDEX again ON p1 (v);
+    """)
+    review("first")
+    age(warehouse, "first", 36)
+    scan = "SET LOCAL enable_seqscan = off; SELECT FROM p WHERE v = 3"
+    reviewed.execute(f"BEGIN; DROP INDEX whole; {scan}; ROLLBACK".encode())  # the planner takes the other one
+    flush_statistics(reviewed)
+    review("second")
+    redundant, unused = findings_of("redundant_indexes", "second"), findings_of("unused_indexes", "second")
+    assert (list(redundant), redundant["public.again"].evidence["kept_index"]) == (["public.again"], "public.part")
+    assert redundant["public.again"].remedy == "DROP INDEX CONCURRENTLY public.again;"
+    assert unused["public.whole"].remedy.startswith("-- Drop this one or public.again, never both")
+    reviewed.execute(redundant["public.again"].remedy.encode())
+
+
 def test_nor_do_they_where_one_does_the_work_of_another_that_does_the_work_of_a_third(
     reviewed: psycopg.Connection, warehouse: psycopg.Connection, old_statistics: object
 ) -> None:
