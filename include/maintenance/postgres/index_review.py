@@ -233,8 +233,15 @@ def _redundant(connection: psycopg.Connection[Any]) -> list[Finding]:
 
 def _invalid(connection: psycopg.Connection[Any]) -> list[Finding]:
     found = []
-    for name, table, size, partitioned, left_over, create in connection.execute(_STATEMENTS["invalid"]):
+    for name, table, size, partitioned, left_over, create, whole, pid in connection.execute(_STATEMENTS["invalid"]):
         evidence = {"table": table, "size_bytes": size, "left_by_reindex": left_over}
+        if pid and not partitioned:
+            summary = (
+                f"It is invalid; {database.MAINTENANCE} may not see whether process {pid} is building it just now."
+            )
+            remedy = f"GRANT pg_read_all_stats TO …;  -- the role of {database.MAINTENANCE}"
+            found.append(Finding(name, Outcome.UNKNOWN, summary, evidence, remedy))
+            continue
         if partitioned:
             summary = f"Not every partition of {table} has its part of this index yet, so no query may rely on it."
             remedy = f"ALTER INDEX {name} ATTACH PARTITION …;  -- for every partition's own index"
@@ -243,6 +250,9 @@ def _invalid(connection: psycopg.Connection[Any]) -> list[Finding]:
         what = "an interrupted REINDEX CONCURRENTLY" if left_over else "a failed build"
         summary = f"It is invalid, left by {what}: no query uses it, but every write to {table} maintains it."
         remedy = _drop(name, False) + ("" if left_over else f"\n{create};")
+        if whole:  # the server drops no part of another index
+            attach = f"ALTER INDEX {whole} ATTACH PARTITION {name};  -- valid now"
+            remedy = "\n".join([f"REINDEX INDEX CONCURRENTLY {name};", *_briefly([attach])])
         found.append(Finding(name, Outcome.WARNING, summary, evidence, remedy, {"bytes": size} if left_over else None))
     return found
 
@@ -272,7 +282,9 @@ def _index_of_partitions(connection: psycopg.Connection[Any], oid: int, columns:
     """
     taken = {(schema, name) for schema, name in connection.execute(_STATEMENTS["taken_names"], {"oid": oid})}
     what = definition.removeprefix("USING btree ")
-    wholes, parts, attached = [], [], []
+    wholes: list[str] = []
+    parts: list[str] = []
+    attached: list[str] = []
     indexes: dict[int, str] = {}
     complete: set[int] = set()  # partitioned tables whose own index covers all below it
     given = {"oid": oid, "definition": definition}

@@ -115,10 +115,18 @@ ORDER BY one.name, identical.it DESC, other.bytes, other.oid;
 
 -- statement: invalid
 -- Indexes that no query uses though every write maintains them. One that is being built now is left out: its builder
--- holds a lock on it, and the progress view names it to whom may see that.
+-- holds a lock on it, and the progress view names it to whom may see that. Who may not is told whether somebody holds the
+-- only lock that a builder has while it waits for others; an autovacuum has that lock as well.
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), quote_ident(tn.nspname) || '.' || quote_ident(t.relname),
        pg_relation_size(c.oid)::bigint, c.relkind = 'I', c.relname ~ '_cc(new|old)[0-9]*$',
-       regexp_replace(pg_get_indexdef(i.indexrelid), '^CREATE (UNIQUE )?INDEX ', 'CREATE \1INDEX CONCURRENTLY ')
+       regexp_replace(pg_get_indexdef(i.indexrelid), '^CREATE (UNIQUE )?INDEX ', 'CREATE \1INDEX CONCURRENTLY '),
+       (SELECT quote_ident(wn.nspname) || '.' || quote_ident(w.relname) FROM pg_inherits h
+        JOIN pg_class w ON w.oid = h.inhparent JOIN pg_namespace wn ON wn.oid = w.relnamespace
+        WHERE h.inhrelid = i.indexrelid) AS whole,
+       (SELECT min(l.pid) FROM pg_locks l
+        WHERE NOT pg_has_role('pg_read_all_stats', 'USAGE') AND l.locktype = 'relation' AND l.granted
+          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND l.relation = i.indrelid AND l.mode = 'ShareUpdateExclusiveLock') AS perhaps_builder
 FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid AND c.relpersistence <> 't'
 JOIN pg_namespace n ON n.oid = c.relnamespace

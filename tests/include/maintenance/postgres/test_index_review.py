@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import struct
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -298,61 +297,6 @@ def test_one_of_equal_partitioned_indexes_stays(reviewed: psycopg.Connection) ->
         reviewed.execute(one.remedy.encode())
     review()
     assert findings_of("redundant_indexes", "r1")["all indexes"].outcome is OK
-
-
-# ------------------------------------------------------------------------------------------- invalid, missing
-def test_invalid_indexes(reviewed: psycopg.Connection) -> None:
-    reviewed.execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (1)")
-    with pytest.raises(psycopg.errors.UniqueViolation):
-        reviewed.execute('CREATE UNIQUE INDEX CONCURRENTLY "Broken" ON t (a)')
-    review()
-    found = findings_of("invalid_indexes", "r1")['public."Broken"']
-    assert found.outcome is WARNING
-    assert found.remedy == (
-        'DROP INDEX CONCURRENTLY public."Broken";\n'
-        'CREATE UNIQUE INDEX CONCURRENTLY "Broken" ON public.t USING btree (a);'
-    )
-    assert found.estimated_gain is None
-    reviewed.execute("DELETE FROM t")
-    for statement in found.remedy.splitlines():
-        reviewed.execute(statement.encode())
-    review()
-    assert findings_of("invalid_indexes", "r1")["all indexes"].outcome is OK
-
-
-def test_an_index_that_is_being_built_is_not_invalid(reviewed: psycopg.Connection) -> None:
-    reviewed.execute("CREATE TABLE t (a int)")
-    with psycopg.connect(reviewed.info.dsn, password=reviewed.info.password) as blocker:
-        blocker.execute("INSERT INTO t VALUES (1)")  # the builder waits for this transaction
-
-        def build() -> None:
-            with psycopg.connect(reviewed.info.dsn, password=reviewed.info.password, autocommit=True) as other:
-                other.execute("CREATE INDEX CONCURRENTLY built ON t (a)")
-
-        builder = threading.Thread(target=build)
-        builder.start()
-        deadline = time.monotonic() + 10
-        while reviewed.execute("SELECT to_regclass('built') IS NULL").fetchone() == (True,):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        assert reviewed.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = 'built'::regclass").fetchone() == (
-            False,
-        )
-        review()
-        assert findings_of("invalid_indexes", "r1")["all indexes"].outcome is OK
-        blocker.rollback()
-        builder.join(timeout=20)
-
-
-def test_a_partitioned_index_without_its_parts(reviewed: psycopg.Connection) -> None:
-    reviewed.execute("""
-        CREATE TABLE p (id int) PARTITION BY RANGE (id);
-        CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);
-        CREATE INDEX whole ON ONLY p (id);
-    """)
-    review()
-    found = findings_of("invalid_indexes", "r1")
-    assert "ATTACH PARTITION" in found["public.whole"].remedy
 
 
 # ---------------------------------------------------------------------------------------------------- failures
