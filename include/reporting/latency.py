@@ -3,29 +3,18 @@
 Masson, Rim, Lee: "DDSketch: A Fast and Fully-Mergeable Quantile Sketch with Relative-Error Guarantees", VLDB 2019.
 With the ratio gamma = (1 + 0.01) / (1 - 0.01) a bucket k holds the values in (gamma^(k-1), gamma^k]; its
 representative 2 gamma^k / (gamma + 1) is within 1 % of each of them. Histograms are merged by adding their buckets,
-which gives exactly the histogram of all values together. latency_quantile.sql says the same in SQL.
+which gives exactly the histogram of all values together. The buckets of log lines are made in traffic.sql.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 
-RELATIVE_ERROR = Decimal("0.01")
 GAMMA = Decimal("1.01") / Decimal("0.99")
 ZERO_BUCKET = -32768
 """The bucket of response times of zero, which have no logarithm."""
-
-_LOG_GAMMA = math.log(1.01 / 0.99)
-
-
-def bucket(seconds: Decimal | float) -> int:
-    """Return the bucket of a response time in seconds. Raises ValueError when it is negative."""
-    if seconds < 0:
-        raise ValueError(f"a response time cannot be negative: {seconds}")
-    return ZERO_BUCKET if seconds == 0 else math.ceil(math.log(float(seconds)) / _LOG_GAMMA)
 
 
 def representative(place: int) -> Decimal:
@@ -34,14 +23,6 @@ def representative(place: int) -> Decimal:
         return Decimal(0)
     exact = 2 * GAMMA**place / (GAMMA + 1)
     return exact.normalize().quantize(Decimal(1).scaleb(exact.adjusted() - 11))
-
-
-def merge(histograms: Iterable[Mapping[int, int]]) -> dict[int, int]:
-    """Return the histogram of all values of several histograms."""
-    total: Counter[int] = Counter()
-    for histogram in histograms:
-        total.update(histogram)
-    return dict(total)
 
 
 def quantile(buckets: Mapping[int, int], q: float) -> Decimal | None:

@@ -21,7 +21,7 @@ from include.warehouse.statements import statements
 
 _log = logging.getLogger(__name__)
 _STATEMENTS = statements(__file__)
-_LOCK_SEED = 7_041_778  # any constant: keeps these locks apart from other users of advisory locks
+_LOCK_SEED = 7_041_779  # any constant that no other user of advisory locks has: prune.py has its own
 
 
 @dataclass(frozen=True)

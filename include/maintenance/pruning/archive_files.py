@@ -120,13 +120,8 @@ def write_without(source: Content, path: Path, columns: Sequence[str], excluded:
     """Write a local archive file again, leaving out the rows whose ``columns`` (as texts) are among ``excluded``."""
     import numpy
 
-    names = {column.name: column for column in source.columns}
-    positions = {column.name: n for n, column in enumerate(source.columns)}
     left_out = {f"k{n}": numpy.array([row[n] for row in excluded], dtype=object) for n in range(len(columns))}
-    same = " AND ".join(
-        f"CAST(a.{_quoted(names[name].name)} AS VARCHAR) = CAST(k{n} AS VARCHAR)" for n, name in enumerate(columns)
-    )
-    assert positions.keys() >= set(columns)
+    same = " AND ".join(f"CAST(a.{_quoted(name)} AS VARCHAR) = CAST(k{n} AS VARCHAR)" for n, name in enumerate(columns))
     with _duckdb() as connection:
         connection.register("excluded", left_out)
         select = f"SELECT * FROM read_parquet({_literal(str(source.path))}) AS a ANTI JOIN excluded ON {same}"  # noqa: S608

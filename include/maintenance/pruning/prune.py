@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from include.maintenance_sections import Prune
     from include.warehouse.legal_holds import LegalHold
 
-_LOCK_SEED = 7_041_778  # any constant: keeps these locks apart from other users of advisory locks
+_LOCK_SEED = 7_041_778  # any constant that no other user of advisory locks has: findings.py has its own
 
 
 class _Busy(MaintenanceFailed):
