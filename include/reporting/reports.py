@@ -21,7 +21,7 @@ from include.reporting.report_inputs import Inputs, Known
 from include.reporting.report_parts import Figures
 from include.settings import Settings, settings
 from include.warehouse import reports, session
-from include.window import Grain, Window, day_window, demand_over, parse_day
+from include.window import Grain, Window, day_window, demand_over, last_finished_day, parse_day
 
 if TYPE_CHECKING:
     import psycopg
@@ -50,15 +50,17 @@ KINDS = {
 }
 
 
-def render_day(window: Window, run_id: str) -> list[str]:
+def render_day(window: Window, run_id: str, now: datetime | None = None) -> list[str]:
     """Render both daily reports of the day ``window``, store them and write them to the reports folder.
 
     Earlier days within the charts' days, and the later ones that are compared with this day, are rendered again when
     their stored report is stale: when the content_hash of a subject it uses, or its incidents, differ from those it
     was rendered from, on its own day or on those that it is compared with. A chart that merely grew does not make a
     report stale; only the newest reported day, the one that people look at, is rendered again whenever a day in its
-    history was. Reports of this and earlier days that are stored but not in the folder yet (a delivery failed, a run
-    was killed) are written too.
+    history was. With the last day that had ended at ``now`` (aware) those of the charts' days are rendered that have
+    metrics and no report: Airflow starts no run for what was computed while ``daily_reports`` was paused. Reports of
+    this and earlier days that are stored but not in the folder yet (a delivery failed, a run was killed) are written
+    too.
 
     Returns the kinds whose content changed; those of other days as ``2026-10-01/daily_system_health``. Repeating it
     changes nothing. Raises ConfigurationError when the window is not a day or not over, and, once the reports are
@@ -67,9 +69,13 @@ def render_day(window: Window, run_id: str) -> list[str]:
     """
     if window.grain is not Grain.DAY:
         raise ConfigurationError(f"daily reports are about a day and {window.key} is a {window.grain}; pass a day")
-    demand_over(window, datetime.now(UTC))  # else it would stand as the newest report until its day comes
+    now = now or datetime.now(UTC)
+    demand_over(window, now)  # else it would stand as the newest report until its day comes
     configuration = settings()
     changed = _render(window, configuration)
+    if window.first_day == last_finished_day(now, window.timezone):
+        for other in _days_without_a_report(window, configuration):
+            changed += [f"{other.key}/{kind}" for kind in _render(other, configuration)]
     others = _stale_days(window, configuration)
     newest = _newest_day_that_shows(window, configuration)
     if newest is not None and newest not in others:
@@ -95,6 +101,15 @@ def _render(window: Window, configuration: Settings, *, stale_only: bool = False
             return []
         inputs = report_inputs.read(connection, window, configuration)
         return [kind for kind in KINDS if reports.store(connection, report(kind, inputs))]
+
+
+def _days_without_a_report(window: Window, configuration: Settings) -> list[Window]:
+    """Return the earlier days in the charts of ``window`` that have metrics and no report."""
+    windows = report_inputs.earlier_windows(window, configuration)
+    with session.transaction() as connection:
+        stored = {key for key, _ in reports.own_inputs(connection, windows[0].start, windows[-1].end)}
+        computed = report_inputs.read_subjects(connection, [each.first_day for each in windows])
+    return [each for each in windows if each.first_day in computed and each.key not in stored]
 
 
 def _stale_days(window: Window, configuration: Settings) -> list[Window]:
