@@ -1,4 +1,4 @@
-"""Looks whether Airflow runs what it should: DAGs that are missing, paused, broken, or whose runs are stuck.
+"""Looks whether Airflow runs what it should: DAGs that are missing, paused, broken, held up, or whose runs are stuck.
 
 It changes nothing; what it finds are findings of the check ``airflow_dags``.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from include.maintenance.airflow import airflow_connections
 from include.outcome import Outcome
@@ -17,6 +18,7 @@ from include.warehouse import findings
 from include.warehouse.findings import Finding
 
 _CHECK = "airflow_dags"
+_TOLERANCE = timedelta(hours=1)  # clocks change, and a tick may come between the answer and its reading
 
 
 def check(run_id: str, now: datetime | None = None) -> dict[str, Any]:
@@ -35,9 +37,9 @@ def check(run_id: str, now: datetime | None = None) -> dict[str, Any]:
             errors = api.pages("/importErrors", "import_errors")
             runs = api.pages("/dags/~/dagRuns", "dag_runs", state=["running", "queued"])
     expected = sorted(path.stem for path in (ROOT / "dags").glob("*/*.py") if path.stem != "__init__")
-    found = [*_broken(errors), *_missing_or_paused(expected, dags), *_stuck(runs, dags, now)]
+    found = [*_broken(errors), *_missing_or_paused(expected, dags), *_held_up(dags, now), *_stuck(runs, dags, now)]
     if not found:
-        summary = f"all {len(expected)} DAGs are there, none is paused, none is broken and no run is stuck"
+        summary = f"all {len(expected)} DAGs are there, none is paused, held up or broken and no run is stuck"
         numbers = {"dags": len(expected), "unfinished_runs": len(runs)}
         found = [Finding("airflow", Outcome.OK, summary, numbers)]
     return findings.replace(run_id, _CHECK, found)
@@ -73,6 +75,32 @@ def _missing_or_paused(expected: list[str], dags: dict[str, dict[str, Any]]) -> 
             summary = f"{name} is paused: its schedule starts nothing, and what is triggered waits forever"
             outcome = Outcome.CRITICAL if critical else Outcome.WARNING
             found.append(Finding(name, outcome, summary, {}, f"airflow dags unpause {name}"))
+    return found
+
+
+def _held_up(dags: dict[str, dict[str, Any]], now: datetime) -> list[Finding]:
+    """Find DAGs whose next run is later than their schedule says.
+
+    Airflow reckons the next run from the latest day that has a run, whatever became of that.
+    """
+    from croniter import croniter
+
+    begin, found = (now + _TOLERANCE).astimezone(ZoneInfo(settings().platform.timezone)), []
+    for name, schedule in settings().schedules:
+        if not (given := dags.get(name, {}).get("next_dagrun_run_after")):
+            continue
+        tick, next_run = croniter(schedule, begin).get_next(datetime), datetime.fromisoformat(given)
+        if next_run > tick + _TOLERANCE:
+            found.append(
+                Finding(
+                    name,
+                    Outcome.CRITICAL,
+                    f"the schedule of {name} starts nothing before {next_run:%Y-%m-%d %H:%M} UTC, though a run is due "
+                    f"at {tick.astimezone(UTC):%Y-%m-%d %H:%M}: a backfill has left runs of days still to come",
+                    {"next_run": next_run, "due": tick},
+                    f"open the runs of {name} in Airflow and delete those of days that are still to come",
+                )
+            )
     return found
 
 

@@ -1,7 +1,7 @@
 """DAGs that are missing, paused or broken and runs that are stuck become findings; what cannot be seen is unknown."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -50,7 +50,7 @@ def found() -> dict[str, tuple[Outcome, str, str]]:
 def test_all_is_well_over_several_pages(airflow: Served) -> None:
     airflow.dag_runs = [run("daily_metrics", "running", 5, "start_date"), run("x", "success", 99, "start_date")]
     assert airflow_dags.check("r1", NOW)["outcome"] == "ok"
-    summary = f"all {len(NAMES)} DAGs are there, none is paused, none is broken and no run is stuck"
+    summary = f"all {len(NAMES)} DAGs are there, none is paused, held up or broken and no run is stuck"
     assert found() == {"airflow": (Outcome.OK, summary, "")}
 
 
@@ -83,6 +83,37 @@ def test_missing_paused_broken_stuck(airflow: Served, environment: pytest.Monkey
     settings.cache_clear()
     airflow_dags.check("r2", NOW)
     assert found()["weekly_metrics"][0] is Outcome.NOT_APPLICABLE
+    settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("zone", "now", "next_run", "is_held_up"),
+    [
+        ("UTC", "2026-10-04T03:00+00:00", "2026-10-05T00:00:00Z", False),
+        ("UTC", "2026-10-04T03:00+00:00", "2026-10-06T00:00:00Z", True),
+        ("UTC", "2026-10-04T23:59:59+00:00", "2026-10-06T00:00:00Z", False),  # the tick may have come meanwhile
+        ("UTC", "2026-10-04T03:00+00:00", None, False),
+        ("Africa/Cairo", "2026-04-23T01:00+00:00", "2026-04-23T22:00:00Z", False),
+        ("Africa/Cairo", "2026-04-23T01:00+00:00", "2026-04-24T21:00:00Z", True),
+        ("America/Havana", "2026-10-31T07:00+00:00", "2026-11-01T05:00:00Z", False),  # the second midnight of the night
+    ],
+)
+def test_a_schedule_that_waits_for_a_day_to_come_is_critical(
+    airflow: Served, environment: pytest.MonkeyPatch, zone: str, now: str, next_run: str | None, is_held_up: bool
+) -> None:
+    environment.setenv("OPERATIONS__PLATFORM__TIMEZONE", zone)
+    settings.cache_clear()
+    [metrics] = [one for one in airflow.dags if one["dag_id"] == "daily_metrics"]
+    metrics["next_dagrun_run_after"] = next_run
+    outcome = airflow_dags.check("r1", datetime.fromisoformat(now))["outcome"]
+    assert outcome == ("critical" if is_held_up else "ok")
+    if is_held_up and zone == "UTC":
+        assert found() == {"daily_metrics": (
+            Outcome.CRITICAL,
+            "the schedule of daily_metrics starts nothing before 2026-10-06 00:00 UTC, though a run is due at "
+            "2026-10-05 00:00: a backfill has left runs of days still to come",
+            "open the runs of daily_metrics in Airflow and delete those of days that are still to come",
+        )}  # fmt: skip
     settings.cache_clear()
 
 
