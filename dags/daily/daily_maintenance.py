@@ -2,7 +2,7 @@
 
 **Purpose**: the guide's daily tasks: vacuum and analyze the tables that need it, archive and prune old audit logs,
 rotate logs, look after the cache and Airflow itself. Every act is planned, applied and proven by measurements.
-**Schedule**: every night (`schedules.daily_maintenance`).
+**Schedule**: every night (`schedules.daily_maintenance`); a run that an outage or a pause held up starts at once.
 **Reads**: statistics of the platform's database, its logs, its Redis; Airflow's own database, logs and API.
 **Writes**: `ops.maintenance_action` with plan and proof, `ops.finding`, `ops.archive`; Parquet files in the connection
 `archive`. Deletes the platform's rows only after their archive was read back and found equal, its logs only once their
@@ -11,7 +11,8 @@ Airflow's logs by age or size, old rows of `ops.finding` and `ops.platform_*`, w
 **Parameters**: `dry_run` stops every act after its plan. `window_minutes`: how long tables are vacuumed once pruning
 has ended. What is not done by then is stopped, the next run goes on; near wraparound no table waits. `bounds`: sizes of
 batches, pauses and what is kept for longer, for this run only, such as `{"prune.batch_rows": 1000}`.
-**On failure**: incident P2; the failed action's row says why and what was left untouched. Clear the task to try again.
+**On failure**: incident P2; the failed action's row says why and what was left untouched. Clear the task, with all
+that follows it, to try again.
 **Safe to re-run**: yes; a repeated task continues its own actions.
 """
 
@@ -67,7 +68,7 @@ with operations_dag(
         table = vacuum_plan.in_window_of(table, context["dag_run"].start_date, context["params"]["window_minutes"])
         return vacuum.maintain(table, context["run_id"], context["params"]["dry_run"])
 
-    @task(pool=PLATFORM_DB_POOL)
+    @task(pool=PLATFORM_DB_POOL, trigger_rule="all_done")
     def finish_tables(**context: Any) -> dict[str, Any]:
         """Bring the database's own age up to date once, record what became of the plan, report what never gets done."""
         from include.maintenance.postgres import vacuum
@@ -76,8 +77,8 @@ with operations_dag(
 
     @task(trigger_rule="one_failed", retries=0)
     def fail_run() -> None:
-        """Fail the run when prune_table has failed, or finish_tables: Airflow counts neither by itself."""
-        raise MaintenanceFailed("prune_table or finish_tables failed; the failed task says what and why")
+        """Fail the run when one of the tasks before it has failed: tasks that others follow count for nothing else."""
+        raise MaintenanceFailed("pruning or the maintenance of tables failed; the failed task says what and why")
 
     @task(pool=PLATFORM_DB_POOL, max_active_tis_per_dagrun=1, map_index_template="{{ table_name }}")
     def prune_table(table: str, **context: Any) -> dict[str, Any]:
@@ -114,6 +115,6 @@ with operations_dag(
     pruned = prune_table.expand(table=[rule.table for rule in settings().maintenance.prune])
     airflow_parts = look_after_airflow.expand(part=["database", "logs", "dags", "leftovers"])
     migrate_warehouse() >> [pruned, rotate_logs(), look_after_cache(), airflow_parts]
-    pruned >> (found := find_tables())
-    maintain_table.expand(table=found) >> (finished := finish_tables().as_teardown())
-    [pruned, finished] >> fail_run()
+    pruned >> (found := find_tables()) >> (maintained := maintain_table.expand(table=found))
+    maintained >> (finished := finish_tables())  # no teardown: a run that somebody marks failed would end as a success
+    [pruned, found, maintained, finished] >> fail_run()

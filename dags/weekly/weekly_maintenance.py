@@ -2,7 +2,7 @@
 
 **Purpose**: the guide's weekly "Query Optimization" and "Index Review": unused, redundant, invalid and missing indexes,
 bloat, slow queries and those that became slower, each with the SQL to apply; and the rebuilding of bloated indexes.
-**Schedule**: early on Sunday (`schedules.weekly_maintenance`).
+**Schedule**: early on Sunday (`schedules.weekly_maintenance`); a run that an outage or a pause held up starts at once.
 **Reads**: catalogs and statistics of the platform's database and its replicas, `pg_stat_statements` (never reset).
 **Writes**: `ops.finding`, `ops.index_usage`, `ops.statement_*`, `ops.platform_*`; `ops.maintenance_action` for every
 rebuilt index, and for what an interrupted rebuilding left and the next run removes.

@@ -212,12 +212,32 @@ def test_maintenance_fails_when_a_table_or_pruning_does_and_still_does_the_rest(
     acts = dict(warehouse_of("SELECT resource, state FROM ops.maintenance_action WHERE kind IN ('vacuum', 'analyze')"))
     assert (acts.pop("all tables"), acts.pop("public.users")) == ("failed", "failed")
     assert set(acts.values()) == {"proven"}, "what can be done is done"
-    # Airflow judges a run by its last tasks: each of these fails it. The end of the plan, which would hide a failed
-    # table, fails it through fail_run.
+    # Airflow judges a run by its last tasks: whatever else fails, fails it through fail_run.
     counted = failed._tis_for_dagrun_state(dag=dags()["daily_maintenance"], tis=failed.get_task_instances())
-    assert {"fail_run", "maintain_table"} <= {one.task_id for one in counted}
-    assert "finish_tables" not in {one.task_id for one in counted}
+    assert {one.task_id for one in counted if one.state == "failed"} == {"fail_run"}
     settings.cache_clear()
+
+
+def test_maintenance_that_somebody_marks_failed_ends_as_failed(platform: Platform) -> None:
+    from airflow.api.common.mark_tasks import set_dag_run_state_to_failed
+    from airflow.serialization.serialized_objects import DagSerialization
+    from airflow.utils.session import create_session
+
+    ended = run("daily_maintenance", dry_run=True)
+    with create_session() as session:
+        again: Any = session.get(type(ended), ended.id)
+        again.state = "running"
+        tasks = again.get_task_instances(session=session)
+        to_come = [one for one in tasks if one.task_id in ("maintain_table", "finish_tables", "fail_run")]
+        for one in to_come:
+            one.state = "running" if one.task_id == "maintain_table" else None
+    dag = DagSerialization.from_dict(DagSerialization.to_dict(dags()["daily_maintenance"]))
+    set_dag_run_state_to_failed(dag=dag, run_id=ended.run_id, commit=True)
+    with create_session() as session:
+        marked: Any = session.get(type(ended), ended.id)
+        states = {(one.task_id, one.state) for one in marked.get_task_instances(session=session)}
+        assert marked.state == "failed"
+    assert states >= {("maintain_table", "failed"), ("finish_tables", "skipped"), ("fail_run", "skipped")}
 
 
 def test_maintenance_fails_when_only_the_end_of_its_plan_does(
