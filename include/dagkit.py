@@ -7,10 +7,6 @@ config/pools.json. Nothing is read at import but config/operations.yaml.
 
 from __future__ import annotations
 
-import functools
-import logging
-from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -41,12 +37,13 @@ from airflow.sdk import (  # type: ignore[attr-defined]
 )
 
 from include import run_bounds
-from include.outcome import IncidentClass
+from include.dag_signals import Tier as Tier
+from include.dag_signals import deadline_missed as deadline_missed  # stored deadlines name it by its path here
+from include.dag_signals import run_failed, task_failed
+from include.outcome import ConfigurationError
 from include.settings import settings, use_bounds
 from include.window import Grain, Window, day_window, last_finished_day, month_window, parse_day, week_window
 from include.window import window_of_key as _window_of_key
-
-_log = logging.getLogger(__name__)
 
 START_DATE = datetime(2024, 1, 1, tzinfo=UTC)
 """Backfills reach back to here. Fixed: a moving date would make a new DAG version at every parse.
@@ -88,29 +85,21 @@ class Cadence(StrEnum):
     RESPONSE = "response"
 
 
-class Tier(StrEnum):
-    """How bad it is when a DAG fails, and so the class of the incident that its failure opens."""
-
-    CRITICAL = "critical"
-    IMPORTANT = "important"
-    STANDARD = "standard"
-
-    @property
-    def incident_class(self) -> IncidentClass:
-        """Class of the incident: P1, P2 or P3. No DAG opens a P0: that is the platform itself being down."""
-        return {
-            Tier.CRITICAL: IncidentClass.P1,
-            Tier.IMPORTANT: IncidentClass.P2,
-            Tier.STANDARD: IncidentClass.P3,
-        }[self]
-
-    @property
-    def priority(self) -> int:
-        """Airflow's priority of the DAG's tasks when more of them could start than may: the highest starts first."""
-        return {Tier.CRITICAL: 100, Tier.IMPORTANT: 10, Tier.STANDARD: 1}[self]
-
-
 # ------------------------------------------------------------------------------------------------ declaration
+def _use_bounds(context: Any) -> None:
+    use_bounds((context.get("params") or {}).get("bounds") or {})
+
+
+_OF_EVERY_TASK: dict[str, Any] = {
+    "owner": "operations",
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=15),
+    "weight_rule": WeightRule.ABSOLUTE,  # not by the number of tasks that follow, of which a watch has none
+    "pre_execute": _use_bounds,
+    "on_failure_callback": [task_failed],
+}
+
+
 def operations_dag(
     file: str,
     documentation: str | None,
@@ -134,28 +123,27 @@ def operations_dag(
     be asked for until it is a better one. Every task has the bounds of its run (``bounds_param``) in its settings.
     """
     path, runs = Path(file), settings().runs
+    of_days = isinstance(schedule, CronPartitionTimetable)
+    of_now = isinstance(schedule, CronTriggerTimetable) and not of_days
     return DAG(
         dag_id=path.stem,
         schedule=schedule,
-        start_date=START_DATE if isinstance(schedule, CronPartitionTimetable) else None,
+        start_date=START_DATE if of_days else None,
         catchup=False,
         max_active_runs=max_active_runs,
+        # A run that acts on the present, or looks at it, is about no day of the past: no backfill.
+        allowed_run_types=["scheduled", "manual"] if of_now else None,  # type: ignore[list-item]
         is_paused_upon_creation=False,
         doc_md=documentation,
         tags=[f"chapter:{chapter}", f"cadence:{Cadence(path.parent.name)}", f"tier:{tier}"],
         params=params,
         default_args={
-            "owner": "operations",
+            **_OF_EVERY_TASK,
             "retries": runs.retries if retries is None else retries,
             "retry_delay": retry_delay or timedelta(seconds=runs.retry_delay_seconds),
-            "retry_exponential_backoff": 2.0,
-            "max_retry_delay": timedelta(minutes=15),
             "retry_policy": _retry_policy(retry_failed_acts),
             "execution_timeout": task_timeout,
             "priority_weight": tier.priority,
-            "weight_rule": WeightRule.ABSOLUTE,  # not by the number of tasks that follow, of which a watch has none
-            "pre_execute": _use_bounds,
-            "on_failure_callback": [task_failed],
         },
         on_failure_callback=[run_failed],
         deadline=DeadlineAlert(
@@ -179,10 +167,6 @@ def bounds_param(dag_id: str) -> dict[str, Param]:
             f"keep for longer than configured, not for less long. It can have {', '.join(properties)}.",
         )
     }
-
-
-def _use_bounds(context: Any) -> None:
-    use_bounds((context.get("params") or {}).get("bounds") or {})
 
 
 def _retry_policy(retry_failed_acts: bool) -> ExceptionRetryPolicy:
@@ -267,16 +251,25 @@ def day_param(what: str) -> dict[str, Param]:
 def window_of(context: Any, grain: Grain = Grain.DAY) -> Window:
     """Return the window that a run is about.
 
-    The parameter ``day`` wins (for a week or month: the one that the day lies in), then the partition key; a run with
-    neither is about the last day that had ended when it became due, or the week or month of that day. Raises
-    ConfigurationError for a day or key of another form.
+    That is the one of the parameter ``day`` (for a week or month: that the day lies in) or of the partition key. A run
+    with neither, and one of a schedule, is about the last day that had ended when it became due, or the week or month
+    of that day. Raises ConfigurationError for a day or key of another form, and when both are given and differ.
     """
-    zone = settings().platform.timezone
+    zone, run = settings().platform.timezone, context["dag_run"]
     given = (context.get("params") or {}).get("day")
-    if not given and (key := context.get("partition_key") or context["dag_run"].partition_key):
-        return _window_of_key(grain, key, zone)
-    day = parse_day(given) if given else last_finished_day(context["dag_run"].run_after, zone)
-    return {Grain.DAY: day_window, Grain.WEEK: week_window, Grain.MONTH: month_window}[grain](day, zone)
+    # Airflow counts the key of a tick back to the tick before. Where clocks skip midnight the tick is at 01:00, and the
+    # one before it at 00:00 of the same day: that key names the day that begins.
+    key = None if run.run_type == "scheduled" else context.get("partition_key") or run.partition_key
+    of_key = _window_of_key(grain, key, zone) if key else None
+    if of_key and not given:
+        return of_key
+    day = parse_day(given) if given else last_finished_day(run.run_after, zone)
+    window = {Grain.DAY: day_window, Grain.WEEK: week_window, Grain.MONTH: month_window}[grain](day, zone)
+    if of_key and of_key != window:
+        raise ConfigurationError(
+            f"the parameter day names {window.key} and the partition key {of_key.key}; start the run with one of them"
+        )
+    return window
 
 
 @task
@@ -304,113 +297,3 @@ def airflow_log_folder() -> Path:
     from airflow.sdk.configuration import conf
 
     return Path(conf.get("logging", "base_log_folder"))
-
-
-# -------------------------------------------------------------------------------------------------- callbacks
-def _never_raises(callback: Callable[..., None]) -> Callable[..., None]:
-    """Let a callback never hide the failure that it reports: where it fails itself, that becomes a signal."""
-
-    @functools.wraps(callback)
-    def guarded(*given: Any, **named: Any) -> None:
-        try:
-            callback(*given, **named)
-        except Exception as error:
-            _log.exception("the callback %s failed", callback.__name__)
-            with suppress(Exception):
-                _record(
-                    "dag_failed",
-                    tags=[],
-                    dag_id="unknown",
-                    run_id=datetime.now(UTC).isoformat(),  # as no run can be named, each is a signal of its own
-                    title="A DAG failed or is late, and which one could not be read: the logs of Airflow say more",
-                    error=f"{callback.__name__}: {type(error).__name__}: {error}",
-                )
-
-    return guarded
-
-
-@_never_raises
-def task_failed(context: Any) -> None:
-    """Write the signal of a task that failed for good. Never raises."""
-    instance = context["task_instance"]
-    error = context.get("exception")
-    text = f"{type(error).__name__}: {error}" if error else "no error text; the process may have been lost"
-    _record(
-        "task_failed",
-        tags=list(context["dag"].tags),
-        dag_id=instance.dag_id,
-        run_id=instance.run_id,
-        title=f"{instance.dag_id}: task {instance.task_id} failed",
-        task_id=instance.task_id,
-        map_index=instance.map_index,
-        try_number=instance.try_number,
-        error=text,
-        log_url=getattr(instance, "log_url", None),
-    )
-
-
-@_never_raises
-def run_failed(context: Any) -> None:
-    """Write the signal of a run that failed, whatever ended its tasks. Never raises.
-
-    Airflow names no more than the DAG and the run's id when the task that failed is not in the DAG any more. A run
-    that was cleared and failed again is another signal.
-    """
-    dag, run = context["dag"], context.get("dag_run")
-    _record(
-        "dag_failed",
-        tags=list(dag.tags),
-        dag_id=dag.dag_id,
-        run_id=run.run_id if run else context["run_id"],
-        title=f"{dag.dag_id}: run failed",
-        try_number=getattr(run, "clear_number", None) or 0,
-        error=str(context.get("reason") or ""),
-        partition_key=getattr(run, "partition_key", None),
-    )
-
-
-@_never_raises
-def deadline_missed(context: Any = None, tier: str = Tier.IMPORTANT.value, **_: Any) -> None:
-    """Write the signal of a run that was not finished in time. Airflow gives the run as a plain dict. Never raises.
-
-    Airflow forgets the deadline of a run that succeeds, but not of one that fails: that has its signal already.
-    """
-    run = (context or {}).get("dag_run") or {}
-    if run.get("state") in ("failed", "success"):
-        return
-    _record(
-        "deadline_missed",
-        tags=[f"tier:{tier}"],
-        dag_id=str(run.get("dag_id", "unknown")),
-        run_id=str(run.get("dag_run_id") or run.get("run_id") or "unknown"),
-        title=f"{run.get('dag_id', 'a DAG')}: run not finished by its deadline",
-    )
-
-
-def _record(
-    kind: str,
-    *,
-    tags: list[str],
-    dag_id: str,
-    run_id: str,
-    title: str,
-    task_id: str = "",
-    map_index: int = -1,
-    try_number: int = 0,
-    **detail: Any,
-) -> None:
-    from include.incidents import signals
-
-    tiers = [tag.removeprefix("tier:") for tag in tags if tag.startswith("tier:")]
-    tier = Tier(tiers[0]) if tiers else Tier.IMPORTANT
-    signals.record(
-        signals.Signal(
-            idempotency_key=f"airflow:{dag_id}:{run_id}:{task_id}:{map_index}:{try_number}:{kind}",
-            kind=kind,
-            occurred_at=datetime.now(UTC),
-            fingerprint=f"airflow:{dag_id}",
-            incident_class=tier.incident_class,
-            title=title,
-            detail={"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "try_number": try_number, **detail},
-        )
-    )

@@ -67,6 +67,7 @@ def shape(dag: Any) -> dict[str, Any]:
         "deadline_seconds": [deadline.interval.total_seconds() for deadline in dag.deadline or []],
         "tags": sorted(dag.tags),
         "max_active_runs": dag.max_active_runs,
+        "allowed_run_types": sorted(kind.value for kind in dag.allowed_run_types or []),
         "params": {name: dag.params.get_param(name).schema for name in sorted(dag.params)},
         "tasks": {
             task.task_id: {
@@ -118,7 +119,8 @@ def markdown() -> str:
         "Generated from the DAG files by `make docs`; a test checks that it is up to date.",
         "",
         "A run that fails, or that is not finished by its deadline, opens an incident. The class is that of the DAG's",
-        "tier; the deadline counts from when the run was queued.",
+        "tier; the deadline counts from when the run was queued. A run that is cleared after its deadline, or",
+        "after it had succeeded, has none: then only the finding `airflow_dags` of the night tells that it is stuck.",
         "",
         "| DAG | cadence | chapter | tier | incident | deadline | schedule |",
         "|---|---|---|---|---|---|---|",

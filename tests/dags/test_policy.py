@@ -86,21 +86,37 @@ def test_traffic_waits_for_a_day_that_has_only_begun(
 
 @pytest.mark.parametrize("name", ALL)
 def test_failures_are_seen_and_work_is_bounded(name: str) -> None:
-    from include import dagkit
+    from include import dag_signals
 
     dag = dags()[name]
-    assert dag.on_failure_callback == [dagkit.run_failed]
+    assert dag.on_failure_callback == [dag_signals.run_failed]
     assert dag.deadline, "a run that hangs must be noticed"
     assert dag.max_active_runs >= 1
     assert dag.catchup is False
     assert dag.is_paused_upon_creation is False, "a run on a paused DAG waits for ever"
     for task in dag.tasks:
-        assert task.on_failure_callback == [dagkit.task_failed], task.task_id
+        assert task.on_failure_callback == [dag_signals.task_failed], task.task_id
         assert task.execution_timeout, f"{task.task_id} may run for ever"
         assert task.retries is not None
         assert task.owner == "operations"
         assert task.pool in POOLS, f"{task.task_id} uses the pool {task.pool}, which config/pools.json does not make"
         assert task.doc_md or task.python_callable.__doc__, f"{task.task_id} does not say what it does"
+
+
+def test_only_what_is_about_a_day_of_the_past_is_backfilled() -> None:
+    """A drill or the maintenance of an old day would act on the present, and a whole range of days at once."""
+    allowed = {name: dag.allowed_run_types for name, dag in dags().items()}
+    followers = {name for name, dag in dags().items() if dag.timetable.asset_condition}
+    assert followers == {"daily_reports", "weekly_metrics", "monthly_metrics"}, "these have no dates to backfill"
+    assert {name for name in ALL if allowed[name] is None} == {"daily_metrics", *followers}
+    assert {kinds for kinds in allowed.values() if kinds is not None} == {frozenset({"scheduled", "manual"})}
+
+
+def test_every_part_of_the_upkeep_of_airflow_is_looked_after() -> None:
+    from include.maintenance.airflow.airflow_upkeep import PARTS
+
+    task = dags()["daily_maintenance"].get_task("look_after_airflow")
+    assert task.op_kwargs_expand_input.value == {"part": list(PARTS)}
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -1,4 +1,4 @@
-"""What every DAG gets from dagkit: the window of a run, and callbacks that leave one signal and never raise."""
+"""What every DAG gets from dagkit: its declaration, and the window of a run."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-import psycopg
+import pendulum
 import pytest
 
 from include import dagkit
-from include.outcome import ConfigurationError, IncidentClass
+from include.outcome import ConfigurationError
 from include.settings import settings
 from include.window import Grain
 
@@ -22,7 +22,8 @@ def context(**changes: Any) -> dict[str, Any]:
         dag_id="daily_metrics",
         run_id="run",
         partition_key=changes.get("partition_key"),
-        run_after=datetime(2026, 10, 9, 5, tzinfo=UTC),
+        run_after=changes.get("run_after", datetime(2026, 10, 9, 5, tzinfo=UTC)),
+        run_type=changes.get("run_type", "manual"),
     )
     return {"dag_run": run, "params": {"day": None}, "partition_key": None} | changes
 
@@ -32,7 +33,9 @@ def context(**changes: Any) -> dict[str, Any]:
     [
         ({}, Grain.DAY, "2026-10-08"),
         ({"partition_key": "2026-10-03"}, Grain.DAY, "2026-10-03"),
-        ({"params": {"day": "2026-10-01"}, "partition_key": "2026-10-03"}, Grain.DAY, "2026-10-01"),
+        ({"partition_key": "2026-10-03", "run_type": "backfill"}, Grain.DAY, "2026-10-03"),
+        ({"params": {"day": "2026-10-03"}, "partition_key": "2026-10-03"}, Grain.DAY, "2026-10-03"),
+        ({"params": {"day": "2026-10-02"}, "partition_key": "2026-09-28 (W40)"}, Grain.WEEK, "2026-W40"),
         ({"partition_key": "2026-09-28 (W40)"}, Grain.WEEK, "2026-W40"),
         ({"params": {"day": "2026-10-04"}}, Grain.WEEK, "2026-W40"),
         ({}, Grain.WEEK, "2026-W41"),
@@ -42,6 +45,45 @@ def context(**changes: Any) -> dict[str, Any]:
 )
 def test_the_window_of_a_run(given: dict[str, Any], grain: Grain, key: str) -> None:
     assert dagkit.window_of(context(**given), grain).key == key
+
+
+def test_a_day_and_a_key_that_differ_are_refused() -> None:
+    given = context(params={"day": "2026-10-01"}, partition_key="2026-10-03")
+    with pytest.raises(
+        ConfigurationError, match="day names 2026-10-01 and the partition key 2026-10-03; start the run"
+    ):
+        dagkit.window_of(given)
+
+
+@pytest.mark.airflow
+@pytest.mark.parametrize(
+    ("zone", "midnight_before", "days"),
+    [
+        ("UTC", "2026-10-02T00:00+00:00", ["2026-10-02", "2026-10-03", "2026-10-04"]),
+        # The day of the change begins at 01:00 ...
+        ("Africa/Cairo", "2026-04-23T00:00+02:00", ["2026-04-23", "2026-04-24", "2026-04-25"]),
+        ("America/Santiago", "2026-09-05T00:00-04:00", ["2026-09-05", "2026-09-06", "2026-09-07"]),
+        # ... and here has two midnights.
+        ("America/Havana", "2026-10-31T00:00-04:00", ["2026-10-31", "2026-11-01", "2026-11-02"]),
+    ],
+)
+def test_each_day_is_computed_once_it_is_over_also_where_clocks_change_at_midnight(
+    environment: pytest.MonkeyPatch, zone: str, midnight_before: str, days: list[str]
+) -> None:
+    """By the ticks and the keys of Airflow's own timetable, as the scheduler reads it."""
+    from airflow.serialization.decoders import decode_timetable
+    from airflow.serialization.encoders import encode_timetable
+
+    environment.setenv("OPERATIONS__PLATFORM__TIMEZONE", zone)
+    settings.cache_clear()
+    schedule: Any = decode_timetable(json.loads(json.dumps(encode_timetable(dagkit.finished_days("daily_metrics")))))
+    tick, found = pendulum.parse(midnight_before), []
+    for _ in days:
+        tick = schedule._get_next(tick)
+        _, key = schedule._get_partition_info(tick)
+        found.append(dagkit.window_of(context(run_type="scheduled", run_after=tick, partition_key=key)).key)
+    assert found == days
+    settings.cache_clear()
 
 
 def test_a_day_that_is_none_is_named() -> None:
@@ -60,10 +102,6 @@ def test_an_asset_without_a_day_is_not_reported() -> None:
     task = SimpleNamespace(outlets=[dagkit.DAILY_METRICS, dagkit.WEEKS_TO_ROLL_UP])
     dagkit.announce({"outlet_events": {}, "task": task}, dagkit.WEEKS_TO_ROLL_UP, set())
     assert task.outlets == [dagkit.DAILY_METRICS]
-
-
-def test_the_tier_decides_the_class() -> None:
-    assert [tier.incident_class for tier in dagkit.Tier] == [IncidentClass.P1, IncidentClass.P2, IncidentClass.P3]
 
 
 @pytest.mark.airflow
@@ -86,81 +124,3 @@ def test_a_new_deployment_waits_for_the_next_tick_unless_one_is_just_due(
     assert first is not None
     assert (first.run_after < datetime.now(UTC)) == is_due
     assert is_due or first.run_after > datetime.now(UTC) + timedelta(days=20)
-
-
-def signals(warehouse: psycopg.Connection) -> list[tuple[Any, ...]]:
-    return warehouse.execute("SELECT idempotency_key, kind, class, title FROM ops.signal ORDER BY signal_id").fetchall()
-
-
-def test_callbacks_leave_one_signal_each_however_often_they_fire(warehouse: psycopg.Connection) -> None:
-    dag = SimpleNamespace(dag_id="daily_metrics", tags=["chapter:reporting", "tier:critical"])
-    instance = SimpleNamespace(
-        dag_id="daily_metrics", run_id="run", task_id="users", map_index=-1, try_number=3, log_url="http://x/log"
-    )
-    for _ in range(2):
-        dagkit.task_failed(
-            {"dag": dag, "task_instance": instance, "exception": ValueError("password=hunter2 is wrong")}
-        )
-        dagkit.run_failed(context(dag=dag, reason="task_failure"))
-        dagkit.deadline_missed({"dag_run": {"dag_id": "daily_metrics", "dag_run_id": "run"}}, tier="standard")
-    assert signals(warehouse) == [
-        ("airflow:daily_metrics:run:users:-1:3:task_failed", "task_failed", "P1", "daily_metrics: task users failed"),
-        ("airflow:daily_metrics:run::-1:0:dag_failed", "dag_failed", "P1", "daily_metrics: run failed"),
-        (
-            "airflow:daily_metrics:run::-1:0:deadline_missed",
-            "deadline_missed",
-            "P3",
-            "daily_metrics: run not finished by its deadline",
-        ),
-    ]
-    assert "hunter2" not in str(warehouse.execute("SELECT detail FROM ops.signal").fetchall())
-
-
-def test_a_lost_process_has_no_exception(warehouse: psycopg.Connection) -> None:
-    instance = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1)
-    dagkit.task_failed({"dag": SimpleNamespace(tags=["tier:standard"]), "task_instance": instance})
-    assert "may have been lost" in str(warehouse.execute("SELECT detail FROM ops.signal").fetchall())
-
-
-def test_a_run_that_was_cleared_and_fails_again_is_another_signal(warehouse: psycopg.Connection) -> None:
-    given = context(dag=SimpleNamespace(dag_id="daily_metrics", tags=["tier:standard"]))
-    for given["dag_run"].clear_number in (0, 0, 1, 2, 2):
-        dagkit.run_failed(given)
-    assert [key for key, *_ in signals(warehouse)] == [
-        f"airflow:daily_metrics:run::-1:{number}:dag_failed" for number in (0, 1, 2)
-    ]
-
-
-def test_a_failed_run_of_which_airflow_names_little_is_a_signal(warehouse: psycopg.Connection) -> None:
-    """The task that failed is not in the DAG any more."""
-    dag = SimpleNamespace(dag_id="daily_metrics", tags=["tier:important"])
-    dagkit.run_failed({"dag": dag, "run_id": "run", "reason": "task_failure"})
-    assert signals(warehouse) == [
-        ("airflow:daily_metrics:run::-1:0:dag_failed", "dag_failed", "P2", "daily_metrics: run failed")
-    ]
-
-
-@pytest.mark.parametrize(("state", "told"), [("queued", 1), ("running", 1), ("failed", 0), ("success", 0), (None, 1)])
-def test_only_a_run_that_goes_on_misses_its_deadline(
-    warehouse: psycopg.Connection, state: str | None, told: int
-) -> None:
-    dagkit.deadline_missed({"dag_run": {"dag_id": "daily_metrics", "dag_run_id": "run", "state": state}})
-    assert len(signals(warehouse)) == told
-
-
-@pytest.mark.parametrize("callback", [dagkit.task_failed, dagkit.run_failed, dagkit.deadline_missed])
-def test_a_callback_that_cannot_read_what_it_is_given_says_so(warehouse: psycopg.Connection, callback: Any) -> None:
-    callback({"dag_run": 7})
-    callback({"dag_run": 7})
-    [(_, kind, klass, title), another] = signals(warehouse)
-    assert (kind, klass) == ("dag_failed", "P2")
-    assert "which one could not be read" in title
-    assert "Error" in str(warehouse.execute("SELECT detail ->> 'error' FROM ops.signal").fetchall())
-    assert another[0] != signals(warehouse)[0][0]
-
-
-def test_with_the_warehouse_away_the_signal_waits_in_the_spool(environment: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    environment.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://nobody:none@127.0.0.1:1/warehouse")
-    dag = SimpleNamespace(dag_id="daily_metrics", tags=["tier:important"])
-    dagkit.run_failed(context(dag=dag, reason="timed_out"))
-    assert "daily_metrics: run failed" in (tmp_path / "spool" / "signals.jsonl").read_text()

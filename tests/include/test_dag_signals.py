@@ -1,0 +1,103 @@
+"""Callbacks leave one signal of each failure or delay, and never raise."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+
+from include import dag_signals, dagkit
+from include.outcome import IncidentClass
+
+
+def failed_run(**changes: Any) -> dict[str, Any]:
+    return {"dag_run": SimpleNamespace(dag_id="daily_metrics", run_id="run", partition_key=None)} | changes
+
+
+def test_the_tier_decides_the_class() -> None:
+    assert [tier.incident_class for tier in dag_signals.Tier] == [IncidentClass.P1, IncidentClass.P2, IncidentClass.P3]
+
+
+def test_stored_deadlines_find_their_callback() -> None:
+    """Airflow keeps its path with each deadline."""
+    assert dagkit.deadline_missed is dag_signals.deadline_missed
+
+
+def signals(warehouse: psycopg.Connection) -> list[tuple[Any, ...]]:
+    return warehouse.execute("SELECT idempotency_key, kind, class, title FROM ops.signal ORDER BY signal_id").fetchall()
+
+
+def test_callbacks_leave_one_signal_each_however_often_they_fire(warehouse: psycopg.Connection) -> None:
+    dag = SimpleNamespace(dag_id="daily_metrics", tags=["chapter:reporting", "tier:critical"])
+    instance = SimpleNamespace(
+        dag_id="daily_metrics", run_id="run", task_id="users", map_index=-1, try_number=3, log_url="http://x/log"
+    )
+    for _ in range(2):
+        dag_signals.task_failed(
+            {"dag": dag, "task_instance": instance, "exception": ValueError("password=hunter2 is wrong")}
+        )
+        dag_signals.run_failed(failed_run(dag=dag, reason="task_failure"))
+        dag_signals.deadline_missed({"dag_run": {"dag_id": "daily_metrics", "dag_run_id": "run"}}, tier="standard")
+    assert signals(warehouse) == [
+        ("airflow:daily_metrics:run:users:-1:3:task_failed", "task_failed", "P1", "daily_metrics: task users failed"),
+        ("airflow:daily_metrics:run::-1:0:dag_failed", "dag_failed", "P1", "daily_metrics: run failed"),
+        (
+            "airflow:daily_metrics:run::-1:0:deadline_missed",
+            "deadline_missed",
+            "P3",
+            "daily_metrics: run not finished by its deadline",
+        ),
+    ]
+    assert "hunter2" not in str(warehouse.execute("SELECT detail FROM ops.signal").fetchall())
+
+
+def test_a_lost_process_has_no_exception(warehouse: psycopg.Connection) -> None:
+    instance = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1)
+    dag_signals.task_failed({"dag": SimpleNamespace(tags=["tier:standard"]), "task_instance": instance})
+    assert "may have been lost" in str(warehouse.execute("SELECT detail FROM ops.signal").fetchall())
+
+
+def test_a_run_that_was_cleared_and_fails_again_is_another_signal(warehouse: psycopg.Connection) -> None:
+    given = failed_run(dag=SimpleNamespace(dag_id="daily_metrics", tags=["tier:standard"]))
+    for given["dag_run"].clear_number in (0, 0, 1, 2, 2):
+        dag_signals.run_failed(given)
+    assert [key for key, *_ in signals(warehouse)] == [
+        f"airflow:daily_metrics:run::-1:{number}:dag_failed" for number in (0, 1, 2)
+    ]
+
+
+def test_a_failed_run_of_which_airflow_names_little_is_a_signal(warehouse: psycopg.Connection) -> None:
+    """The task that failed is not in the DAG any more."""
+    dag = SimpleNamespace(dag_id="daily_metrics", tags=["tier:important"])
+    dag_signals.run_failed({"dag": dag, "run_id": "run", "reason": "task_failure"})
+    assert signals(warehouse) == [
+        ("airflow:daily_metrics:run::-1:0:dag_failed", "dag_failed", "P2", "daily_metrics: run failed")
+    ]
+
+
+@pytest.mark.parametrize(("state", "told"), [("queued", 1), ("running", 1), ("failed", 0), ("success", 0), (None, 1)])
+def test_only_a_run_that_goes_on_misses_its_deadline(
+    warehouse: psycopg.Connection, state: str | None, told: int
+) -> None:
+    dag_signals.deadline_missed({"dag_run": {"dag_id": "daily_metrics", "dag_run_id": "run", "state": state}})
+    assert len(signals(warehouse)) == told
+
+
+@pytest.mark.parametrize("callback", [dag_signals.task_failed, dag_signals.run_failed, dag_signals.deadline_missed])
+def test_a_callback_that_cannot_read_what_it_is_given_says_so(warehouse: psycopg.Connection, callback: Any) -> None:
+    callback({"dag_run": 7})
+    callback({"dag_run": 7})
+    [(_, kind, klass, title), another] = signals(warehouse)
+    assert (kind, klass) == ("dag_failed", "P2")
+    assert "which one could not be read" in title
+    assert "Error" in str(warehouse.execute("SELECT detail ->> 'error' FROM ops.signal").fetchall())
+    assert another[0] != signals(warehouse)[0][0]
+
+
+def test_with_the_warehouse_away_the_signal_waits_in_the_spool(environment: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    environment.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://nobody:none@127.0.0.1:1/warehouse")
+    dag = SimpleNamespace(dag_id="daily_metrics", tags=["tier:important"])
+    dag_signals.run_failed(failed_run(dag=dag, reason="timed_out"))
+    assert "daily_metrics: run failed" in (tmp_path / "spool" / "signals.jsonl").read_text()
