@@ -104,6 +104,13 @@ def measuring_schema(connection: psycopg.Connection[Any]) -> str | None:
     return str(row[0]) if row and row[1] else None
 
 
+def update_first(connection: psycopg.Connection[Any]) -> str:
+    """A comment for advice that builds an index CONCURRENTLY, where that may corrupt it (PostgreSQL 14.0 to 14.3)."""
+    if 140000 <= database.server_version(connection) < 140004:
+        return "-- PostgreSQL 14.0 to 14.3 may corrupt what it builds CONCURRENTLY: update to 14.4 first.\n"
+    return ""
+
+
 def _estimate(one: dict[str, Any]) -> int | None:
     return None if one["needed_bytes"] is None else one["size_bytes"] - one["needed_bytes"]
 
@@ -139,7 +146,12 @@ def _judge(
         return None
     evidence["wasted_share"] = round(wasted / evidence["size_bytes"], 4)
     summary = f"{wasted / evidence['size_bytes']:.0%} of its {evidence['size_bytes']} bytes are wasted, {how}."
-    return Finding(one["name"], Outcome.WARNING, summary, evidence, _remedy(kind, one["name"]), {"bytes": wasted})
+    remedy = (
+        f"VACUUM (FULL, ANALYZE) {one['name']};  -- locks it for as long as it takes; pg_repack does the same without"
+    )
+    if kind == "index":
+        remedy = f"{update_first(connection)}REINDEX INDEX CONCURRENTLY {one['name']};"
+    return Finding(one["name"], Outcome.WARNING, summary, evidence, remedy, {"bytes": wasted})
 
 
 def _unknown(one: dict[str, Any], evidence: dict[str, Any]) -> Finding:
@@ -157,12 +169,6 @@ def _unknown(one: dict[str, Any], evidence: dict[str, Any]) -> Finding:
 def _much(wasted: int, size: int) -> bool:
     wanted = settings().maintenance.index_review
     return wasted >= wanted.bloat_minimum_bytes and wasted >= wanted.bloat_minimum_share * size
-
-
-def _remedy(kind: Kind, name: str) -> str:
-    if kind == "index":
-        return f"REINDEX INDEX CONCURRENTLY {name};"
-    return f"VACUUM (FULL, ANALYZE) {name};  -- locks it for as long as it takes; pg_repack does the same without"
 
 
 def _measure(

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from include import connections
+from include.maintenance.postgres import bloat
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome, SourceUnavailable
 from include.platform import database
 from include.settings import settings
@@ -104,8 +105,9 @@ def _unused(connection: psycopg.Connection[Any], run_id: str) -> list[Finding]:
     nodes = {PRIMARY, *wanted.replicas}
     found = []
     droppable = connection.execute(_STATEMENTS["droppable"], {"minimum_bytes": wanted.unused_minimum_bytes})
-    for oid, size, partitioned, table in droppable.fetchall():
-        if finding := _judge(idle.get(oid, []), nodes, gaps, now, size, partitioned, table):
+    for oid, size, partitioned, table, expressions in droppable.fetchall():
+        advice = partial(_drop, partitioned=partitioned, first=_statistics_first(connection, table, expressions))
+        if finding := _judge(idle.get(oid, []), nodes, gaps, now, size, table, advice):
             found.append(finding)
     return _not_both(connection, found)
 
@@ -127,7 +129,7 @@ def _not_both(connection: psycopg.Connection[Any], unused: list[Finding]) -> lis
     return [
         replace(
             one,
-            remedy=f"-- Drop this one or {' and '.join(spares[one.resource])}, never both: "
+            remedy=f"-- Drop this one or {database.in_comment(' and '.join(spares[one.resource]))}, never both: "
             "redundant_indexes keeps this one to do the other's work.",
             evidence=one.evidence | {"does_the_work_of": spares[one.resource]},
         )
@@ -168,9 +170,15 @@ def _usage_of_replica(
 
 
 def _judge(
-    idle: list[Idle], nodes: set[str], gaps: list[str], now: datetime, size: int, partitioned: bool, table: str
+    idle: list[Idle],
+    nodes: set[str],
+    gaps: list[str],
+    now: datetime,
+    size: int,
+    table: str,
+    advice: Callable[[str], str],
 ) -> Finding | None:
-    """Return the finding about one index, or None when it is in use."""
+    """Return the finding about one index, or None when it is in use; ``advice`` gives the SQL for its name."""
     days = settings().maintenance.index_review.unused_days
     limit = now - timedelta(days=days)
     if not idle or any(one.scans > 0 and not (one.idle_since <= limit) for one in idle):
@@ -198,15 +206,29 @@ def _judge(
         summary = f"It seems unused, but {'; '.join(doubts)}: that is no proof of {days} days on every server."
         return Finding(name, Outcome.UNKNOWN, summary, evidence | {"doubts": doubts})
     summary = f"No server has scanned it since {since:%Y-%m-%d}, for {(now - since).days} days; it only slows writes."
-    return Finding(name, Outcome.WARNING, summary, evidence, _drop(name, partitioned), {"bytes": size})
+    return Finding(name, Outcome.WARNING, summary, evidence, advice(name), {"bytes": size})
 
 
-def _drop(name: str, partitioned: bool) -> str:
+def _statistics_first(connection: psycopg.Connection[Any], table: str, expressions: list[str]) -> str:
+    """What to do before an index on expressions goes, and with it all that the planner knows of them."""
+    if not expressions:
+        return ""
+    listed = database.in_comment(", ".join(expressions))
+    if database.server_version(connection) < 140000:
+        return f"-- The planner's statistics of {listed} go with it; PostgreSQL 14 could keep them without an index.\n"
+    return (
+        "-- The planner's statistics of its expressions go with it. To keep them, first CREATE STATISTICS … ON "
+        f"{listed} FROM {database.in_comment(table)} and ANALYZE the table.\n"
+    )
+
+
+def _drop(name: str, partitioned: bool, first: str = "") -> str:
     if not partitioned:
-        return f"DROP INDEX CONCURRENTLY {name};"
+        return f"{first}DROP INDEX CONCURRENTLY {name};"
     # The server drops a partitioned index in no other way: it must not queue for the lock, with everybody behind it.
     return (
-        "-- Locks the table and all its partitions for a moment, reads as well; try again when the lock is not free.\n"
+        f"{first}-- Locks the table and all its partitions for a moment, reads as well; "
+        "try again when the lock is not free.\n"
         f"BEGIN;\nSET LOCAL lock_timeout = {_LOCK_TIMEOUT};\nDROP INDEX {name};\nCOMMIT;"
     )
 
@@ -236,9 +258,7 @@ def _invalid(connection: psycopg.Connection[Any]) -> list[Finding]:
     for name, table, size, partitioned, left_over, create, whole, pid in connection.execute(_STATEMENTS["invalid"]):
         evidence = {"table": table, "size_bytes": size, "left_by_reindex": left_over}
         if pid and not partitioned:
-            summary = (
-                f"It is invalid; {database.MAINTENANCE} may not see whether process {pid} is building it just now."
-            )
+            summary = f"It is invalid; {database.MAINTENANCE} may not see whether process {pid} builds it just now."
             remedy = f"GRANT pg_read_all_stats TO …;  -- the role of {database.MAINTENANCE}"
             found.append(Finding(name, Outcome.UNKNOWN, summary, evidence, remedy))
             continue
@@ -249,10 +269,11 @@ def _invalid(connection: psycopg.Connection[Any]) -> list[Finding]:
             continue
         what = "an interrupted REINDEX CONCURRENTLY" if left_over else "a failed build"
         summary = f"It is invalid, left by {what}: no query uses it, but every write to {table} maintains it."
-        remedy = _drop(name, False) + ("" if left_over else f"\n{create};")
+        remedy = _drop(name, False) + ("" if left_over else f"\n{bloat.update_first(connection)}{create};")
         if whole:  # the server drops no part of another index
             attach = f"ALTER INDEX {whole} ATTACH PARTITION {name};  -- valid now"
-            remedy = "\n".join([f"REINDEX INDEX CONCURRENTLY {name};", *_briefly([attach])])
+            again = f"{bloat.update_first(connection)}REINDEX INDEX CONCURRENTLY {name};"
+            remedy = "\n".join([again, *_briefly([attach])])
         found.append(Finding(name, Outcome.WARNING, summary, evidence, remedy, {"bytes": size} if left_over else None))
     return found
 
@@ -269,6 +290,7 @@ def _foreign_keys(connection: psycopg.Connection[Any]) -> list[Finding]:
         remedy = f"CREATE INDEX CONCURRENTLY ON {table} {definition.removeprefix('USING btree ')};"
         if partitions is not None:
             remedy = _index_of_partitions(connection, oid, columns, definition)
+        remedy = bloat.update_first(connection) + remedy
         evidence = {"table": table, "columns": columns, "refers_to": parent, "size_bytes": size, "rows": rows}
         gain = {"bytes_not_read_per_deletion": size}
         found.append(Finding(f"{table} {key}", Outcome.WARNING, summary, evidence, remedy, gain))

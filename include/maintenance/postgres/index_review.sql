@@ -50,7 +50,9 @@ SELECT pg_is_in_recovery(),
 -- Indexes that hold no rule and may be dropped when nobody uses them: they enforce nothing, identify no rows for
 -- replication, order no table, are no part of a partitioned one, and no foreign key is looked up through them.
 SELECT i.indexrelid::bigint, tree.bytes::bigint, c.relkind = 'I' AS partitioned,
-       quote_ident(tn.nspname) || '.' || quote_ident(t.relname) AS table_name
+       quote_ident(tn.nspname) || '.' || quote_ident(t.relname) AS table_name,
+       ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, false) FROM generate_series(1, i.indnatts) AS k
+             WHERE (i.indkey::int2[])[k - 1] = 0 ORDER BY k) AS expressions
 FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid AND c.relkind IN ('i', 'I') AND NOT c.relispartition AND c.relpersistence <> 't'
 JOIN pg_class t ON t.oid = i.indrelid

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 ALL_INDEXES = "all indexes"
 KIND = "reindex"
-APPROVE, REJECT = "Approve", "Reject"
+APPROVE = "Approve"
+_NO_ANSWER = "nobody approved it in time"
 _STATEMENTS = statements(__file__)
 _BODY = """`REINDEX INDEX CONCURRENTLY {index}` would give back **{wasted}** of {size}, as measured by pgstattuple.
 Readers and writers are not locked out. While it runs it takes up to {size} of disk space, reads the whole table
@@ -109,7 +110,7 @@ def decisions(chosen: list[dict[str, Any]], answers: Sequence[dict[str, Any] | N
 def _understood(answer: dict[str, Any] | None) -> dict[str, Any]:
     options, person = (answer or {}).get("chosen_options") or [], (answer or {}).get("responded_by_user")
     if person is None:
-        return {"approved": False, "answer": "nobody approved it in time"}
+        return {"approved": False, "answer": _NO_ANSWER}
     approved = options == [APPROVE]
     return {"approved": approved, "answer": f"{'approved' if approved else 'rejected'} by {person['name']}"}
 
@@ -179,11 +180,13 @@ def rebuild(
 
     ``answer`` says who approved or rejected it. What was not approved is recorded as nothing to do, with that reason.
     A repeated task waits for the rebuilding that the server may still be doing for the killed one. Returns the act's
-    summary. Raises ConfigurationError (a privilege), MaintenanceFailed (no effect, or others are in the way) or
-    SourceUnavailable.
+    summary. Raises ConfigurationError (a privilege, a version that corrupts indexes), MaintenanceFailed (no effect, or
+    others are in the way) or SourceUnavailable.
     """
     name = str(candidate["index"])
     what = f"REINDEX of {name}"
+    if dry_run and answer == _NO_ANSWER:
+        answer = "nobody was asked in a dry run"
     with database.maintenance_session() as connection, database.errors_named(what):
         before = _measure(connection, name)
         if before is None:
@@ -195,6 +198,7 @@ def rebuild(
         if not approved:
             return actions.nothing_to_do(action, answer or "it was not approved").summary()
         with actions.failures_recorded(action), database.errors_named(what):
+            _refuse_corruption(connection, name)
             _wait_until_free(connection, before)
             _refuse_long_transactions(connection, name)
             action = actions.applying(action)
@@ -302,6 +306,12 @@ def _wait_until_free(connection: psycopg.Connection[Any], facts: dict[str, Any])
                 f"the rebuilding of {facts['name']} waits; try again when it has ended"
             )
         time.sleep(0.2)
+
+
+def _refuse_corruption(connection: psycopg.Connection[Any], name: str) -> None:
+    """Raise ConfigurationError where the server's version may corrupt what it builds CONCURRENTLY (fixed in 14.4)."""
+    if bloat.update_first(connection):
+        raise ConfigurationError(f"PostgreSQL 14.0 to 14.3 may corrupt {name} by rebuilding it; update to 14.4 first")
 
 
 def _refuse_long_transactions(connection: psycopg.Connection[Any], name: str) -> None:

@@ -44,6 +44,15 @@ def test_two_findings_together_never_take_every_index_of_a_column(
     assert findings_of("unused_indexes", "third")["public.large"].remedy == "DROP INDEX CONCURRENTLY public.large;"
 
 
+def test_a_name_of_several_lines_stays_within_the_comment(
+    reviewed: psycopg.Connection, warehouse: psycopg.Connection, old_statistics: object
+) -> None:
+    indexes = 'CREATE INDEX "small\nDROP TABLE t; --" ON t (a); CREATE INDEX large ON t (a, b)'
+    _reviewed_after_scans(reviewed, warehouse, indexes, "large")
+    [line] = findings_of("unused_indexes", "second")["public.large"].remedy.splitlines()
+    assert line.startswith('-- Drop this one or public."small?DROP TABLE t; --", never both')
+
+
 def test_nor_do_they_where_a_partition_has_the_same_index_twice(
     reviewed: psycopg.Connection, warehouse: psycopg.Connection, old_statistics: object
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from include.maintenance.postgres import index_review
 from include.outcome import Outcome
+from include.platform import database
 from tests.include.maintenance.postgres.index_reviews import findings_of, review
 
 OK = Outcome.OK
@@ -167,6 +168,19 @@ def test_names_of_indexes_are_as_long_as_the_server_keeps_them() -> None:
     assert (first[-7:-1], second[-7:-1]) == ("mn_idx", "n_idx1")
     assert first != second
     assert max(len(name[1:-1].encode()) for name in (first, second)) <= 63
+
+
+def test_a_version_that_corrupts_indexes_is_updated_first(
+    reviewed: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "server_version", lambda _: 140003)
+    reviewed.execute("CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (parent_id int REFERENCES parent)")
+    review()
+    [found] = findings_of("foreign_keys_without_index", "r1").values()
+    assert found.remedy.splitlines() == [
+        "-- PostgreSQL 14.0 to 14.3 may corrupt what it builds CONCURRENTLY: update to 14.4 first.",
+        "CREATE INDEX CONCURRENTLY ON public.child (parent_id);",
+    ]
 
 
 def test_an_invalid_index_serves_no_foreign_key(reviewed: psycopg.Connection) -> None:

@@ -57,6 +57,24 @@ def test_an_unused_index_is_named_after_35_days(
     assert 'public."I ""1"' not in findings_of("unused_indexes", "third")
 
 
+def test_what_the_planner_knows_of_an_expression_is_kept_first(
+    reviewed: psycopg.Connection, warehouse: psycopg.Connection, old_statistics: object
+) -> None:
+    reviewed.execute("CREATE TABLE t (id int, name text); CREATE INDEX i ON t (lower(name), id, (id + 1))")
+    review("first")
+    age(warehouse, "first", 36)
+    review("second")
+    first, drop = findings_of("unused_indexes", "second")["public.i"].remedy.splitlines()
+    assert drop == "DROP INDEX CONCURRENTLY public.i;"
+    if reviewed.info.server_version < 140000:
+        assert first.startswith("-- The planner's statistics of lower(name), ((id + 1)) go with it;")
+        return
+    statement = "CREATE STATISTICS … ON lower(name), ((id + 1)) FROM public.t"
+    assert first.startswith("-- The planner's statistics of its expressions go with it. To keep them, first ")
+    assert first.endswith(f"{statement} and ANALYZE the table.")
+    reviewed.execute(statement.replace("…", "kept").encode())
+
+
 def test_young_statistics_prove_nothing(reviewed: psycopg.Connection, warehouse: psycopg.Connection) -> None:
     """The tests' server is minutes old: however long we know the index, its statistics say nothing about 35 days."""
     reviewed.execute("CREATE TABLE t (id int); CREATE INDEX i ON t (id)")

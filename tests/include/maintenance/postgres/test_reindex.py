@@ -16,8 +16,9 @@ import pytest
 from demo.databases import Databases
 from include.maintenance.postgres import bloat, reindex
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
+from include.platform import database
 from include.settings import settings
-from include.warehouse import actions
+from include.warehouse import actions, findings
 from tests.old_postgres import flush_statistics
 
 NAME = 'public."I"'
@@ -131,6 +132,31 @@ def test_a_dry_run_changes_nothing(bloated: psycopg.Connection, warehouse: psyco
     before = bloated.execute("SELECT 'public.\"I\"'::regclass::oid").fetchone()
     assert reindex.rebuild(CANDIDATE, "r1", True)["state"] == "planned"
     assert bloated.execute("SELECT 'public.\"I\"'::regclass::oid").fetchone() == before
+    [decision] = reindex.decisions([CANDIDATE | {"needs_approval": True}], [])
+    reindex.rebuild(**decision, run_id="r2", dry_run=True)
+    action = actions.find("reindex", NAME, "r2")
+    assert action is not None
+    assert action.plan["answer"] == "nobody was asked in a dry run"
+
+
+def test_a_version_that_corrupts_indexes_is_refused(
+    owned: psycopg.Connection, warehouse: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one value of a real server that is not real here: PostgreSQL 14.3."""
+    monkeypatch.setattr(database, "server_version", lambda _: 140003)
+    before = owned.execute("SELECT 'public.\"I\"'::regclass::oid").fetchone()
+    with pytest.raises(ConfigurationError, match=r"may corrupt public\.\"I\" by rebuilding it; update to 14.4 first"):
+        _rebuild()
+    assert owned.execute("SELECT 'public.\"I\"'::regclass::oid").fetchone() == before
+    assert _acts(warehouse)[0][1] == "failed"
+    bloat.review("r1")
+    [found] = findings.of_run("r1", "index_bloat")
+    assert found.remedy.startswith(
+        "-- PostgreSQL 14.0 to 14.3 may corrupt what it builds CONCURRENTLY: update to 14.4 "
+    )
+    assert found.remedy.endswith(f"\nREINDEX INDEX CONCURRENTLY {NAME};")
+    monkeypatch.setattr(database, "server_version", lambda _: 140004)
+    assert _rebuild("r2")["state"] == "proven"
 
 
 # ----------------------------------------------------------------------------------------------------- approval
@@ -214,8 +240,6 @@ def test_a_role_that_may_rebuild_but_not_drop(
 
 
 def _before() -> dict[str, Any]:
-    from include.platform import database
-
     with database.maintenance_session() as connection:
         found = reindex._measure(connection, NAME)
     assert found is not None
