@@ -110,8 +110,6 @@ def test_logins_and_tokens_are_those_of_production() -> None:
     assert "ALL_ADMINS" not in TEXT + json.dumps(shared_settings())
 
 
-def test_only_the_migrations_hold_the_owners_password() -> None:
-    holders = {name for name, service in SERVICES.items() if "WAREHOUSE_OWNER_PASSWORD" in json.dumps(service)}
 def test_no_more_tasks_are_queued_than_a_worker_begins_at_once() -> None:
     """The watches' priority counts where the scheduler chooses; what Celery has queued runs in its order."""
     concurrency = SERVICES["worker"]["environment"]["AIRFLOW__CELERY__WORKER_CONCURRENCY"]
@@ -120,6 +118,8 @@ def test_no_more_tasks_are_queued_than_a_worker_begins_at_once() -> None:
     assert parallelism == f"${{AIRFLOW_PARALLELISM:-{concurrency}}}"
 
 
+def test_only_the_migrations_hold_the_owners_password() -> None:
+    holders = {name for name, service in SERVICES.items() if "WAREHOUSE_OWNER_PASSWORD" in json.dumps(service)}
     assert holders == {"postgres", "init", "worker"}
     assert {name for name, service in SERVICES.items() if "${POSTGRES_PASSWORD" in json.dumps(service)} == {"postgres"}
 
