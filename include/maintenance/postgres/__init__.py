@@ -12,6 +12,6 @@ Weekly
     reindex
 Monthly
     wraparound
-    partitioning: partition_remedy
+    partitioning: partition_remedy, partition_exchange, partition_names
     slots
 """

@@ -1,4 +1,28 @@
--- Statements of partition_remedy.py, each under its name.
+-- Statements of partition_remedy.py, each under its name: what is in the way of an exchange.
+
+-- statement: time
+SELECT quote_ident(%(time_column)s);
+
+-- statement: may_look
+-- Whether the newest row can be seen, by the session's role and by an index.
+SELECT has_schema_privilege(c.relnamespace, 'USAGE') AND has_column_privilege(c.oid, %(time_column)s, 'SELECT')
+   AND NOT row_security_active(c.oid)
+   AND EXISTS (SELECT FROM pg_index i
+               JOIN pg_class ic ON ic.oid = i.indexrelid
+               JOIN pg_am m ON m.oid = ic.relam AND m.amname = 'btree'
+               JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0] AND a.attname = %(time_column)s
+               WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL)
+FROM pg_class c WHERE c.oid = %(oid)s;
+
+-- statement: left_over
+-- What an earlier attempt has made before its exchange, and how it is undone.
+SELECT 'the constraint ' || quote_ident(k.conname),
+       format('ALTER TABLE %%s DROP CONSTRAINT %%I;', k.conrelid::regclass, k.conname)
+FROM pg_constraint k WHERE k.conrelid = %(oid)s AND k.conname = %(limit)s
+UNION ALL
+SELECT 'the index ' || quote_ident(ic.relname), format('DROP INDEX CONCURRENTLY %%s;', ic.oid::regclass)
+FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid WHERE i.indrelid = %(oid)s AND ic.relname = %(time_key)s
+ORDER BY 1;
 
 -- statement: references
 -- Foreign keys that point to the table: they need a unique key that a partitioned table cannot have without its time.
@@ -6,42 +30,20 @@ SELECT k.conrelid::regclass::text || '.' || quote_ident(k.conname)
 FROM pg_constraint k WHERE k.confrelid = %(oid)s AND k.contype = 'f' AND k.conparentid = 0 ORDER BY 1;
 
 -- statement: keys
--- Primary keys and unique constraints and indexes: name, columns, whether the time column is among them, constraint or not.
+-- Primary keys and unique constraints and indexes: name, kind, columns, whether the time column is one of them, whether
+-- it has nothing but its columns, and its definition.
 SELECT quote_ident(ic.relname), coalesce(k.contype::text, 'i'),
        (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY u.place)
         FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS u (number, place)
         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.number WHERE u.place <= i.indnkeyatts),
-       (SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attname = %(time_column)s) = ANY (i.indkey),
-       i.indpred IS NOT NULL OR i.indexprs IS NOT NULL OR i.indnatts > i.indnkeyatts
+       EXISTS (SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS u (number, place)
+               JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.number AND a.attname = %(time_column)s
+               WHERE u.place <= i.indnkeyatts),
+       i.indpred IS NULL AND i.indexprs IS NULL AND i.indnatts = i.indnkeyatts AND NOT coalesce(k.condeferrable, false),
+       coalesce(pg_get_constraintdef(k.oid), pg_get_indexdef(i.indexrelid))
 FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid
 LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u') AND k.conrelid = i.indrelid
-WHERE i.indrelid = %(oid)s AND i.indisunique ORDER BY k.contype = 'p' DESC NULLS LAST, 1;
-
--- statement: indexes
-SELECT quote_ident(ic.relname), pg_get_indexdef(i.indexrelid)
-FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid
-WHERE i.indrelid = %(oid)s AND NOT i.indisunique AND i.indisvalid ORDER BY 1;
-
--- statement: identities
-SELECT quote_ident(a.attname), CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END
-FROM pg_attribute a WHERE a.attrelid = %(oid)s AND a.attidentity <> '' ORDER BY a.attnum;
-
--- statement: views
--- Views follow the table that they were made of, whatever its name becomes.
-SELECT DISTINCT v.oid::regclass::text, pg_get_viewdef(v.oid), array_to_string(v.reloptions, ', '), v.relkind = 'm'
-FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class
-WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = %(oid)s
-  AND v.oid <> %(oid)s ORDER BY 1;
-
--- statement: grants
-SELECT DISTINCT x.privilege_type, CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END, x.is_grantable,
-       NULL::text
-FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) AS x WHERE c.oid = %(oid)s AND x.grantee <> c.relowner
-UNION ALL
-SELECT x.privilege_type, CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END, x.is_grantable,
-       quote_ident(a.attname)
-FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid CROSS JOIN LATERAL aclexplode(a.attacl) AS x
-WHERE a.attrelid = %(oid)s AND x.grantee <> c.relowner ORDER BY 2, 1, 4;
+WHERE i.indrelid = %(oid)s AND i.indisunique AND i.indisvalid ORDER BY k.contype = 'p' DESC NULLS LAST, 1;
 
 -- statement: left_behind
 -- What would stay with the old table alone and cannot be carried over by rote, and why.
@@ -55,41 +57,54 @@ SELECT 'the exclusion constraint ' || quote_ident(k.conname), 'a partitioned tab
 FROM pg_constraint k WHERE k.conrelid = %(oid)s AND k.contype = 'x'
 UNION ALL
 SELECT 'the constraint ' || quote_ident(k.conname), 'a partitioned table cannot hold one that is NO INHERIT'
-FROM pg_constraint k WHERE k.conrelid = %(oid)s AND k.contype = 'c' AND k.connoinherit
+FROM pg_constraint k WHERE k.conrelid = %(oid)s AND k.contype IN ('c', 'n') AND k.connoinherit
 UNION ALL
-SELECT 'the foreign key ' || quote_ident(k.conname), 'it is NOT VALID; validate it before'
-FROM pg_constraint k WHERE k.conrelid = %(oid)s AND k.contype = 'f' AND NOT k.convalidated
+SELECT CASE k.contype WHEN 'f' THEN 'the foreign key ' ELSE 'the constraint ' END || quote_ident(k.conname),
+       'it is NOT VALID; validate it before'
+FROM pg_constraint k
+WHERE k.conrelid = %(oid)s AND k.contype IN ('c', 'f', 'n') AND NOT k.convalidated AND k.conname <> %(limit)s
 UNION ALL
-SELECT 'the publication ' || quote_ident(p.pubname), 'it would not publish new rows, or publish them under the names of partitions'
-FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE r.prrelid = %(oid)s
+SELECT 'the replica identity', 'it is an index, which new partitions would not have; set it to DEFAULT or FULL before'
+FROM pg_class c WHERE c.oid = %(oid)s AND c.relreplident = 'i'
+UNION ALL
+SELECT 'a subscription', 'its changes would no longer be written into the table; drop it before'
+WHERE EXISTS (SELECT FROM pg_subscription_rel s WHERE s.srrelid = %(oid)s)
 ORDER BY 1;
 
--- statement: foreign_keys
--- Those of the table to others. On attaching, the old table's own become parts of them without a look at its rows.
-SELECT quote_ident(k.conname), pg_get_constraintdef(k.oid)
-FROM pg_constraint k WHERE k.conrelid = %(oid)s AND k.contype = 'f' ORDER BY 1;
+-- statement: bound
+-- Objects that follow the old table, or the type of its rows, whatever its name becomes. Views are made again.
+WITH target AS (
+    SELECT c.oid, c.reltype, t.typarray FROM pg_class c JOIN pg_type t ON t.oid = c.reltype WHERE c.oid = %(oid)s
+)
+SELECT DISTINCT CASE WHEN v.relkind IN ('v', 'm') THEN pg_describe_object('pg_class'::regclass, v.oid, 0)
+                     ELSE pg_describe_object(d.classid, d.objid, d.objsubid) END
+FROM target JOIN pg_depend d ON d.deptype = 'n'
+LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+LEFT JOIN pg_class v ON v.oid = r.ev_class
+LEFT JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
+WHERE (d.refclassid = 'pg_class'::regclass AND d.refobjid = target.oid
+       AND (d.classid = 'pg_proc'::regclass OR p.polrelid <> target.oid
+            OR (r.ev_class <> target.oid AND v.relkind <> 'v')))
+   OR (d.refclassid = 'pg_type'::regclass AND d.refobjid IN (target.reltype, target.typarray))
+   OR (d.refclassid = 'pg_constraint'::regclass AND r.ev_class <> target.oid
+       AND d.refobjid IN (SELECT k.oid FROM pg_constraint k WHERE k.conrelid = target.oid))
+ORDER BY 1;
 
--- statement: row_security
-SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = %(oid)s;
+-- statement: publications
+-- Those that would not publish new rows, or publish them under the names of partitions.
+SELECT quote_ident(p.pubname)
+FROM pg_publication p CROSS JOIN pg_class c
+WHERE c.oid = %(oid)s
+  AND (EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid)
+       OR (NOT p.pubviaroot
+           AND (p.puballtables OR EXISTS (SELECT FROM pg_publication_namespace s
+                                          WHERE s.pnpubid = p.oid AND s.pnnspid = c.relnamespace))))
+ORDER BY 1;
 
--- statement: policies
-SELECT quote_ident(p.polname), CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
-       CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
-       (SELECT string_agg(CASE role WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(role)) END, ', ' ORDER BY role)
-        FROM unnest(p.polroles) AS role),
-       pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)
-FROM pg_policy p WHERE p.polrelid = %(oid)s ORDER BY p.polname;
-
--- statement: owner
-SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class WHERE oid = %(oid)s;
-
--- statement: checks
-SELECT quote_ident(k.conname), pg_get_constraintdef(k.oid)
-FROM pg_constraint k WHERE k.conrelid = %(oid)s AND k.contype = 'c' AND NOT k.connoinherit ORDER BY 1;
-
--- statement: serials
--- Sequences that a column owns without being its identity.
-SELECT s.oid::regclass::text, quote_ident(a.attname)
-FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
-JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-WHERE d.classid = 'pg_class'::regclass AND d.refobjid = %(oid)s AND d.deptype = 'a' ORDER BY 1;
+-- statement: publications_before_15
+-- Before PostgreSQL 15 there are no publications of whole schemas.
+SELECT quote_ident(p.pubname)
+FROM pg_publication p
+WHERE EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = %(oid)s)
+   OR (p.puballtables AND NOT p.pubviaroot)
+ORDER BY 1;

@@ -171,7 +171,7 @@ def _finding(connection: psycopg.Connection[Any], name: str, oid: int, facts: Fa
     if outcome is Outcome.WARNING and facts.time_column is not None:
         length = interval(facts.bytes_per_day)
         planned = partition_remedy.plan(connection, name, oid, facts.time_column, length, now)
-        remedy = planned.sql or "\n".join(f"-- {obstacle}" for obstacle in planned.obstacles)
-        evidence |= {"interval": length, "obstacles": planned.obstacles}
+        remedy = planned.sql or "\n".join(database.in_comment(f"-- {obstacle}") for obstacle in planned.obstacles)
+        evidence |= {"interval": length, "obstacles": planned.obstacles, "confirm": planned.confirm}
         gain = {"rows_not_deleted_one_by_one_per_month": facts.pruned_rows} if facts.pruned_rows else None
     return Finding(name, outcome, f"{name} {why}", evidence, remedy, gain)
