@@ -8,16 +8,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from include.outcome import MaintenanceFailed
-from include.platform import folders
+from include.platform import folders, regular_files
 
 NAME = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *]([^/\n]+)")
 
 
 def read(folder: Path) -> dict[str, str]:
-    """Return the noted SHA-256 of each file name. Raises MaintenanceFailed for a line that is none."""
+    """Return the noted SHA-256 of each file name. Raises MaintenanceFailed for a line that is none, and OSError."""
     try:
-        lines = (folder / NAME).read_text().splitlines()
+        with regular_files.open_to_read(folder / NAME) as file:
+            lines = file.read().decode().splitlines()
     except FileNotFoundError:
         return {}
     except UnicodeDecodeError:
@@ -47,13 +48,13 @@ def forget(folder: Path, name: str) -> None:
 
 def _write(folder: Path, noted: dict[str, str]) -> None:
     target = folder / NAME
-    partial = folder / f".{NAME}.partial"
+    partial = regular_files.partial_of(target)
     try:
-        with partial.open("w") as file:
-            file.writelines(f"{checksum}  {name}\n" for name, checksum in sorted(noted.items()))
+        with regular_files.create(partial, 0o644) as file:
+            file.writelines(f"{checksum}  {name}\n".encode() for name, checksum in sorted(noted.items()))
             file.flush()
-            if target.exists():
-                os.fchmod(file.fileno(), target.stat().st_mode & 0o7777)
+            if regular_files.is_regular(target):
+                os.fchmod(file.fileno(), target.lstat().st_mode & 0o777)
             os.fsync(file.fileno())
         partial.rename(target)
         folders.to_disk(folder)

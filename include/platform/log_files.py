@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import IO, Any
 from zoneinfo import ZoneInfo
 
 from include.outcome import ConfigurationError, MaintenanceFailed
-from include.platform import folders, log_times
+from include.platform import folders, log_times, regular_files
 from include.platform.compression import compression_of, open_content
 from include.platform.log_lines import LONGEST_LINE, Kind
 from include.sections import Traffic
@@ -28,6 +28,7 @@ from include.sections import Traffic
 CONNECTION = "platform_logs"
 COMPRESSIONS = ("", ".gz", ".zst", ".bz2", ".xz")
 _ROTATED = re.compile(r"(?P<log>.+)-(?P<day>\d{8})(?:\.(?P<number>\d+))?(?P<compression>\.(?:gz|zst|bz2|xz))?")
+_PARTIAL = re.compile(r"\.(?:SHA256SUMS|.+-\d{8}(?:\.\d+)?\.zst)(?:\.[0-9a-f]{8})?\.partial")
 _BLOCK = 1 << 20
 _PIECE = 1 << 19  # of whole lines; what is shorter than the longest line holds no longer one
 # Measured on access, application and error logs: level 6 is the first that is smaller than gzip -6 on all of them, in
@@ -110,14 +111,18 @@ def local_folder() -> Path:
     return Path(folder.root)
 
 
-def find(folder: Path, traffic: Traffic) -> tuple[list[LiveLog], list[RotatedLog]]:
-    """Return the live logs that the configuration names and the files rotated from them, by name.
+def find(folder: Path, traffic: Traffic) -> tuple[list[LiveLog], list[RotatedLog], list[str]]:
+    """Return the live logs that the configuration names, the files rotated from them, and links named like such files.
 
-    Raises ConfigurationError when a pattern of the configuration would not match rotated files.
+    All by name. Links are not followed. Raises ConfigurationError when a pattern of the configuration would not match
+    rotated files.
     """
     live: list[LiveLog] = []
     rotated: list[RotatedLog] = []
-    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    links: list[str] = []
+    with os.scandir(folder) as entries:
+        is_link = {one.name: one.is_symlink() for one in entries if one.is_symlink() or one.is_file()}
+    names = sorted(name for name, link in is_link.items() if not link)
     for kind in Kind:
         key = f"{kind.value}_logs"
         pattern: str = getattr(traffic, key)
@@ -130,7 +135,16 @@ def find(folder: Path, traffic: Traffic) -> tuple[list[LiveLog], list[RotatedLog
         found = [name for name in names if fnmatch.fnmatchcase(name, stem) and not _ROTATED.fullmatch(name)]
         live += [LiveLog(kind, folder / name) for name in found or ([] if set(stem) & set("*?[") else [stem])]
         rotated += [file for name in names if (file := _rotated(folder, name, kind, stem))]
-    return live, rotated
+        links += [name for name, link in is_link.items() if link and _rotated(folder, name, kind, stem)]
+    return live, rotated, sorted(set(links))
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what runs that were killed had begun to write. Other runs must be kept off the folder."""
+    for path in folder.iterdir():
+        if _PARTIAL.fullmatch(path.name):
+            with suppress(OSError):  # what cannot be removed is in nobody's way: no such name is used twice
+                path.unlink()
 
 
 def _rotated(folder: Path, name: str, kind: Kind, stem: str) -> RotatedLog | None:
@@ -163,6 +177,8 @@ def errors_named(path: Path) -> Iterator[None]:
     """Turn the file system's errors within into one sentence: ConfigurationError or MaintenanceFailed."""
     try:
         yield
+    except regular_files.NoRegularFile as error:
+        raise MaintenanceFailed(str(error.strerror)) from None
     except PermissionError:
         raise ConfigurationError(
             f"{path.name} in the folder of {CONNECTION} may not be read or changed by this user; grant it permission"
@@ -228,7 +244,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 def _content(path: Path, size: int = _BLOCK) -> Iterator[bytes]:
-    with path.open("rb") as handle, open_content(handle, compression_of(handle)) as content:
+    with regular_files.open_to_read(path) as handle, open_content(handle, compression_of(handle)) as content:
         while block := content.read(size):
             yield block
         if content.damaged:
@@ -236,7 +252,7 @@ def _content(path: Path, size: int = _BLOCK) -> Iterator[bytes]:
 
 
 def compress(source: Path, target: Path) -> tuple[int, int, str]:
-    """Write a local file compressed with zstd, safely on disk, with the source's times and rights.
+    """Write a local file compressed with zstd to a new one, safely on disk, with the source's times and rights.
 
     Returns lines and bytes of the content and the SHA-256 of the compressed file as it was written. What is appended
     to the source meanwhile is not taken up.
@@ -244,7 +260,7 @@ def compress(source: Path, target: Path) -> tuple[int, int, str]:
     import zstandard
 
     lines, last, packed_digest = 0, b"\n", hashlib.sha256()
-    with source.open("rb") as raw, target.open("wb") as packed:
+    with regular_files.open_to_read(source) as raw, regular_files.create(target) as packed:
         status = os.fstat(raw.fileno())
         threads = min(len(os.sched_getaffinity(0)), _MOST_THREADS)
         parameters = zstandard.ZstdCompressionParameters.from_level(
@@ -266,13 +282,13 @@ def compress(source: Path, target: Path) -> tuple[int, int, str]:
         packed_digest.update(part)
         packed.write(part)
         packed.flush()
-        os.fchmod(packed.fileno(), status.st_mode & 0o7777)
+        os.fchmod(packed.fileno(), status.st_mode & 0o777)
         if os.geteuid() == 0:
             os.fchown(packed.fileno(), status.st_uid, status.st_gid)
+        os.utime(packed.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
         os.fsync(packed.fileno())
         # What is read back for the verification shall come from the disk, not from memory.
         os.posix_fadvise(packed.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
     return lines + (last != b"\n"), status.st_size - left, packed_digest.hexdigest()
 
 
@@ -281,7 +297,7 @@ def same_content(packed: Path, original: Path, size: int) -> bool:
 
     Raises MaintenanceFailed for a damaged file.
     """
-    with original.open("rb") as source:
+    with regular_files.open_to_read(original) as source:
         left = size
         for block in _content(packed):
             if len(block) > left or source.read(len(block)) != block:
@@ -290,10 +306,19 @@ def same_content(packed: Path, original: Path, size: int) -> bool:
     return left == 0
 
 
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as it lies there."""
+    digest = hashlib.sha256()
+    with regular_files.open_to_read(path) as handle:
+        while block := handle.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def count_lines(path: Path) -> int:
     """Count the lines of an uncompressed file; a last one without its end counts."""
     lines, last = 0, b"\n"
-    with path.open("rb") as handle:
+    with regular_files.open_to_read(path) as handle:
         while block := handle.read(_BLOCK):
             lines, last = lines + block.count(b"\n"), block[-1:]
     return lines + (last != b"\n")

@@ -1,17 +1,29 @@
-"""Copies logs from file systems that are not local, such as object storage, to read them like local ones."""
+"""Copies logs to a temporary folder to read them there.
+
+Those of file systems that are not local, such as object storage, and local ones that are compressed or may still grow.
+"""
 
 from __future__ import annotations
 
 import fnmatch
+import os
+import shutil
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import folders
+from include.platform.compression import open_content
 
 if TYPE_CHECKING:
     import fsspec
+
+    from include.platform.logs import LogFile
+
+_BLOCK = 1 << 20
+_LEFT_FREE = 256 << 20  # bytes that a copy leaves to others on the disk
 
 
 def fetch(
@@ -63,3 +75,39 @@ def _written(entry: dict[str, Any]) -> datetime:
         if isinstance(value, int | float):
             return datetime.fromtimestamp(value, UTC)
     return datetime.now(UTC)
+
+
+def copy_lines(handle: IO[bytes], file: LogFile, target: Path) -> bool:
+    """Unpack and copy the content of an open local file, as long as it was when it was looked at, to its last line end.
+
+    Returns whether the content is damaged (ends before its end). Raises ConfigurationError when the disk has no room
+    for it: a small file may hold very much.
+    """
+    left = None if file.compression else file.size
+    with target.open("wb") as copy, open_content(handle, file.compression) as content:
+        while left != 0 and (block := content.read(_BLOCK if left is None else min(_BLOCK, left))):
+            if shutil.disk_usage(target.parent).free - len(block) < _LEFT_FREE:
+                raise ConfigurationError(
+                    f"{file.name} of {file.size} bytes cannot be read: it holds more than {copy.tell()} bytes, for "
+                    f"which the temporary folder {tempfile.gettempdir()} has no room; free space there, or move the "
+                    "file away if it is no log of the platform"
+                )
+            copy.write(block)
+            left = None if left is None else left - len(block)
+        damaged = content.damaged
+    _cut_partial_line(target)
+    return damaged
+
+
+def _cut_partial_line(path: Path) -> None:
+    with path.open("r+b") as copy:
+        end = copy.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - _BLOCK)
+            copy.seek(start)
+            place = copy.read(end - start).rfind(b"\n")
+            if place >= 0:
+                copy.truncate(start + place + 1)
+                return
+            end = start
+        copy.truncate(0)

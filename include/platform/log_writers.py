@@ -24,9 +24,11 @@ from typing import Any
 
 from include import connections
 from include.outcome import ConfigurationError, MaintenanceFailed
+from include.platform import regular_files
 from include.platform.log_files import CONNECTION
 
 _HOOK_SECONDS = 30
+_NO_PROCESS = 1 << 31  # nor are 1, 0 and below: they stand for the first one of all, a group of them, all of them
 _LOOK_AGAIN_SECONDS = 0.05
 _MOUNTS = Path("/proc/self/mountinfo")
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "ceph")
@@ -146,7 +148,10 @@ def _command(given: Any) -> tuple[str, ...]:
 
 def _process(name: str, wanted: str) -> tuple[int, signal.Signals]:
     try:
-        return int(Path(name).read_text().split()[0]), signal.Signals[wanted]
+        process = int(Path(name).read_text().split()[0])
+        if not 1 < process < _NO_PROCESS:
+            raise ValueError
+        return process, signal.Signals[wanted]
     except KeyError:
         raise ConfigurationError(
             f"reopen_signal of the connection {CONNECTION} is {wanted}; write SIGUSR1, say"
@@ -170,11 +175,8 @@ def kept_from_writers(path: Path) -> Iterator[bool | None]:
 
     Keep it short: whoever opens the file for writing meanwhile waits until the end.
     """
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        yield _lease(descriptor)
-    finally:
-        os.close(descriptor)  # also gives the lease back
+    with regular_files.open_to_read(path) as file:  # its end also gives the lease back
+        yield _lease(file.fileno())
 
 
 def _lease(descriptor: int) -> bool | None:
@@ -199,7 +201,7 @@ def _on_network(descriptor: int) -> bool:
 
 def holders(path: Path) -> list[int]:
     """Return the processes that are seen to have a file open for writing; those of other users may not be seen."""
-    status, found = path.stat(), []
+    status, found = path.lstat(), []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             for link in (process / "fd").iterdir():

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import logging
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -22,7 +24,7 @@ from zoneinfo import ZoneInfo
 
 from include import connections
 from include.outcome import ConfigurationError, SourceUnavailable
-from include.platform import folders, log_catalogue, log_transfer
+from include.platform import folders, log_catalogue, log_transfer, regular_files
 from include.platform.compression import compression_of, open_content
 from include.platform.log_lines import Kind
 from include.platform.log_times import instants
@@ -33,6 +35,7 @@ MARGIN = timedelta(hours=3)
 """How far lines may lie beyond the first and last times seen in a file before they count as late: buffers are flushed
 late, clocks differ. Later lines are found too, through the file that they stand in."""
 
+_log = logging.getLogger(__name__)
 _HEAD, _TAIL, _BLOCK = 64 << 10, 64 << 10, 1 << 20
 _QUIET_SECONDS = 60  # a file that was written to within this time is copied before it is read
 _ROTATION = re.compile(r"([-.]\d+([-_.T]\d+)*)?(\.(gz|zst|bz2|xz))?$")
@@ -149,7 +152,7 @@ class LogFolder:
             return ReadableLog(file, path, False, (status.st_size, status.st_mtime_ns))
         self._copies += 1
         target = self.temporary / f"{self._copies:06d}.log"
-        damaged = _copy_complete_lines(handle, file, target)
+        damaged = log_transfer.copy_lines(handle, file, target)
         return ReadableLog(file, str(target), damaged)
 
     def check_unchanged(self, logs: list[ReadableLog]) -> None:
@@ -205,7 +208,7 @@ def _look(
                 for name in before
                 if fnmatch.fnmatchcase(name, pattern) and (look := _look_at(folder / name, kind, zone, times))
             ]
-        except FileNotFoundError:
+        except (FileNotFoundError, regular_files.NoRegularFile):
             continue
         except PermissionError as error:
             raise ConfigurationError(
@@ -213,6 +216,7 @@ def _look(
                 "grant it read permission"
             ) from None
         if _names(folder, connection_id) == before:
+            _warn_of_links(folder, patterns, set(before.values()), connection_id)
             return _bounded_by_successors(files)
         time.sleep(0.2)
     raise SourceUnavailable(
@@ -221,14 +225,14 @@ def _look(
 
 
 def _names(folder: Path, connection_id: str) -> dict[str, tuple[int, int]]:
-    """Return the files of a folder with what identifies each."""
+    """Return the files of a folder with what identifies each; links are left out."""
     try:
         with os.scandir(folder) as entries:
             found = {}
             for entry in entries:
                 try:
-                    if entry.is_file():
-                        status = entry.stat()
+                    if entry.is_file(follow_symlinks=False):
+                        status = entry.stat(follow_symlinks=False)
                         found[entry.name] = (status.st_dev, status.st_ino)
                 except FileNotFoundError:
                     continue
@@ -243,9 +247,23 @@ def _names(folder: Path, connection_id: str) -> dict[str, tuple[int, int]]:
         ) from None
 
 
+def _warn_of_links(folder: Path, patterns: dict[Kind, str], seen: set[tuple[int, int]], connection_id: str) -> None:
+    """Name the links that may lead to logs which no file of the folder is, so that nobody wonders where these are."""
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and any(fnmatch.fnmatchcase(path.name, pattern) for pattern in patterns.values()):
+            with suppress(OSError):
+                status = path.stat()
+                if stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) not in seen:
+                    _log.warning(
+                        "%s of the connection %s is a link and is not read; put the file itself into the folder",
+                        path.name,
+                        connection_id,
+                    )
+
+
 def _look_at(path: Path, kind: Kind, zone: ZoneInfo, times: dict[str, int]) -> LogFile | None:
     """Look at the beginning and, where that is cheap, the end of a file. None for a file without a whole line."""
-    with path.open("rb") as handle:
+    with regular_files.open_to_read(path) as handle:
         status = os.fstat(handle.fileno())
         compression = compression_of(handle)
         with open_content(handle, compression) as content:
@@ -328,7 +346,7 @@ def _beginnings_after(file: LogFile, files: list[LogFile]) -> list[datetime]:
 # ----------------------------------------------------------------------------------------------- reading files
 def _open(file: LogFile) -> IO[bytes]:
     try:
-        handle = file.path.open("rb")
+        handle = regular_files.open_to_read(file.path)
     except OSError:
         raise LogsMoved(f"{file.name} was moved while the logs were read; they are read again") from None
     status = os.fstat(handle.fileno())
@@ -344,39 +362,6 @@ def _at_rest(handle: IO[bytes], file: LogFile) -> bool:
         return False
     handle.seek(-1, os.SEEK_END)
     return handle.read(1) == b"\n"
-
-
-def _copy_complete_lines(handle: IO[bytes], file: LogFile, target: Path) -> bool:
-    """Copy the content up to its last line end. Returns whether the content is damaged (ends before its end)."""
-    damaged = False
-    handle.seek(0)
-    with target.open("wb") as copy:
-        if not file.compression:
-            left = file.size
-            while left and (block := handle.read(min(_BLOCK, left))):
-                copy.write(block)
-                left -= len(block)
-        else:
-            with open_content(handle, file.compression) as content:
-                while block := content.read(_BLOCK):
-                    copy.write(block)
-                damaged = content.damaged
-    _cut_partial_line(target)
-    return damaged
-
-
-def _cut_partial_line(path: Path) -> None:
-    with path.open("r+b") as copy:
-        end = copy.seek(0, os.SEEK_END)
-        while end > 0:
-            start = max(0, end - _BLOCK)
-            copy.seek(start)
-            place = copy.read(end - start).rfind(b"\n")
-            if place >= 0:
-                copy.truncate(start + place + 1)
-                return
-            end = start
-        copy.truncate(0)
 
 
 def _compare(file: LogFile, other: LogFile) -> str:

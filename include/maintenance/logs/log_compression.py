@@ -7,6 +7,9 @@ file that is damaged later is found and named.
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from typing import Any
 from include.maintenance.logs import log_proofs
 from include.maintenance.logs.log_closing import Closing
 from include.outcome import MaintenanceFailed, Outcome
-from include.platform import folders, log_checksums, log_files, log_writers
+from include.platform import folders, log_checksums, log_files, log_writers, regular_files
 from include.platform.log_files import RotatedLog
 from include.warehouse import actions, findings
 from include.warehouse.findings import Finding
@@ -33,7 +36,7 @@ def compress(file: RotatedLog, run_id: str, dry_run: bool, closing: Closing) -> 
     target = path.with_name(f"{path.name}.zst")
     with log_files.errors_named(path):
         held = log_writers.held_for_writing(path)
-        status = path.stat()
+        status = path.lstat()
     if held is not False and not closing.is_overdue(file):
         return None
     plan = {"to": target.name, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
@@ -44,12 +47,12 @@ def compress(file: RotatedLog, run_id: str, dry_run: bool, closing: Closing) -> 
         if reason := closing.reason_to_keep(file):
             return actions.nothing_to_do(action, reason)
         action = actions.applying(action)
-        if target.exists():  # an earlier attempt ended before it removed the original
+        if os.path.lexists(target):  # an earlier attempt ended before it removed the original
             if not log_files.same_content(target, path, status.st_size):
                 raise MaintenanceFailed(
                     f"{target.name} exists and holds something else than {path.name}; remove one of them"
                 )
-            lines, size, checksum = log_files.count_lines(path), status.st_size, folders.file_sha256(target)
+            lines, size, checksum = log_files.count_lines(path), status.st_size, log_files.file_sha256(target)
             log_checksums.note(path.parent, target.name, checksum)
         else:
             lines, size, checksum = _compress_to(path, target)
@@ -58,10 +61,10 @@ def compress(file: RotatedLog, run_id: str, dry_run: bool, closing: Closing) -> 
 
 
 def _compress_to(path: Path, target: Path) -> tuple[int, int, str]:
-    partial = target.with_name(f".{target.name}.partial")  # hidden: readers of the logs do not see it
+    partial = regular_files.partial_of(target)
     try:
         lines, size, checksum = log_files.compress(path, partial)
-        if folders.file_sha256(partial) != checksum or not log_files.same_content(partial, path, size):
+        if log_files.file_sha256(partial) != checksum or not log_files.same_content(partial, path, size):
             raise MaintenanceFailed(
                 f"{path.name} does not read back equal from its compressed copy; it is kept as it is"
             )
@@ -76,7 +79,7 @@ def _compress_to(path: Path, target: Path) -> tuple[int, int, str]:
 
 def _remove_original(path: Path, before: dict[str, Any], target: Path) -> None:
     with log_writers.kept_from_writers(path) as kept:
-        after = path.stat()
+        after = path.lstat()
         unchanged = (after.st_size, after.st_mtime_ns) == (before["bytes"], before["modified_ns"])
         if kept is not False and unchanged:
             path.unlink()
@@ -88,8 +91,8 @@ def _remove_original(path: Path, before: dict[str, Any], target: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ checksums
-def check(folder: Path, rotated: list[RotatedLog], run_id: str, dry_run: bool) -> dict[str, Any]:
-    """Compare every compressed log with its noted checksum; record and return what was found.
+def check(folder: Path, rotated: list[RotatedLog], links: list[str], run_id: str, dry_run: bool) -> dict[str, Any]:
+    """Compare every compressed log with its noted checksum; record and return what was found, also the ``links``.
 
     A file without one (another tool compressed it) is read to its end and then noted, unless it is a dry run.
     """
@@ -98,14 +101,14 @@ def check(folder: Path, rotated: list[RotatedLog], run_id: str, dry_run: bool) -
         log_files.errors_named(folder / log_checksums.NAME),
     ):
         noted = log_checksums.read(folder)
-        found: list[Finding] = []
+        found = [_of_link(name, noted.get(name)) for name in links]
         names = {file.path.name for file in rotated if file.compressed}
         size = 0
         for name in sorted(names):
             with log_files.errors_named(folder / name):
-                size += (folder / name).stat().st_size
+                size += (folder / name).lstat().st_size
                 found += _of_file(folder / name, noted.get(name), dry_run)
-        for name in sorted(set(noted) - names):
+        for name in sorted(set(noted) - names - set(links)):
             if (folder / name.removesuffix(".zst")).exists():
                 continue  # an attempt that was killed noted it first: the original is still there
             evidence = {"sha256_expected": noted[name]}
@@ -118,7 +121,7 @@ def check(folder: Path, rotated: list[RotatedLog], run_id: str, dry_run: bool) -
 
 
 def _of_file(path: Path, expected: str | None, dry_run: bool) -> list[Finding]:
-    checksum = folders.file_sha256(path)
+    checksum = log_files.file_sha256(path)
     if expected is None:
         try:
             log_files.measure(path)
@@ -133,6 +136,20 @@ def _of_file(path: Path, expected: str | None, dry_run: bool) -> list[Finding]:
     return []
 
 
+def _of_link(name: str, expected: str | None) -> Finding:
+    summary = f"{name} is a link and is left out: it is neither read, compressed nor deleted; put the file in its place"
+    outcome = Outcome.WARNING if expected is None else Outcome.CRITICAL
+    evidence = {} if expected is None else {"sha256_expected": expected}
+    return Finding(name, outcome, summary, evidence)
+
+
 def _accept(name: str) -> str:
-    """The command that takes a loss for accepted; the next check then notes what is there."""
-    return f"sed -i '/  {name}$/d' {log_checksums.NAME}"
+    """The command that takes a loss for accepted; the next check then notes what is there.
+
+    Whoever may write to the folder may write any name: the shell and sed must take it for no more than a name, and
+    what a terminal would obey stands in no command.
+    """
+    if not name.isprintable():
+        return f"# remove the line of this file from {log_checksums.NAME} with an editor"
+    literally = re.sub(r"[][\\.*^$/]", r"\\\g<0>", name)
+    return f"sed -i {shlex.quote(f'/^[0-9a-f]* [ *]{literally}$/d')} {log_checksums.NAME}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from include.outcome import MaintenanceFailed
-from include.platform import folders, log_checksums, log_files, log_writers
+from include.platform import log_checksums, log_files, log_writers, regular_files
 from include.platform.log_writers import Evidence
 from include.warehouse import actions
 
@@ -22,7 +22,7 @@ def rotation(
     action: actions.Action, target: Path, before: dict[str, Any], told: str, evidence: Evidence
 ) -> actions.Action:
     """Prove that ``target`` is the very file that was the live log, with all that it held."""
-    after = target.stat()
+    after = target.lstat()
     if after.st_ino != before["inode"] or after.st_size < before["bytes"]:
         raise MaintenanceFailed(f"{target.name} is not the file that {action.resource} was, or it became shorter")
     proof = {
@@ -79,16 +79,17 @@ def _finish(action: actions.Action, folder: Path) -> actions.Action | None:
         return None if path.exists() else deletion(actions.applying(_planned(action)), path)
     if "modified_ns" in action.plan:  # a compression
         target = path.with_name(action.plan["to"])
-        if path.exists() or not target.exists():
+        if path.exists() or not regular_files.is_regular(target):
             return None
-        checksum = folders.file_sha256(target)
+        checksum = log_files.file_sha256(target)
         if log_checksums.read(folder).get(target.name) != checksum:  # it was noted once the content was found equal
             raise MaintenanceFailed(f"{target.name} is not the file that {action.resource} was compressed to")
         held = log_files.measure(target)
         return compression(actions.applying(_planned(action)), target, held.lines, held.bytes, checksum)
     if "inode" not in action.plan:  # an act of the real logrotate
         return None
-    renamed = [file for file in folder.iterdir() if file.is_file() and file.stat().st_ino == action.plan["inode"]]
+    files = filter(regular_files.is_regular, folder.iterdir())
+    renamed = [file for file in files if file.lstat().st_ino == action.plan["inode"]]
     if not renamed or renamed[0] == path:
         return None
     told = "is told by this attempt, or notices the new name by itself"

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 from include.maintenance.logs import log_compression, log_proofs, log_retention, logrotate
 from include.maintenance.logs.log_closing import Closing
 from include.outcome import ConfigurationError, MaintenanceFailed
-from include.platform import folders, log_files, log_writers
+from include.platform import folders, log_files, log_writers, regular_files
 from include.platform.log_files import LiveLog, RotatedLog
 from include.settings import settings
 from include.warehouse import actions, session
@@ -60,6 +60,8 @@ def _rotate(run_id: str, dry_run: bool, now: datetime) -> list[dict[str, Any]]:
     folder = log_files.local_folder()
     work = _Work(run_id, dry_run, today)
     with log_files.locked(folder):
+        if not dry_run:
+            log_files.remove_partials(folder)
         for left in log_proofs.left_by(run_id):
             work.attempt(lambda left=left: log_proofs.finish(left, folder))  # type: ignore[misc]
         keep = log_retention.Keep.load(today)
@@ -68,8 +70,8 @@ def _rotate(run_id: str, dry_run: bool, now: datetime) -> list[dict[str, Any]]:
             work.attempt(lambda: work.rotate(folder))
         else:
             work.attempt(lambda: work.rotate_by_logrotate(configuration, folder, keep))
-        _, rotated = log_files.find(folder, settings().traffic)
-        work.attempt(lambda: log_compression.check(folder, rotated, run_id, dry_run))
+        _, rotated, links = log_files.find(folder, settings().traffic)
+        work.attempt(lambda: log_compression.check(folder, rotated, links, run_id, dry_run))
         closing = Closing(rotated, now, zone, untold=work.untold)
         keep = log_retention.Keep.load(today)  # again: a hold may have been placed while the checksums were read
         for due in log_retention.due(rotated, today):
@@ -113,7 +115,7 @@ class _Work:
 
     def rotate(self, folder: Path) -> None:
         """Rename every log that is due, tell the writer once, and prove each."""
-        live, rotated = log_files.find(folder, settings().traffic)
+        live, rotated, _ = log_files.find(folder, settings().traffic)
         hook = log_writers.hook()
         self.untold = False
         renamed: list[_Renamed] = []
@@ -150,7 +152,7 @@ class _Work:
         with actions.failures_recorded(action), log_files.errors_named(log.path):
             action = actions.applying(action)
             target = _free_name(log.path.with_name(f"{log.path.name}-{self.today - timedelta(days=1):%Y%m%d}"))
-            if log.path.stat().st_ino != action.plan["inode"]:
+            if log.path.lstat().st_ino != action.plan["inode"]:
                 raise MaintenanceFailed(f"{log.path.name} was rotated by something else meanwhile")
             log.path.rename(target)  # safe: nobody else makes such names while the folder is locked
             folders.to_disk(log.path.parent)
@@ -193,7 +195,7 @@ def _planned(log: LiveLog, run_id: str, dry_run: bool, today: date) -> actions.A
     """Plan the rotation of a log; the act is ``planned``, or done, or has nothing to do."""
     path, closes = log.path, today - timedelta(days=1)
     name = f"{path.name}-{closes:%Y%m%d}"
-    status = path.stat() if path.exists() else None
+    status = path.lstat() if regular_files.is_regular(path) else None
     plan: dict[str, Any] = {"to": _free_name(path.with_name(name)).name, "closes": closes}
     if status is not None:
         plan |= {"inode": status.st_ino, "bytes": status.st_size}
@@ -201,6 +203,8 @@ def _planned(log: LiveLog, run_id: str, dry_run: bool, today: date) -> actions.A
     if action.done:
         return action
     limits = settings().maintenance.logs
+    if path.is_symlink():
+        return actions.nothing_to_do(action, f"{path.name} is a link, and links are not followed: it is left alone")
     if status is None:
         return actions.nothing_to_do(action, f"there is no file {path.name}")
     again = limits.rotate_again_larger_than_bytes

@@ -20,7 +20,7 @@ from typing import IO, Any
 from include.maintenance.logs import log_retention
 from include.maintenance.logs.log_retention import Keep
 from include.outcome import ConfigurationError, MaintenanceFailed
-from include.platform import folders, log_checksums, log_files
+from include.platform import folders, log_checksums, log_files, regular_files
 from include.platform.compression import compression_of
 from include.platform.log_lines import Kind
 from include.settings import settings
@@ -157,7 +157,9 @@ def _remedy(reason: str) -> str:
 def _held(intent: Intent) -> Iterator[dict[Path, IO[bytes]]]:
     """Open every file of the logs, so that what a removed file held can still be read afterwards."""
     with ExitStack() as stack:
-        held: dict[Path, IO[bytes]] = {path: stack.enter_context(path.open("rb")) for path in _files(intent)}
+        held: dict[Path, IO[bytes]] = {
+            path: stack.enter_context(regular_files.open_to_read(path)) for path in _files(intent)
+        }
         yield held
 
 
@@ -168,7 +170,8 @@ def _files(intent: Intent) -> list[Path]:
         for folder in intent.folders
         if folder.is_dir()
         for path in folder.iterdir()
-        if path.is_file() and any(path.name == name or path.name.startswith((f"{name}-", f"{name}.")) for name in names)
+        if any(path.name == name or path.name.startswith((f"{name}-", f"{name}.")) for name in names)
+        and regular_files.is_regular(path)
     )
 
 
@@ -271,12 +274,13 @@ def _copy_of(path: Path, facts: dict[str, Any], new: list[Path], handle: IO[byte
 def _save(path: Path, handle: IO[bytes], start: int) -> tuple[Path, int]:
     """Save what an open file holds from a place on; return the new file and its lines."""
     number = 1
-    while (target := path.with_name(f"{path.name}.saved-{number}")).exists():
+    while os.path.lexists(target := path.with_name(f"{path.name}.saved-{number}")):
         number += 1
     handle.seek(start)
-    with target.open("wb") as saved:
+    with regular_files.create(target) as saved:
         shutil.copyfileobj(handle, saved, 1 << 20)
         saved.flush()
+        os.fchmod(saved.fileno(), os.fstat(handle.fileno()).st_mode & 0o777)
         os.fsync(saved.fileno())
     folders.to_disk(target.parent)
     return target, log_files.measure(target).lines

@@ -1,17 +1,25 @@
-"""Logs on a real S3-speaking server: what is copied, and which of its errors a person must mend."""
+"""What is copied, from a real S3-speaking server and within this machine, and which errors a person must mend."""
 
+import json
+import os
 import re
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+import zstandard
 
 from include import connections
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import log_transfer
+from include.platform.logs import open_folder
+from include.settings import settings
 from tests.object_storage import BUCKET, ObjectStorage, one_empty_bucket, without_credentials
 
 HOUR = timedelta(hours=1)
@@ -78,3 +86,39 @@ def test_a_server_that_is_away_is_for_another_try(
     environment.setenv("AIRFLOW_CONN_PLATFORM_LOGS", storage.connection(port=1))
     with pytest.raises(SourceUnavailable, match="the logs could not be read: the folder of the connection"):
         fetch(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_copy_stops_before_it_takes_the_last_free_space(
+    environment: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    logs, small = tmp_path / "platform_logs", tmp_path / "small"
+    small.mkdir()
+    size = log_transfer._LEFT_FREE + (16 << 20)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", small], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this machine does not let a test mount a file system")
+    try:
+        environment.setenv("AIRFLOW_CONN_PLATFORM_LOGS", json.dumps({"conn_type": "fs", "extra": {"path": str(logs)}}))
+        monkeypatch.setattr(tempfile, "tempdir", str(small))
+        (logs / "access.log-1.zst").write_bytes(zstandard.compress(b"one line\n" * (8 << 20)))
+        packed = (logs / "access.log-1.zst").stat().st_size
+        said = (
+            rf"access.log-1.zst of {packed} bytes cannot be read: it holds more than (\d+) bytes, for which .*{small}"
+        )
+        with (
+            open_folder(settings().traffic, ZoneInfo("UTC"), datetime.now(UTC)) as folder,
+            pytest.raises(ConfigurationError, match=said) as raised,
+        ):
+            folder.readable(folder.files[0])
+        held = re.search(said, str(raised.value))
+        assert held
+        assert 14 << 20 <= int(held[1]) <= 16 << 20
+        assert list(small.glob("gold-escrow-logs-*")) == []
+        (logs / "access.log-1.zst").write_bytes(zstandard.compress(b"one line\n" * (1 << 20)))
+        with open_folder(settings().traffic, ZoneInfo("UTC"), datetime.now(UTC)) as folder:
+            assert Path(folder.readable(folder.files[0]).path).stat().st_size == 9 << 20
+    finally:
+        subprocess.run(["umount", small], check=True)

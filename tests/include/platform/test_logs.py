@@ -10,6 +10,7 @@ import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -119,14 +120,14 @@ def test_catalogue_that_cannot_be_trusted_is_not_used(tmp_path: Path, monkeypatc
 
 def test_unreadable_file_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "access.log").write_text(GOOD + "\n")
-    original = Path.open
+    original = os.open
 
-    def refuse(path: Path, *arguments: object, **options: object) -> object:
-        if path.name == "access.log":
+    def refuse(path: Any, *arguments: Any, **options: Any) -> int:
+        if str(path).endswith("access.log"):
             raise PermissionError(13, "Permission denied", str(path))
-        return original(path, *arguments, **options)  # type: ignore[call-overload]
+        return original(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, "open", refuse)  # the tests may run as root, whom no permission stops
+    monkeypatch.setattr(os, "open", refuse)  # the tests may run as root, whom no permission stops
     with pytest.raises(ConfigurationError, match="access.log of the connection platform_logs may not be read"):
         looked_at()
 
@@ -138,6 +139,32 @@ def test_folder_that_does_not_come_to_rest(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("time.sleep", lambda _: None)
     with pytest.raises(SourceUnavailable, match="keep changing their names"):
         looked_at()
+
+
+def test_links_are_left_out_and_named_unless_their_file_is_there(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "access.log-2026-10-03").write_text(GOOD + "\n")
+    (folder / "access.log").symlink_to("access.log-2026-10-03")  # as cronolog does
+    (tmp_path / "secret").write_text(GOOD + "\n")
+    (folder / "access.log-1").symlink_to(tmp_path / "secret")
+    (folder / "access.log-2").symlink_to(tmp_path / "nothing")
+    os.mkfifo(folder / "access.log-3")
+    assert list(looked_at()) == ["access.log-2026-10-03"]
+    [said] = caplog.messages
+    assert said.startswith(
+        "access.log-1 of the connection platform_logs is a link and is not read; put the file itself"
+    )
+
+
+def test_a_file_that_a_link_replaced_is_not_read(folder: Path, tmp_path: Path) -> None:
+    (folder / "access.log").write_text(GOOD + "\n")
+    (tmp_path / "same").hardlink_to(folder / "access.log")
+    with open_folder(settings().traffic, ZONE, WINDOW.start) as found:
+        (folder / "access.log").unlink()
+        (folder / "access.log").symlink_to(tmp_path / "same")
+        with pytest.raises(logs.LogsMoved):
+            found.readable(found.files[0])
 
 
 # -------------------------------------------------------------------------------------------------- reading files

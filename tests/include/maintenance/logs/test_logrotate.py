@@ -223,6 +223,24 @@ def test_lines_that_a_deaf_writer_adds_to_a_compressed_log_are_saved(logs: Path,
 
 
 @needs_logrotate
+def test_nothing_is_saved_through_a_link(logs: Path, warehouse: psycopg.Connection) -> None:
+    (logs / "access.log.saved-1").symlink_to(logs.parent / "planted")
+    (logs / "access.log.saved").symlink_to(logs.parent / "escrow-app")
+    with (logs / "access.log").open("a") as writer:
+        (logs / "access.log").chmod(0o640)
+        writer.write("one\n")
+        writer.flush()
+        late = f"printf late >> /proc/{os.getpid()}/fd/{writer.fileno()}"
+        configure(logs, f"{RULES}compress\nlastaction\n{late}\nendscript\n")
+        with pytest.raises(MaintenanceFailed, match="are saved in access.log.saved-2"):
+            log_rotation.rotate("r1", False, NOW)
+    assert not (logs.parent / "planted").exists()
+    assert (logs / "access.log.saved-2").read_text() == "late"
+    assert (logs / "access.log.saved-2").stat().st_mode & 0o777 == 0o640
+    assert "access.log.saved" not in str(acts(warehouse)["rotate_logs", "logrotate"][2]["files"])
+
+
+@needs_logrotate
 def test_not_a_line_is_lost_with_a_live_writer(logs: Path, warehouse: psycopg.Connection) -> None:
     count = logs.parent / "written"
     program = Path(__file__).with_name("log_writer.py")
