@@ -19,12 +19,22 @@ RUN mkdir -p /var/lib/operations/spool /var/lib/operations/reports /var/lib/oper
 
 USER airflow
 WORKDIR /opt/airflow
-COPY --chown=airflow:0 requirements.txt constraints.txt ./
+COPY requirements.txt constraints.txt ./
 RUN pip install --no-cache-dir -r requirements.txt -c constraints.txt && pip check
-COPY --chown=airflow:0 config config
-COPY --chown=airflow:0 deploy deploy
-COPY --chown=airflow:0 include include
-COPY --chown=airflow:0 plugins plugins
-COPY --chown=airflow:0 dags dags
+COPY config config
+COPY deploy deploy
+COPY include include
+COPY plugins plugins
+COPY dags dags
 
+USER root
+# Tasks write to folders that others write to as well; no mistake there shall change what runs. The user airflow is in the
+# group 0. It goes on to make files of its own beside the code (airflow.cfg), but replaces none of another owner: +t.
+# Python cannot keep what it compiles there any more, so that is done here.
+RUN chown -R root:0 config deploy include plugins dags requirements.txt constraints.txt \
+    && chmod -R go-w config deploy include plugins dags requirements.txt constraints.txt \
+    && chown root:0 . && chmod 1775 . \
+    && python -m compileall -q include plugins dags
+
+USER airflow
 ENV PYTHONPATH=/opt/airflow

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 from importlib.metadata import requires
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -172,9 +174,44 @@ def test_the_image_brings_the_programs_that_drills_and_log_rotation_run() -> Non
 
 
 def test_what_the_image_copies_exists() -> None:
-    copied = re.findall(r"^COPY --chown=airflow:0 (.+) \S+$", (ROOT / "Dockerfile").read_text(), re.M)
+    copied = re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(), re.M)
     names = {name for line in copied for name in line.split()}
     assert {"requirements.txt", "constraints.txt", "config", "deploy", "include", "plugins", "dags"} == names
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert kept == names
     assert all((ROOT / name).exists() for name in names)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="what belongs to root is made by root")
+def test_the_user_of_the_tasks_cannot_change_what_runs() -> None:
+    """What the image's last step does is done here to a folder such as Airflow's image brings and COPY fills."""
+    text = (ROOT / "Dockerfile").read_text()
+    last = re.findall(r"^RUN ((?:.*\\\n)*.*)$", text, re.M)[-1]
+    assert text.rpartition("\nUSER ")[2].startswith("airflow\n")
+    with TemporaryDirectory() as name:
+        home = Path(name)
+        for folder in ("config", "deploy", "include", "plugins", "dags"):
+            (home / folder).mkdir()
+            (home / folder / "code.py").write_text("")
+            (home / folder / "code.py").chmod(0o664)  # as a builder's umask may leave it
+        for file in ("requirements.txt", "constraints.txt"):
+            (home / file).write_text("")
+        for path in (home, home / "dags"):
+            os.chown(path, 50000, 0)
+            path.chmod(0o775)
+        environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        subprocess.run(["bash", "-c", last], cwd=home, env=environment, check=True)
+        attempts = """
+            for folder in config deploy include plugins dags; do
+                echo x 2>&- >> $folder/code.py && echo "changed $folder"
+                echo x 2>&- > $folder/more.py && echo "added to $folder"
+                mv $folder $folder.old 2>&- && echo "replaced $folder"
+            done
+            echo own > airflow.cfg && mv airflow.cfg airflow.new && echo done
+        """
+        done = subprocess.run(
+            ["bash", "-c", attempts], cwd=home, user=50000, group=0, extra_groups=[], capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.stdout == "done\n"
+        assert list((home / "include" / "__pycache__").iterdir()), "Python could not keep it later"
