@@ -25,6 +25,7 @@ Kind = Literal["index", "table"]
 INDEX_BLOAT = "index_bloat"
 TABLE_BLOAT = "table_bloat"
 _STATEMENTS = statements(__file__)
+_NO_PGSTATTUPLE = f"pgstattuple is not installed, or {database.MAINTENANCE} may not use it"
 
 
 class _Budget:
@@ -84,16 +85,24 @@ def _find(connection: psycopg.Connection[Any], kind: Kind, budget: _Budget) -> l
 
     wanted = settings().maintenance.index_review
     schema = measuring_schema(connection)
+    named = {"indexes": "indexes"} if kind == "index" else {"tables": "tables"}
+    if kind == "table" and schema:
+        named["toast"] = "TOAST relations"
+    relations: list[dict[str, Any]] = []
     with connection.cursor(row_factory=dict_row) as cursor:
-        statement = _STATEMENTS["indexes" if kind == "index" else "tables"]
-        relations = cursor.execute(statement, {"minimum_bytes": wanted.bloat_minimum_bytes}).fetchall()
+        for statement in named:
+            relations += cursor.execute(
+                _STATEMENTS[statement], {"minimum_bytes": wanted.bloat_minimum_bytes}
+            ).fetchall()
     suspected = sorted(filter(_is_suspected, relations), key=lambda one: (_estimate(one) is None, -_suspicion(one)))
     found = [finding for one in suspected if (finding := _judge(connection, kind, one, schema, budget))]
     if not found:
         summary = (
-            f"None of {len(relations)} {'indexes' if kind == 'index' else 'tables'} of at least "
+            f"None of {len(relations)} {' and '.join(named.values())} of at least "
             f"{wanted.bloat_minimum_bytes} bytes wastes so many and {wanted.bloat_minimum_share:.0%} of its size."
         )
+        if kind == "table" and not schema:
+            summary += f" What they keep in TOAST was not looked at: {_NO_PGSTATTUPLE}."
         found = [Finding(_whole(kind), Outcome.OK, summary, {"reviewed": len(relations)})]
     return found
 
@@ -141,27 +150,31 @@ def _judge(
         evidence |= measured
         wasted, how = measured["measured_wasted_bytes"], "as measured"
     if wasted is None:
-        return _unknown(one, evidence)
+        return _unknown(kind, one, evidence)
     if not _much(wasted, evidence["size_bytes"]):
         return None
     evidence["wasted_share"] = round(wasted / evidence["size_bytes"], 4)
     summary = f"{wasted / evidence['size_bytes']:.0%} of its {evidence['size_bytes']} bytes are wasted, {how}."
-    remedy = (
-        f"VACUUM (FULL, ANALYZE) {one['name']};  -- locks it for as long as it takes; pg_repack does the same without"
-    )
+    table = one["table_name"]  # of TOAST the one that it belongs to: both are written anew together
+    remedy = f"VACUUM (FULL, ANALYZE) {table};  -- locks it for as long as it takes; pg_repack does the same without"
     if kind == "index":
         remedy = f"{update_first(connection)}REINDEX INDEX CONCURRENTLY {one['name']};"
     return Finding(one["name"], Outcome.WARNING, summary, evidence, remedy, {"bytes": wasted})
 
 
-def _unknown(one: dict[str, Any], evidence: dict[str, Any]) -> Finding:
+def _unknown(kind: Kind, one: dict[str, Any], evidence: dict[str, Any]) -> Finding:
     """The finding about what could neither be estimated nor measured, with the reasons for both."""
     if one["least_bytes"] is not None:
         why = "Many of its entries are equal and share room, so its statistics do not tell the size that it needs"
         remedy = "-- Let it be measured: CREATE EXTENSION pgstattuple, or a larger limit as the evidence says"
+    elif kind == "table" and one["name"] != one["table_name"]:
+        why = "The server has no statistics of what is in TOAST"
+        remedy = "-- Let it be measured: a larger limit as the evidence says"
     else:
         why = f"The planner has no statistics of all its columns that {database.MAINTENANCE} may see"
         remedy = f"ANALYZE {one['table_name']};  -- and GRANT SELECT on it, or CREATE EXTENSION pgstattuple"
+        if one["to_be_analyzed"]:  # ANALYZE leaves them out
+            remedy = f"{one['to_be_analyzed']}\n{remedy}"
     summary = f"{why}, and its bloat could not be measured: {evidence['not_measured']}."
     return Finding(one["name"], Outcome.UNKNOWN, summary, evidence, remedy)
 
@@ -178,7 +191,7 @@ def _measure(
     import psycopg
 
     if schema is None:
-        raise MaintenanceFailed(f"pgstattuple is not installed, or {database.MAINTENANCE} may not use it")
+        raise MaintenanceFailed(_NO_PGSTATTUPLE)
     if one["size_bytes"] > settings().maintenance.index_review.measure_at_most_bytes:
         raise MaintenanceFailed("it is larger than maintenance.index_review.measure_at_most_bytes")
     if not budget.take(one["read_bytes"]):

@@ -39,7 +39,12 @@ WITH index AS (
            bool_and(EXISTS (SELECT FROM pg_opclass o
                             JOIN pg_amproc p ON p.amprocfamily = o.opcfamily AND p.amprocnum = 4
                                 AND (p.amproclefttype, p.amprocrighttype) = (o.opcintype, o.opcintype)
-                            WHERE o.oid = index.classes[position - 1])) AS equal_is_identical
+                            WHERE o.oid = index.classes[position - 1])) AS equal_is_identical,
+           string_agg(CASE WHEN source.attname IS NULL
+                           THEN format('ALTER INDEX %%I.%%I ALTER COLUMN %%s SET STATISTICS -1;', index.nspname, index.relname, position)
+                           ELSE format('ALTER TABLE %%I.%%I ALTER COLUMN %%I SET STATISTICS -1;', index.table_schema,
+                                       index.table_name, source.attname) END, E'\n' ORDER BY position)
+               FILTER (WHERE st.avg_width IS NULL AND coalesce(source.attstattarget, own.attstattarget) = 0) AS to_be_analyzed
     FROM index
     CROSS JOIN LATERAL generate_series(1, index.indnatts) AS position
     JOIN pg_attribute own ON own.attrelid = index.indexrelid AND own.attnum = position
@@ -61,7 +66,7 @@ SELECT index.indexrelid::bigint AS oid, quote_ident(nspname) || '.' || quote_ide
        END AS needed_bytes,
        CASE WHEN is_known AND merges THEN
            (page * (1 + ceil((distinct_entries * entry_bytes + 6 * entries::numeric) / ((page - 40) * fill))))::bigint
-       END AS least_bytes
+       END AS least_bytes, to_be_analyzed
 FROM index
 JOIN entry USING (indexrelid)
 CROSS JOIN LATERAL (
@@ -74,7 +79,8 @@ ORDER BY bytes DESC, name;
 -- statement: tables
 -- Tables and the size that their rows need by the planner's statistics: a row is a header of 23 bytes and a bit per
 -- column where columns may be empty, aligned to 8 bytes, its data aligned to 8 bytes, and a line pointer of 4 bytes; a
--- page has a header of 24 bytes. The padding between columns is left out, so the estimate is a little high.
+-- page has a header of 24 bytes. The padding between columns is left out, so the estimate is a little high. A virtual
+-- generated column (PostgreSQL 18) is an empty one, of which there are no statistics.
 WITH wide AS (
     SELECT c.oid, n.nspname, c.relname, c.reltuples, pg_relation_size(c.oid) AS bytes,
            greatest(0, 1 - c.relallvisible / nullif(c.relpages, 0)::numeric) AS unsure_share,
@@ -89,8 +95,11 @@ WITH wide AS (
     WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND pg_relation_size(c.oid) >= %(minimum_bytes)s
 ), row AS (
     SELECT wide.oid, count(*) AS columns, coalesce(sum((1 - st.null_frac) * st.avg_width), 0) AS data,
-           coalesce(bool_or(st.null_frac > 0), false) AS empty,
-           bool_or(st.avg_width IS NULL OR a.atttypid = 'name'::regtype) AS is_na
+           coalesce(bool_or(st.null_frac > 0 OR a.attgenerated = 'v'), false) AS empty,
+           bool_or(a.attgenerated <> 'v' AND (st.avg_width IS NULL OR a.atttypid = 'name'::regtype)) AS is_na,
+           string_agg(format('ALTER TABLE %%I.%%I ALTER COLUMN %%I SET STATISTICS -1;', wide.nspname, wide.relname, a.attname),
+                      E'\n' ORDER BY a.attnum)
+               FILTER (WHERE st.avg_width IS NULL AND a.attstattarget = 0 AND a.attgenerated <> 'v') AS to_be_analyzed
     FROM wide
     JOIN pg_attribute a ON a.attrelid = wide.oid AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN LATERAL (
@@ -106,7 +115,7 @@ SELECT oid::bigint AS oid, quote_ident(nspname) || '.' || quote_ident(relname) A
        (bytes * coalesce(unsure_share, 1))::bigint AS read_bytes,  -- what is measured of it: pages that may hold dead rows
        CASE WHEN NOT is_na AND reltuples >= 0 THEN
            (page * ceil(live::numeric / greatest(1, floor((page - 24) * fill / row_bytes))))::bigint
-       END AS needed_bytes, NULL::bigint AS least_bytes
+       END AS needed_bytes, NULL::bigint AS least_bytes, to_be_analyzed
 FROM wide
 JOIN row USING (oid)
 CROSS JOIN LATERAL (
@@ -114,6 +123,22 @@ CROSS JOIN LATERAL (
               + 8 * ceil(data / 8))::numeric AS row_bytes
 ) AS width
 ORDER BY bytes DESC, name;
+
+-- statement: toast
+-- Where tables keep what is too long for a page. There are no statistics of it: its bloat can be measured only.
+SELECT toast.oid::bigint AS oid, 'TOAST of ' || own.name AS name, own.name AS table_name,
+       pg_relation_size(toast.oid)::bigint AS size_bytes, 100 AS fill_factor, toast.reltuples::bigint AS rows,
+       NULL::timestamptz AS analyzed_at,
+       (pg_relation_size(toast.oid)
+           * greatest(0, 1 - coalesce(toast.relallvisible / nullif(toast.relpages, 0)::numeric, 0)))::bigint AS read_bytes,
+       NULL::bigint AS needed_bytes, NULL::bigint AS least_bytes, NULL AS to_be_analyzed
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+    AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_toast%%'
+JOIN pg_class toast ON toast.oid = c.reltoastrelid
+CROSS JOIN LATERAL (SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name) AS own
+WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND pg_relation_size(toast.oid) >= %(minimum_bytes)s
+ORDER BY size_bytes DESC, name;
 
 -- statement: measuring
 -- The schema of pgstattuple (its name), and whether this role may call its functions.
