@@ -171,9 +171,8 @@ def _list_of(server: ScratchServer, dump: Path, part: Part) -> Path:
     if said.returncode != 0:
         raise MaintenanceFailed(f"pg_restore cannot read the dump {dump.name}: {first_problem(said.stderr)}")
     lines = said.stdout.splitlines(keepends=True)
-    file = server.folder / f"{part.value}.list"
-    file.write_text("".join(line for line in lines if bool(_LAST.match(line)) == (part is Part.FOREIGN_KEYS)))
-    return file
+    chosen = (line for line in lines if bool(_LAST.match(line)) == (part is Part.FOREIGN_KEYS))
+    return server.write(f"{part.value}.list", "".join(chosen))
 
 
 def first_problem(said: str) -> str:
@@ -186,13 +185,13 @@ def first_problem(said: str) -> str:
 
 
 # -------------------------------------------------------------------------------------------------- clusters
-def copy_cluster(backup: Path, place: ScratchPlace, name: str = "restored") -> ScratchServer:
+def copy_cluster(backup: Path, place: ScratchPlace) -> ScratchServer:
     """Copy a base backup (plain, or tar files) into a place and return its server, ready to be verified and started.
 
     Tablespaces are copied too and lie in the place: the links never lead to the originals. Raises ConfigurationError
     (no programs of its version, a compression that cannot be read) or MaintenanceFailed (it is no base backup).
     """
-    folder = place.folder / f"{name}-copy"
+    folder = place.folder / "copy"
     folder.mkdir(mode=0o700)
     data = folder / "data"
     with _disk_errors_named(backup):
@@ -203,10 +202,10 @@ def copy_cluster(backup: Path, place: ScratchPlace, name: str = "restored") -> S
             _copy_links(data)
         else:
             raise MaintenanceFailed(f"{backup.name} is no base backup: it has neither PG_VERSION nor base.tar")
-    return adopt_cluster(data, place, name)
+    return adopt_cluster(data, place)
 
 
-def adopt_cluster(data: Path, place: ScratchPlace, name: str = "restored") -> ScratchServer:
+def adopt_cluster(data: Path, place: ScratchPlace) -> ScratchServer:
     """Return a server for a cluster that was restored to ``data`` within the place.
 
     Raises ConfigurationError (no programs of its version) or MaintenanceFailed (it is no cluster).
@@ -215,7 +214,7 @@ def adopt_cluster(data: Path, place: ScratchPlace, name: str = "restored") -> Sc
         major = int((data / "PG_VERSION").read_text())
     except (OSError, ValueError):
         raise MaintenanceFailed("what was restored is no cluster of PostgreSQL: it has no PG_VERSION") from None
-    server = new_server(place, name, major)
+    server = new_server(place, "restored", major)
     server.data.rmdir()
     data.rename(server.data)
     server.data.chmod(0o700)
@@ -226,6 +225,7 @@ def adopt_cluster(data: Path, place: ScratchPlace, name: str = "restored") -> Sc
             link = server.data / "pg_tblspc" / path.name
             link.unlink(missing_ok=True)
             link.symlink_to(path)
+    place.own(server.folder)
     return server
 
 

@@ -47,8 +47,7 @@ def restore(server: ScratchServer, database: str, dump: Path) -> list[str]:
 
 def _statements(server: ScratchServer, database: str, dump: Path) -> Iterator[tuple[str, str]]:
     """Names of the settings, and the statements that set them for this database."""
-    nothing = server.folder / "nothing.list"
-    nothing.write_text("")
+    nothing = server.write("nothing.list", "")
     told = server.run("pg_restore", "--create", f"--use-list={nothing}", "--file=-", dump)
     quoted = '"' + database.replace('"', '""') + '"'
     for found in _ALTER.finditer(told.stdout if told.returncode == 0 else ""):

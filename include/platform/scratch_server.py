@@ -75,7 +75,8 @@ _ACT_BY_THEMSELVES = {"pg_cron", "pg_net", "pg_partman_bgw", "pglogical", "repmg
 
 _ENDING_SECONDS = 30.0  # a process that was killed ends when it gets a processor
 _OPTIONS = " ".join(f"-c {name}={value}" for name, value in _OF_SESSIONS.items())
-_REFUSE_ROOT = {"initdb", "postgres", "pg_ctl", "pg_rewind", "pg_resetwal", "pg_createsubscriber"}
+_READ_WHAT_WE_MAY = {"pg_restore"}
+"""A dump lies where it was written, readable by us alone. These run nothing that they read and start no shell."""
 
 
 @dataclass
@@ -117,34 +118,27 @@ class ScratchServer:
             "PGOPTIONS": _OPTIONS,
         }  # fmt: skip
 
-    def conninfo(self, database: str = "postgres", user: str | None = None) -> str:
-        """Return the connection string of a database, as another scratch server's ``primary_conninfo`` takes it."""
+    def conninfo(self) -> str:
+        """Return the connection string that another scratch server's ``primary_conninfo`` takes."""
         from psycopg.conninfo import make_conninfo
 
-        return make_conninfo(host=str(self.sockets), port=5432, user=user or self.superuser, dbname=database)
+        return make_conninfo(host=str(self.sockets), port=5432, user=self.superuser, dbname="postgres")
 
-    def connect(
-        self, database: str = "postgres", *, autocommit: bool = True, user: str | None = None
-    ) -> psycopg.Connection[Any]:
+    def connect(self, database: str = "postgres", *, autocommit: bool = True) -> psycopg.Connection[Any]:
         """Open a connection in UTC as the scratch server's superuser. Raises psycopg.OperationalError."""
         import psycopg
 
         return psycopg.connect(
-            host=str(self.sockets),
-            port=5432,
-            user=user or self.superuser,
-            dbname=database,
-            autocommit=autocommit,
-            connect_timeout=10,
-            options=_OPTIONS,
-        )
+            host=str(self.sockets), port=5432, user=self.superuser, dbname=database, autocommit=autocommit,
+            connect_timeout=10, options=_OPTIONS,
+        )  # fmt: skip
 
     # ------------------------------------------------------------------------------------------------ its life
-    def initialise(self, *, checksums: bool = True, encoding: str = "UTF8", locale: str = "C.UTF-8") -> None:
+    def initialise(self, *, checksums: bool = True) -> None:
         """Make an empty cluster. Raises MaintenanceFailed with what initdb said."""
         self.place.own(self.folder)
         done = self.run(
-            "initdb", "-D", self.data, "-U", self.superuser, "-A", "trust", "-E", encoding, f"--locale={locale}",
+            "initdb", "-D", self.data, "-U", self.superuser, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8",
             "--no-sync", *(["--data-checksums"] if checksums else ["--no-data-checksums"] if self.major >= 18 else []),
             environment={"TZ": "UTC"},  # else it compares every time zone there is with the machine's
         )  # fmt: skip
@@ -166,6 +160,8 @@ class ScratchServer:
         self._write_configuration(wanted)
         self.place.own(self.folder)
         (self.data / "postmaster.pid").unlink(missing_ok=True)  # came with the copy, or was left by ``kill``
+        if self.log.is_symlink():  # as in ``write``
+            self.log.unlink()
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 [self.binaries / "postgres", "-D", self.data, "-c", f"config_file={self.folder / 'server.conf'}"],
@@ -203,15 +199,23 @@ class ScratchServer:
     ) -> subprocess.CompletedProcess[str]:
         """Run one of PostgreSQL's programs of this major version; never raises for its exit status.
 
-        It finds this server without arguments; ``environment`` is added. Programs that refuse root run as the
-        server's account, the others may read what we may read.
+        It finds this server without arguments; ``environment`` is added. It runs as the server's account, without the
+        rights of a worker that is root; only pg_restore may read what we may read.
         """
         return subprocess.run(
             [str(self.binaries / program), *map(str, arguments)],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False, cwd=self.folder,
             env=_plain_environment() | self.environment | dict(environment or {}),
-            **(self.place.identity if program in _REFUSE_ROOT else {}),
+            **({} if program in _READ_WHAT_WE_MAY else self.place.identity),
         )  # fmt: skip
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file of the server's folder, never through a link: what runs in the server may have put one there."""
+        path = self.folder / name
+        path.unlink(missing_ok=True)
+        with path.open("x") as file:
+            file.write(text)
+        return path
 
     def last_error(self) -> str:
         """The last FATAL, PANIC or ERROR line of the server's log, or its last line."""
@@ -279,10 +283,10 @@ class ScratchServer:
         """Write the only configuration that the server reads; that of the backup is kept aside."""
         written = {"unix_socket_directories": str(self.sockets), "port": "5432"} | dict(values)
         written |= {"hba_file": str(self.folder / "hba.conf"), "ident_file": str(self.folder / "ident.conf")}
-        (self.folder / "hba.conf").write_text("local all all trust\nlocal replication all trust\n")
-        (self.folder / "ident.conf").write_text("")
+        self.write("hba.conf", "local all all trust\nlocal replication all trust\n")
+        self.write("ident.conf", "")
         quoted = {name: value.replace("'", "''") for name, value in written.items()}
-        (self.folder / "server.conf").write_text("".join(f"{name} = '{value}'\n" for name, value in quoted.items()))
+        self.write("server.conf", "".join(f"{name} = '{value}'\n" for name, value in quoted.items()))
         automatic = self.data / "postgresql.auto.conf"
         if automatic.exists() and automatic.stat().st_size:
             automatic.replace(self.folder / "postgresql.auto.conf.of_backup")
@@ -331,7 +335,7 @@ class ScratchServer:
 
 
 @contextmanager
-def scratch_server(major: int, purpose: str, *, given: Mapping[str, str] | None = None) -> Iterator[ScratchServer]:
+def scratch_server(major: int, purpose: str) -> Iterator[ScratchServer]:
     """Start an empty server of a major version in a place of its own; both are gone at the end.
 
     Raises ConfigurationError (no programs of that version) or MaintenanceFailed.
@@ -340,7 +344,7 @@ def scratch_server(major: int, purpose: str, *, given: Mapping[str, str] | None 
         server = new_server(place, "server", major)
         server.initialise()
         try:
-            yield server.start(given)
+            yield server.start()
         finally:
             server.stop("immediate")
 

@@ -122,6 +122,7 @@ def cluster_controls(server: ScratchServer, place: ScratchPlace, wal: Path | Non
         return [Control("flipped byte", None, "the base backup has no manifest to check a copy against")]
     manifest = place.folder / "flipped_manifest"
     shutil.copyfile(server.data / "backup_manifest", manifest)
+    place.own(manifest)  # one that the program cannot read would seem to be refused
     controls = [_tried("manifest", manifest, server, server.data, wal, manifest)]
     copy = place.folder / "flipped_cluster"
     shutil.copytree(server.data, copy, symlinks=True, copy_function=os.link)
@@ -130,6 +131,7 @@ def cluster_controls(server: ScratchServer, place: ScratchPlace, wal: Path | Non
     victim.rename(source)
     shutil.copyfile(source, victim)
     source.unlink()
+    place.own(copy)
     controls.append(_tried("data file", victim, server, copy, wal, None))
     shutil.rmtree(copy)
     return controls

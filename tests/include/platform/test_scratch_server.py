@@ -205,6 +205,22 @@ def test_programs_speak_english_whatever_the_worker_speaks(monkeypatch: pytest.M
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_programs_have_none_of_the_rights_of_root(tmp_path: Path) -> None:
+    """What runs in the server may put links where the worker writes, and a program may start others."""
+    outside = tmp_path / "of_root"
+    outside.write_text("untouched")
+    with scratch_server.scratch_server(18, "test") as server:
+        said = server.run("psql", "-At", "-c", r"\! id -u", "-c", r"\! id -G")
+        assert said.stdout.split() == ["65534", "65534"]
+        server.stop()
+        for name in ("server.conf", "hba.conf", "ident.conf", "server.log"):
+            (server.folder / name).unlink(missing_ok=True)
+            (server.folder / name).symlink_to(outside)
+        server.start()
+    assert outside.read_text() == "untouched"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_it_works_for_a_user_without_rights() -> None:
     import concurrent.futures.thread  # noqa: F401 - what the child needs is imported while it may be read
 
