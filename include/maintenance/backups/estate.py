@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from pydantic_settings import PydanticBaseSettingsSource
 
 _CREATE_ROLE = re.compile(r'^CREATE ROLE ("(?:[^"]|"")+"|[^\s;]+);', re.M)
-_ALREADY_THERE = re.compile(r'ERROR:  role "[^"]*" already exists')
+_OF_PSQL = re.compile(r"^\\(?:restrict|unrestrict|connect) .*$", re.M)
+"""What pg_dumpall writes for psql alone. Any other line for psql is refused by the server: it could run programs."""
 _TABLESPACE = re.compile(
     r"""^[ \t]*(?:(?:CREATE|ALTER|DROP)|(?:COMMENT|SECURITY\ LABEL|GRANT|REVOKE)[^;'"]*\ ON)\ TABLESPACE\b
     (?:'(?:[^']|'')*' | "(?:[^"]|"")*" | [^;'"])*;""",
@@ -34,6 +35,7 @@ _TABLESPACE = re.compile(
 )
 """Statements about tablespaces. Their folders are those of production: a drill makes nothing there."""
 
+_NOT_ITS_FAULT = (None, "53100")  # the server was lost, its disk is full
 _OF_THE_SERVER = ("postgresql.conf", "pg_hba.conf")
 
 
@@ -61,22 +63,29 @@ class _Fetched:
 def restore_globals(server: ScratchServer, folder: Path) -> Result:
     """Run the newest dump of the server's roles on a restored server and check that every role is there.
 
-    ``folder`` takes the fetched file. A role that the restoration of the database made already is no fault. What the
-    dump says of tablespaces is left out: on this machine their folders may be those of production.
+    ``folder`` takes the fetched file. A role that the restoration of the database made already is not made again. What
+    the dump says of tablespaces is left out: on this machine their folders may be those of production. All of it is one
+    transaction of the server's; psql, which runs programs of a file's choice, has no part in it.
     """
+    import psycopg
+
     fetched = _newest(settings().restoration.globals, folder)
     if fetched is None:
         return not_applicable("the server's roles are not part of the backup (restoration.globals is empty)")
-    name, path = fetched.name, fetched.path
-    text, left_out = _TABLESPACE.subn("", path.read_text("utf-8", errors="surrogateescape"))
-    path.write_text(text, "utf-8", errors="surrogateescape")
+    name = fetched.name
+    text, left_out = _TABLESPACE.subn("", fetched.path.read_text("utf-8", errors="surrogateescape"))
     roles = [_unquoted(role) for role in _CREATE_ROLE.findall(text)]
     if not roles:
         return failed(f"{name} creates no role; is it the output of pg_dumpall --globals-only?")
-    done = server.run("psql", "--no-psqlrc", "--quiet", f"--file={path}")
-    problems = [line for line in done.stderr.splitlines() if "ERROR:" in line and not _ALREADY_THERE.search(line)]
-    if problems:
-        return failed(f"{name} could not be run: {_without_secrets(problems[0])}", roles=len(roles))
+    try:
+        with server.connect() as connection:
+            known = _roles(connection)
+            new = _CREATE_ROLE.sub(lambda found: "" if _unquoted(found[1]) in known else found[0], text)
+            connection.execute(_OF_PSQL.sub("", new).encode("utf-8", errors="surrogateescape"))
+    except psycopg.Error as error:
+        if error.sqlstate in _NOT_ITS_FAULT:
+            raise
+        return failed(f"{name} could not be run: {_without_secrets(str(error.diag.message_primary))}", roles=len(roles))
     with server.connect() as connection:
         missing = sorted(set(roles) - _roles(connection))
     if missing:

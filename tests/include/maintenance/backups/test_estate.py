@@ -113,6 +113,28 @@ def test_nothing_is_made_in_the_folder_of_a_tablespace(folder: Path, server: Scr
     assert "was written 9600.0 hours ago; the target is 26" in result.reason
 
 
+def test_a_dump_of_roles_runs_no_program(folder: Path, server: ScratchServer, tmp_path: Path) -> None:
+    made = server.folder / "made"
+    globals_ = folder / "globals-1.sql"
+    globals_.write_text(f"CREATE ROLE keeper;\n\\! touch {made}\nCREATE ROLE reader;\n")
+    result = estate.restore_globals(server, tmp_path)
+    assert (result.outcome.value, made.exists()) == ("failed", False)
+    assert result.reason == 'globals-1.sql could not be run: syntax error at or near "\\"'
+    globals_.write_text(f"CREATE ROLE keeper;\nSELECT 1 \\g | touch {made}\n")
+    result = estate.restore_globals(server, tmp_path)
+    assert (result.outcome.value, made.exists()) == ("failed", False)
+    with server.connect() as connection:
+        connection.execute('CREATE ROLE "the ""keeper"""')
+    globals_.write_text(
+        "\\restrict cA7\n\nSET client_encoding = 'UTF8';\nCREATE ROLE postgres;\n"
+        'ALTER ROLE postgres WITH SUPERUSER LOGIN;\nCREATE ROLE "the ""keeper""";\nCREATE ROLE reader;\n'
+        "COMMENT ON ROLE reader IS E'a \\\\ b';\n\\connect postgres\n"
+        'GRANT "the ""keeper""" TO reader;\n\n\\unrestrict cA7\n'
+    )
+    result = estate.restore_globals(server, tmp_path)
+    assert (result.outcome.value, result.reason, result.detail["roles"]) == ("passed", "", 3)
+
+
 def test_the_servers_own_configuration_is_not_taken_for_granted(server: ScratchServer) -> None:
     result = estate.server_configuration(Restored(server, "postgres"))
     assert result.outcome.value == "not_applicable"
