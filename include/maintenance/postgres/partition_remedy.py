@@ -172,7 +172,9 @@ def _lines(names: Names, keys: list[tuple[Any, ...]], rows: Rows, version: int, 
 def _may_begin(names: Names) -> str:
     latest = f"{names.boundaries[0] - _LATEST:%Y-%m-%d} 00:00+00"
     return block(
-        f"IF now() >= {literal(latest)} THEN"
+        f"IF (SELECT relkind FROM pg_class WHERE oid = to_regclass({literal(names.table)})) <> 'r' THEN"  # noqa: S608 - quoted
+        " RAISE EXCEPTION 'the table is partitioned already'; END IF;"
+        f" IF now() >= {literal(latest)} THEN"
         " RAISE EXCEPTION 'this SQL is too old, inserts would soon fail; let the check look again'; END IF;"
         # Where policies hide rows from whoever runs it, this would tell nothing: validating tells.
         f" IF NOT row_security_active({literal(names.table)}) THEN IF {_beyond(names)} THEN"

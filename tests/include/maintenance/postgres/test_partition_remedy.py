@@ -125,6 +125,14 @@ def test_step_1_says_what_it_does_and_how_it_is_undone(any_platform: psycopg.Con
     assert one(any_platform, "SELECT to_regclass('public.audit_logs_time_key') IS NULL")
 
 
+def test_what_is_pasted_twice_does_not_bind_the_new_table(any_platform: psycopg.Connection) -> None:
+    sql = planned().sql
+    assert paste(any_platform, sql) == []
+    assert "the table is partitioned already" in paste(any_platform, sql)
+    assert (one(any_platform, KIND), one(any_platform, LIMITS)) == ("p", 0)
+    any_platform.execute(INSERT.format(60).encode())
+
+
 def test_what_is_pasted_too_late_changes_nothing(any_platform: psycopg.Connection) -> None:
     old = planned(now=datetime.now(UTC) - timedelta(days=60)).sql
     errors = paste(any_platform, old)
