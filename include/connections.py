@@ -13,6 +13,7 @@ import re
 import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
@@ -44,6 +45,10 @@ CONNECTIONS = {
 
 # PostgreSQL's refusals of a connection in which a person must act. libpq hands no SQLSTATE of them on, only the text.
 _REFUSALS = (
+    (
+        r"(invalid|bad) (.* )?value|channel binding|method requirement|SSL was required|certificate (file|verify)",
+        "one of its options, sslmode or the like, cannot be met ({said}); correct it or the server",
+    ),
     (r"authentication failed|no password supplied|does not exist", "its login, password or database is wrong"),
     (
         r"permission denied for database",
@@ -57,6 +62,9 @@ _REFUSALS = (
         "this machine's address, and run SELECT pg_reload_conf()",
     ),
 )
+
+_OUR_OWN = ("warehouse", "airflow_db")
+"""How the connections to databases begin in which only operations and Airflow may create anything."""
 
 
 @dataclass(frozen=True)
@@ -198,17 +206,32 @@ def _statement_timeout() -> timedelta | None:
     return timeout if isinstance(timeout, timedelta) else None
 
 
-def postgres_url(connection_id: str) -> str:
-    """Return the libpq URL of a Postgres connection, with its password. Raises ConfigurationError.
+@cache
+def _libpq_options() -> dict[str, str]:
+    """The options that libpq knows, each with its environment variable; empty where it has none."""
+    from psycopg import pq
 
-    The folder of a socket is given as the option ``host``, where SQLAlchemy finds it too.
+    return {one.keyword.decode(): (one.envvar or b"").decode() for one in pq.Conninfo.get_defaults()}
+
+
+def postgres_url(connection_id: str) -> str:
+    """Return the libpq URL of a Postgres connection, with its password and its options.
+
+    The folder of a socket is given as the option ``host``, where SQLAlchemy finds it too. Raises ConfigurationError,
+    also for an option that libpq does not know: a misspelt one, left out, might be what was to keep the session safe.
     """
     found = details(connection_id)
     if found.kind not in ("postgres", "postgresql"):
         raise ConfigurationError(f"the connection {connection_id} is of type {found.kind}; it must be postgres")
     login = quote(found.login, safe="")
     password = f":{quote(found.password, safe='')}" if found.password else ""
-    given = {key: value for key, value in found.extra.items() if key.startswith(("ssl", "options"))}
+    given = found.extra
+    known = _libpq_options().keys() | ({"ssl"} if given.get("ssl") == "true" else set())  # as a URI may say
+    if unknown := [key for key in given if key not in known]:
+        raise ConfigurationError(
+            f"the connection {connection_id} has the option {', '.join(unknown)}, which PostgreSQL's libpq does not "
+            "know; correct its name or remove it"
+        )
     host = _address(found.host)
     if "/" in host:
         host, given = "", {"host": host} | given
@@ -217,17 +240,34 @@ def postgres_url(connection_id: str) -> str:
     return f"postgresql://{login}{password}@{host}{port}/{found.schema}" + (f"?{options}" if options else "")
 
 
+def libpq_environment(url: str) -> dict[str, str]:
+    """Return the environment variables by which PostgreSQL's programs connect as a libpq URL says, password included.
+
+    The few options without a variable (keepalives, sslpassword, oauth_…) are left out.
+    """
+    from psycopg.conninfo import conninfo_to_dict
+
+    variables = _libpq_options()
+    return {
+        variables[key]: str(value)
+        for key, value in conninfo_to_dict(url).items()
+        if variables.get(key) and value is not None
+    }
+
+
 def postgres(
     connection_id: str,
     *,
     autocommit: bool = False,
     statement_timeout: timedelta | None = None,
-    connect_timeout_seconds: int = 10,
+    connect_timeout_seconds: int | None = None,
 ) -> psycopg.Connection[Any]:
     """Open a Postgres connection in UTC.
 
     ``statement_timeout`` bounds each statement on the server; without it the running task's execution timeout does.
-    Raises ConfigurationError (undefined, refused credentials or rights) or SourceUnavailable (cannot be reached).
+    ``connect_timeout_seconds`` goes before the connection's own; without both it is 10. In a database that is not our
+    own the search path is pg_catalog alone, whatever the connection's options say. Raises ConfigurationError
+    (undefined, an unknown option, refused credentials or rights) or SourceUnavailable (cannot be reached).
     """
     import psycopg
 
@@ -239,14 +279,20 @@ def postgres(
     if given := found.extra.get("options"):
         options += f" {given}"
     try:
-        return psycopg.connect(
+        connection = psycopg.connect(
             postgres_url(connection_id),
-            autocommit=autocommit,
-            connect_timeout=connect_timeout_seconds,
-            application_name=f"gold-escrow-operations:{connection_id}",
+            autocommit=True,
+            connect_timeout=connect_timeout_seconds or found.extra.get("connect_timeout") or 10,
+            application_name=found.extra.get("application_name") or f"gold-escrow-operations:{connection_id}",
             options=options,
         )
-    except psycopg.OperationalError as error:
+        if not connection_id.startswith(_OUR_OWN):
+            # Whoever may create in a schema of the path could give a built-in function a closer match (CVE-2018-1058).
+            # A statement, not one of the options: a connection pooler may ignore those without a word.
+            connection.execute("SET search_path TO pg_catalog")
+        connection.autocommit = autocommit
+        return connection
+    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         where = f"{connection_id} ({_address(found.host)}:{found.port or 5432}/{found.schema})"
         if reason := _refusal(found, str(error)):
             raise ConfigurationError(f"{where} refused the connection: {reason}") from None
@@ -261,7 +307,8 @@ def _refusal(found: ConnectionDetails, text: str) -> str | None:
     )
     for pattern, reason in _REFUSALS:
         if re.search(pattern, text):
-            return reason.format(role=role, database=database)
+            said = re.sub(r"^(connection (failed|is bad): )?(connection to .*? failed: )?", "", text.partition("\n")[0])
+            return reason.format(role=role, database=database, said=said)
     return None
 
 

@@ -38,9 +38,11 @@ SELECT EXISTS (
 );
 
 -- statement: changed_by_deletion
-SELECT conrelid::regclass::text
+-- Foreign keys may refer to one of its partitions as well.
+SELECT DISTINCT conrelid::regclass::text
 FROM pg_constraint
-WHERE contype = 'f' AND confrelid = %(oid)s AND confdeltype IN ('c', 'n', 'd')
+WHERE contype = 'f' AND confdeltype IN ('c', 'n', 'd')
+  AND confrelid IN (SELECT %(oid)s::oid UNION SELECT relid FROM pg_partition_tree(%(oid)s::oid::regclass))
 ORDER BY 1;
 
 -- statement: blind_role

@@ -345,3 +345,83 @@ def test_a_folder_that_cannot_be_opened_is_named_without_its_login(
 )
 def test_only_what_is_an_ipv6_address_gets_brackets(host: str, written: str) -> None:
     assert connections._address(host) == written
+
+
+def test_every_option_of_libpq_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"sslmode": "verify-full", "sslcrl": "/etc/crl.pem", "channel_binding": "require", "connect_timeout": "3"}
+    given |= {"require_auth": "scram-sha-256", "gssencmode": "disable", "target_session_attrs": "read-write"}
+    given |= {"hostaddr": "10.0.0.1", "passfile": "/run/pass word", "krbsrvname": "pg", "application_name": "a&b"}
+    facts = {"conn_type": "postgres", "host": "db", "login": "ops", "password": "p@ss", "schema": "warehouse"}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(facts | {"extra": given}))
+    where = {"host": "db", "user": "ops", "password": "p@ss", "dbname": "warehouse"}
+    assert psycopg.conninfo.conninfo_to_dict(postgres_url("warehouse")) == where | given
+    assert connections.libpq_environment(postgres_url("warehouse")) == {
+        "PGHOST": "db",
+        "PGUSER": "ops",
+        "PGPASSWORD": "p@ss",
+        "PGDATABASE": "warehouse",
+        "PGSSLMODE": "verify-full",
+        "PGSSLCRL": "/etc/crl.pem",
+        "PGCHANNELBINDING": "require",
+        "PGCONNECT_TIMEOUT": "3",
+        "PGREQUIREAUTH": "scram-sha-256",
+        "PGGSSENCMODE": "disable",
+        "PGTARGETSESSIONATTRS": "read-write",
+        "PGHOSTADDR": "10.0.0.1",
+        "PGPASSFILE": "/run/pass word",
+        "PGKRBSRVNAME": "pg",
+        "PGAPPNAME": "a&b",
+    }
+
+
+@pytest.mark.parametrize("option", ["chanel_binding=require", "ssl=maybe"])
+def test_an_option_that_libpq_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", f"postgresql://ops:hunter2@db/warehouse?{option}")
+    name = option.partition("=")[0]
+    with pytest.raises(ConfigurationError, match=f"^the connection warehouse has the option {name}, which") as refused:
+        postgres("warehouse")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_the_options_of_a_connection_go_before_our_own(monkeypatch: pytest.MonkeyPatch, databases: Databases) -> None:
+    url = databases.postgres.url("postgres")
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", f"{url}?application_name=nightly&require_auth=scram-sha-256")
+    with postgres("warehouse") as connection:
+        assert connection.execute("SHOW application_name").fetchone() == ("nightly",)
+    for option, said in (("require_auth=md5", "authentication method requirement .* failed"),
+                         ("channel_binding=require", "channel binding (is )?required"),
+                         ("sslmode=require", "server does not support SSL, but SSL was required"),
+                         ("sslmode=maybe", 'invalid sslmode value: "maybe"')):  # fmt: skip
+        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", f"{url}?{option}")
+        sentence = (
+            rf"refused the connection: one of its options, sslmode or the like, cannot be met \({said}.*\); correct"
+        )
+        with pytest.raises(ConfigurationError, match=sentence):
+            postgres("warehouse")
+
+
+def test_nobody_puts_a_function_before_those_of_the_server(
+    monkeypatch: pytest.MonkeyPatch, databases: Databases
+) -> None:
+    name = f"planted_{uuid.uuid4().hex[:12]}"
+    databases.create(name, "escrow_owner")
+    url = f"{databases.postgres.url(name)}?options=-c%20search_path%3Dpublic"
+    planted = "CREATE FUNCTION public.quote_ident(name) RETURNS text LANGUAGE sql AS $$ SELECT 'planted' $$"
+    asked = "SELECT quote_ident(relname) FROM pg_catalog.pg_class WHERE relname = 'pg_class'"
+    try:
+        for connection_id in ("platform_db", "platform_db_maintenance", "platform_db_replica_a", "elsewhere"):
+            monkeypatch.setenv(f"AIRFLOW_CONN_{connection_id.upper()}", url)
+            for autocommit in (True, False):
+                with postgres(connection_id, autocommit=autocommit) as connection:
+                    assert connection.autocommit is autocommit
+                    connection.execute(planted.replace("CREATE", "CREATE OR REPLACE", 1).encode())
+                    assert connection.execute(asked).fetchone() == ("pg_class",)
+                    connection.rollback()
+                    assert connection.execute("SHOW search_path").fetchone() == ("pg_catalog",)
+                    connection.execute("CREATE TEMPORARY TABLE restored_rows (n integer)")
+                    assert connection.execute("SELECT count(*) FROM restored_rows").fetchone() == (0,)
+        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", url)
+        with postgres("warehouse") as connection:
+            assert connection.execute("SHOW search_path").fetchone() == ("public",)
+    finally:
+        databases.drop(name)

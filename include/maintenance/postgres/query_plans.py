@@ -106,6 +106,8 @@ def _planning(connection: psycopg.Connection[Any]) -> Iterator[None]:
         connection.execute("SET TRANSACTION READ ONLY")
         connection.execute("SET LOCAL row_security = on")  # a plan shows no rows
         connection.execute("SELECT set_config('statement_timeout', %s, true)", (str(milliseconds),))
+        # The texts rely on the search path that the database sets. From here on our own statements name every schema.
+        connection.execute("SET LOCAL search_path TO DEFAULT")
         yield
 
 
@@ -118,7 +120,7 @@ def _explain(connection: psycopg.Connection[Any], text: str) -> dict[str, Any]:
         _refuse_several_statements(connection, f"PREPARE asked AS {query}")
         connection.execute(f"PREPARE asked AS {query}".encode())
         numbers = connection.execute(
-            "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'asked'"
+            "SELECT pg_catalog.cardinality(parameter_types) FROM pg_catalog.pg_prepared_statements WHERE name = 'asked'"
         ).fetchone()
         empty = ", ".join(["NULL"] * (numbers[0] if numbers else 0))
         command = f"EXPLAIN (VERBOSE, FORMAT JSON) EXECUTE asked{f'({empty})' if empty else ''}"

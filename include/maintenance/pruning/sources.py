@@ -86,10 +86,7 @@ def _source(
     time_type = without_precision(types[time_column].type_name)
     if time_type not in TIME_TYPES:
         raise ConfigurationError(f"{table.name}.{time_column} is no time stamp; correct maintenance.prune.time_column")
-    if not types[key_column].not_null or not database.is_unique(connection, table, [key_column, time_column]):
-        raise ConfigurationError(
-            f"{table.name}.{key_column} does not identify a row; it must be NOT NULL and have a unique index"
-        )
+    _check_key(connection, table, types[key_column], time_column)
     if others := database.tables_changed_by_deletion(connection, table):
         raise ConfigurationError(
             f"deleting from {table.name} would also change {', '.join(others)} through a foreign key; prune that first "
@@ -115,6 +112,20 @@ def _source(
         database.is_unique(connection, table, [key_column]),
         cut_off,
     )
+
+
+def _check_key(connection: psycopg.Connection[Any], table: Table, key: Column, time_column: str) -> None:
+    """Raise ConfigurationError where a column does not tell rows apart in an order of the server's own."""
+    if not key.not_null or not database.is_unique(connection, table, [key.name, time_column]):
+        raise ConfigurationError(
+            f"{table.name}.{key.name} does not identify a row; it must be NOT NULL and have a unique index"
+        )
+    foreign = connection.execute(_STATEMENTS["foreign_order"], {"oid": table.oid, "key": key.name}).fetchone()
+    if foreign:
+        raise ConfigurationError(
+            f"{table.name}.{key.name} is of the type {foreign[0]}, which an extension sorts in its own way; name a "
+            "unique column of one of PostgreSQL's own types in maintenance.prune.key_column"
+        )
 
 
 def _check_rows(connection: psycopg.Connection[Any], table: Table) -> None:

@@ -9,6 +9,17 @@ SELECT EXISTS (
        (SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class
         WHERE oid = %(oid)s OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = %(oid)s)) AS rows;
 
+-- statement: foreign_order
+-- The type of a column, of a domain the one below it, whose comparisons are not the server's own: they lie beyond the
+-- search path. Those of enums, ranges and the like are.
+WITH RECURSIVE types AS (
+    SELECT t.* FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+    WHERE a.attrelid = %(oid)s AND a.attname = %(key)s
+    UNION ALL
+    SELECT t.* FROM types JOIN pg_type t ON t.oid = types.typbasetype
+)
+SELECT format_type(oid, NULL) FROM types WHERE typtype = 'b' AND typnamespace <> 'pg_catalog'::regnamespace;
+
 -- statement: children
 -- Tables that inherit from a table and are no partitions of it, at whatever distance.
 WITH RECURSIVE below AS (

@@ -411,7 +411,7 @@ def test_a_partition_whose_policies_hide_rows_is_never_dropped(
         superuser.execute("ALTER TABLE public.audit_may ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
         if late:  # as if the policies had come after the check
             environment.setattr(sources, "_check_rows", lambda *_: None)
-        message = "query would be affected by row-level security" if late else "hides rows of audit_may from"
+        message = "query would be affected by row-level security" if late else "hides rows of public.audit_may from"
         with pytest.raises(ConfigurationError, match=message):
             prune.prune(ACROSS, "r1", dry_run=False, now=NOW)
         assert superuser.execute("SELECT count(*) FROM public.audit_may").fetchone() == (40,)

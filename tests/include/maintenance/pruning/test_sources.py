@@ -39,7 +39,7 @@ def test_rows_that_policies_hide_are_never_counted_as_not_there(
     filled: psycopg.Connection, warehouse: psycopg.Connection, any_databases: Databases, condition: str
 ) -> None:
     _hide(filled, condition)
-    with pytest.raises(ConfigurationError, match=r"row-level security hides rows of audit_logs .* BYPASSRLS"):
+    with pytest.raises(ConfigurationError, match=r"row-level security hides rows of public.audit_logs .* BYPASSRLS"):
         prune.prune(rule(), "r1", dry_run=False, now=NOW)
     assert _count(filled, any_databases) == 12
     assert states(warehouse) == []
@@ -69,7 +69,9 @@ def test_a_table_that_others_inherit_from_is_refused(
     filled.execute(
         "INSERT INTO public.audit_notes (audit_log_id, created_at, action, note) VALUES (1, '2020-01-01', 'x', 'kept')"
     )
-    with pytest.raises(ConfigurationError, match=r"inherit from it \(audit_drafts, audit_notes\).*a rule of its own"):
+    with pytest.raises(
+        ConfigurationError, match=r"inherit from it \(public.audit_drafts, public.audit_notes\).*a rule of its own"
+    ):
         prune.prune(rule(), "r1", dry_run=False, now=NOW)
     assert filled.execute("SELECT note FROM public.audit_notes").fetchall() == [("kept",)]
     assert _count(filled, any_databases) == 12
@@ -110,3 +112,42 @@ def test_a_time_column_that_is_no_time_is_refused(filled: psycopg.Connection, wa
     filled.execute("ALTER TABLE public.audit_logs ALTER COLUMN created_at TYPE date")
     with pytest.raises(ConfigurationError, match=r"audit_logs\.created_at is no time stamp"):
         prune.prune(rule(), "r1", dry_run=False, now=NOW)
+
+
+def test_a_key_that_an_extension_sorts_is_refused(
+    any_platform: psycopg.Connection, any_databases: Databases, warehouse: psycopg.Connection
+) -> None:
+    with psycopg.connect(any_databases.postgres.url(any_platform.info.dbname), autocommit=True) as superuser:
+        superuser.execute("CREATE EXTENSION citext SCHEMA public")
+    any_platform.execute("CREATE DOMAIN public.mixed AS public.citext")
+    any_platform.execute("CREATE DOMAIN public.plain AS text")
+    for column, sorted_by in (("code public.mixed", "public.citext"), ("code public.plain", None)):
+        any_platform.execute(f"CREATE TABLE public.coded ({column} PRIMARY KEY, at timestamptz NOT NULL)".encode())
+        any_platform.execute("GRANT SELECT, DELETE ON public.coded TO operations_maintainer")
+        any_platform.execute("INSERT INTO public.coded VALUES ('a', '2020-01-01'), ('B', '2020-01-01')")
+        by_code = rule(table="public.coded", time_column="at", key_column="code")
+        if sorted_by:
+            with pytest.raises(
+                ConfigurationError, match=rf"coded\.code is of the type {sorted_by}, which an extension"
+            ):
+                prune.prune(by_code, "r1", dry_run=False, now=NOW)
+        else:
+            assert prune.prune(by_code, "r1", dry_run=False, now=NOW)["rows"] == 2
+        any_platform.execute("DROP TABLE public.coded")
+
+
+def test_rows_that_refer_to_a_partition_are_never_deleted_along(any_platform: psycopg.Connection) -> None:
+    any_platform.execute("CREATE TABLE public.logs (id bigint, at timestamptz NOT NULL) PARTITION BY RANGE (at)")
+    any_platform.execute(
+        "CREATE TABLE public.logs_2020 PARTITION OF public.logs FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')"
+    )
+    any_platform.execute("ALTER TABLE public.logs_2020 ADD UNIQUE (id)")
+    any_platform.execute("ALTER TABLE public.logs ADD PRIMARY KEY (id, at)")
+    any_platform.execute("CREATE TABLE public.notes (id bigint REFERENCES public.logs_2020 (id) ON DELETE CASCADE)")
+    any_platform.execute("CREATE TABLE public.tags (id bigint, at timestamptz, FOREIGN KEY (id, at) REFERENCES"
+                         " public.logs ON DELETE SET NULL)")  # fmt: skip
+    any_platform.execute("GRANT SELECT, DELETE ON public.logs, public.logs_2020 TO operations_maintainer")
+    with pytest.raises(
+        ConfigurationError, match=r"would also change public\.notes, public\.tags through a foreign key"
+    ):
+        prune.prune(rule(table="public.logs", time_column="at", key_column="id"), "r1", dry_run=False, now=NOW)
