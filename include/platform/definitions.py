@@ -1,15 +1,17 @@
 """How everything in the platform's database is defined and how far its counters are, read in one consistent moment.
 
 The statements stand in definitions.sql. No superuser is needed: what a role cannot read is named with the grant that
-would let it. Passwords and texts of functions and views are never returned.
+would let it. Texts of functions and views are never returned, and secrets are masked.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from include.masking import MASK, is_secret_name, mask
 from include.platform import database
 from include.warehouse.snapshots import Definition, TableSize
 from include.warehouse.statements import statements
@@ -21,9 +23,8 @@ _STATEMENTS = statements(__file__)
 KINDS = tuple(name for name in _STATEMENTS if name not in ("counters", "system_identifier", "tables"))
 """Every kind of definition."""
 
-_HIDDEN = (  # what comes before a password, and the password
-    r"""(\w*(?:password|passwd|secret|token|key)\w*(?:\s*[=:]\s*|\s+)|://[^:/@\s]*:)('[^']*'|"[^"]*"|[^\s@,]+)"""
-)
+_PARTED = "\x1f"  # between parts of a definition of which each may be a secret of its own
+_HASHED = 4  # digits: enough to tell that a secret has changed, too few to find it by trying
 _GRANTS = {
     "access_rule": "GRANT SELECT ON pg_catalog.pg_hba_file_rules TO {role};\n"
     "GRANT EXECUTE ON FUNCTION pg_catalog.pg_hba_file_rules() TO {role};",
@@ -63,7 +64,11 @@ def read(connection: psycopg.Connection[Any]) -> Everything:
         assert counters is not None
         identifiers = rows("system_identifier")
         tables = [TableSize(*row) for row in rows("tables")]
-        definitions = [Definition(kind, str(name), str(text)) for kind in KINDS for name, text in rows(kind)]
+        definitions = [
+            Definition(kind, str(name), _without_secrets(kind, str(name), str(text)))
+            for kind in KINDS
+            for name, text in rows(kind)
+        ]
         if not _sees_all_settings(connection):
             unreadable["setting"] = _grant("setting", str(role[0]))
             definitions = [definition for definition in definitions if definition.kind != "setting"]
@@ -87,9 +92,28 @@ def _rows(connection: psycopg.Connection[Any], kind: str) -> list[tuple[Any, ...
     text = re.sub(r"\{not_of_extension\((\w+), (\w+)\)\}", _not_of_extension, text)
     try:
         with connection.transaction():
-            return connection.execute(text, {"secret": _HIDDEN}).fetchall()
+            return connection.execute(text, {}).fetchall()
     except errors.InsufficientPrivilege:
         return None
+
+
+def _without_secrets(kind: str, name: str, text: str) -> str:
+    """Mask the secrets of a definition; the beginning of the original's hash shows when one of them changes."""
+    parts, between = text.split(_PARTED), " " if kind == "access_rule" else ", "
+    shown, whole = between.join(map(_part, parts)), between.join(parts)
+    if kind == "setting" and "." in name and is_secret_name(name):  # the server's own hold none, such as ssl_key_file
+        shown = MASK
+    elif kind == "column" and is_secret_name(name.rpartition(".")[2]):
+        shown = re.sub(r"'(?:[^']|'')*'", f"'{MASK}'", shown)  # its default
+    if shown == whole:
+        return shown
+    return f"{shown} (hash {hashlib.sha256(text.encode()).hexdigest()[:_HASHED]})"
+
+
+def _part(text: str) -> str:
+    name, equals, _ = text.partition("=")
+    # A value may have spaces in it, at which mask would end.
+    return f"{name}={MASK}" if equals and re.fullmatch(r"[\w.]+", name) and is_secret_name(name) else mask(text)
 
 
 def _is_ours(match: re.Match[str]) -> str:

@@ -1,6 +1,7 @@
 -- Statements of definitions.py. Each but the first reads one kind of thing: its name and, in one line, what defines it.
 -- The session's search path is empty, so that every name is qualified. Objects of an extension are left out (its version
--- stands for them), and so are partitions: they come and go, and are defined as their table is.
+-- stands for them), and so are partitions: they come and go, and are defined as their table is. Secrets are masked by
+-- definitions.py; parts that each may hold one are parted by chr(31).
 
 -- statement: counters
 -- pg_snapshot_xmax takes no transaction id, unlike pg_current_xact_id. The next multixact is the oldest one and its age.
@@ -88,11 +89,11 @@ WHERE c.relkind IN ('v', 'm') AND {is_ours(c, n)};
 
 -- statement: function
 SELECT p.oid::regprocedure::text,
-       concat_ws(', ', CASE p.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' WHEN 'w' THEN 'window function'
+       concat_ws(chr(31), CASE p.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' WHEN 'w' THEN 'window function'
                                       ELSE 'function' END,
                  'returns ' || coalesce(pg_get_function_result(p.oid), 'nothing'), 'language ' || l.lanname,
                  'owner ' || pg_get_userbyid(p.proowner), CASE WHEN p.prosecdef THEN 'SECURITY DEFINER' END,
-                 regexp_replace(array_to_string(p.proconfig, ', '), %(secret)s, '\1***', 'gi'),
+                 array_to_string(p.proconfig, chr(31)),
                  'text ' || left(encode(sha256(convert_to(
                      CASE WHEN p.prokind = 'a' THEN p.prosrc ELSE pg_get_functiondef(p.oid) END, 'UTF8')), 'hex'), 16))
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
@@ -190,7 +191,7 @@ FROM pg_roles r WHERE r.rolname !~ '^pg_';
 -- statement: setting
 -- What is not the default; what this session has set itself is no setting of the server.
 SELECT s.name,
-       regexp_replace(s.setting, %(secret)s, '\1***', 'gi') || coalesce(' ' || s.unit, '')
+       s.setting || coalesce(' ' || s.unit, '')
            || CASE WHEN s.pending_restart THEN ' (a change waits for a restart)' ELSE '' END
 FROM pg_settings s
 WHERE s.source NOT IN ('default', 'override', 'client', 'session')
@@ -199,7 +200,7 @@ WHERE s.source NOT IN ('default', 'override', 'client', 'session')
 -- statement: role_setting
 SELECT format('%%s in %%s', coalesce(pg_get_userbyid(nullif(s.setrole, 0))::text, 'every role'),
               coalesce((SELECT d.datname::text FROM pg_database d WHERE d.oid = s.setdatabase), 'every database')),
-       regexp_replace((SELECT string_agg(c, ', ' ORDER BY c) FROM unnest(s.setconfig) AS c), %(secret)s, '\1***', 'gi')
+       (SELECT string_agg(c, chr(31) ORDER BY c) FROM unnest(s.setconfig) AS c)
 FROM pg_db_role_setting s;
 
 -- statement: replication
@@ -239,8 +240,7 @@ WITH rule AS (
     SELECT rule.*, matches || ' #' || row_number() OVER (PARTITION BY matches ORDER BY place) AS name FROM rule
 )
 SELECT name, coalesce('error: ' || error,
-                      concat_ws(' ', matches, auth_method,
-                                regexp_replace(array_to_string(options, ' '), %(secret)s, '\1***', 'gi')))
+                      concat_ws(chr(31), matches, auth_method, array_to_string(options, chr(31))))
 FROM named
 UNION ALL
 SELECT 'order of the rules', left(encode(sha256(convert_to(string_agg(name, chr(10) ORDER BY place), 'UTF8')), 'hex'), 16)

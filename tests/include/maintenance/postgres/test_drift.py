@@ -187,6 +187,8 @@ def test_passwords_in_settings_never_reach_the_warehouse(
     with psycopg.connect(any_databases.postgres.url("postgres"), autocommit=True) as superuser:
         superuser.execute(f"ALTER ROLE {role} SET app.api_key = 'hunter2'")
         superuser.execute(f"ALTER ROLE {role} SET app.conninfo = 'host=a password=hunter2 dbname=x'")
+        superuser.execute(f"ALTER ROLE {role} SET app.conninfo_of_b = 'password=Hunter2,hunter2@hunter2 dbname=x'")
+        superuser.execute(f"ALTER ROLE {role} SET app.secret = 'hunter2 hunter2'")
         superuser.execute(f"ALTER ROLE {role} SET app.url = 'postgresql://me:hunter2@host/x'")
         superuser.execute(f"ALTER ROLE {role} SET app.harmless = 'seen'")
     drift.take("run 1", OCTOBER)
@@ -194,9 +196,47 @@ def test_passwords_in_settings_never_reach_the_warehouse(
         "SELECT definition FROM ops.platform_definition WHERE kind = 'role_setting' AND name LIKE %s", (f"{role}%",)
     )
     assert "hunter2" not in text
-    assert text.count("***") == 3
+    assert text.count("***") == 5
     assert "app.harmless=seen" in text
     assert "host=a" in text
+
+
+_HOOK = (
+    "CREATE TRIGGER hook AFTER INSERT ON public.orders EXECUTE FUNCTION public.send('https://example.org/in', "
+    """'{{"Content-type":"application/json","Authorization":"Bearer {0}"}}', '1000')"""
+)
+
+
+def test_secrets_of_definitions_are_masked_and_their_changes_seen(
+    any_platform: psycopg.Connection, any_databases: Databases, warehouse: psycopg.Connection
+) -> None:
+    any_platform.execute(
+        "CREATE TABLE public.orders (id int, api_key text DEFAULT 'hunter2', state text DEFAULT 'new')"
+    )
+    with psycopg.connect(any_databases.postgres.url(any_platform.info.dbname), autocommit=True) as superuser:
+        superuser.execute("CREATE FUNCTION public.send() RETURNS trigger LANGUAGE plpgsql SET app.token = 'my hunter2'"
+                          " AS 'BEGIN RETURN NULL; END'")  # fmt: skip
+    any_platform.execute(_HOOK.format("hunter2").encode())
+    any_platform.execute("CREATE POLICY mine ON public.orders USING (state <> 'password=hunter2,hunter2@x')")
+    drift.take("run 1", OCTOBER)
+    any_platform.execute("DROP TRIGGER hook ON public.orders")
+    any_platform.execute(_HOOK.format("hunter3").encode())
+    any_platform.execute("ALTER TABLE public.orders ALTER COLUMN api_key SET DEFAULT 'hunter3'")
+    drift.take("run 2", NOVEMBER)
+    drift.check("run 2")
+    [(texts,)] = warehouse.execute(
+        "SELECT string_agg(name || ' is ' || definition, chr(10)) FROM ops.platform_definition"
+    )
+    assert "hunter" not in texts
+    assert (
+        '\'https://example.org/in\', \'{"Content-type":"application/json","Authorization":"***"}\', \'1000\'' in texts
+    )
+    assert "public.orders.state is text DEFAULT 'new'::text\n" in f"{texts}\n"
+    assert "app.token=***, text " in texts
+    for kind, name in (("trigger", "public.orders: hook"), ("column", "public.orders.api_key")):
+        [change] = found()[kind].evidence["changed"]
+        assert change["name"] == name
+        assert change["before"].rpartition(" (hash ")[0] == change["after"].rpartition(" (hash ")[0]
 
 
 def test_without_pg_monitor_settings_are_unknown_with_the_grant(
