@@ -161,10 +161,8 @@ def _prepared(row: tuple[Any, ...]) -> Finding:
         outcome = Outcome.CRITICAL
     remedy = ""
     if outcome is not Outcome.OK:
-        remedy = (
-            f"ROLLBACK PREPARED {_literal(gid)};  -- in the database {name}, as {owner} or a superuser; "
-            "or COMMIT PREPARED, as its coordinator decides"
-        )
+        where = database.in_comment(f"in the database {name}, as {owner} or a superuser")
+        remedy = f"ROLLBACK PREPARED {_literal(gid)};  -- {where}; or COMMIT PREPARED, as its coordinator decides"
     summary = f"{gid} of {owner} is prepared for {minutes:,.0f} minutes; it holds its locks and keeps dead rows"
     return Finding(gid, outcome, summary, evidence, remedy)
 

@@ -46,7 +46,8 @@ def _forbidden(name: str, remedy: str) -> Finding:
         name,
         Outcome.WARNING,
         f"{name} is due, but the role of {database.MAINTENANCE} may not maintain it: {remedy}",
-        remedy=f"-- {remedy}\n-- or leave it to autovacuum: name it under maintenance.vacuum.exclude",
+        remedy=f"-- {database.in_comment(remedy)}\n"
+        "-- or leave it to autovacuum: name it under maintenance.vacuum.exclude",
     )
 
 

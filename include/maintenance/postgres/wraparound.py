@@ -7,6 +7,8 @@ SetMultiXactIdLimit in multixact.c). Space for the members of multixacts is not 
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -155,8 +157,10 @@ def check(run_id: str) -> dict[str, Any]:
                 tables = cursor.execute(_STATEMENTS["tables"], number).fetchall()
             holders = {rows: database.horizon(connection, rows) for rows in ("tables", "catalogs", "cluster")}
         found = [
-            _database(name, (xids, multis), of, rates, holders["cluster"], tables if own else [])
-            for name, xids, multis, own in databases
+            _database(name, (xids, multis), of, rates, holders["cluster"], [_freeze(table) for table in tables[:3]])
+            if own
+            else _database(name, (xids, multis), of, rates, holders["cluster"], _freeze_all(name, identifier, closed))
+            for name, xids, multis, own, identifier, closed in databases
         ]
         found += [_table(table, of, rates, holders[table["rows_of"]]) for table in tables]
         return findings.replace(run_id, CHECK, found)
@@ -168,15 +172,12 @@ def _database(
     of: dict[str, Limits],
     rates: dict[str, Rate | None],
     holder: Horizon | None,
-    tables: list[dict[str, Any]],
+    freeze: list[str],
 ) -> Finding:
     outcome, evidence, sentences = _counters(ages, of, rates)
     remedy = ""
     if outcome in (Outcome.WARNING, Outcome.CRITICAL):
-        lines = [_freeze(table) for table in tables[:3]] or [
-            f"-- in the database {name}: vacuumdb --freeze --dbname={name}"
-        ]
-        remedy = "\n".join(_first_end(holder, ages[0]) + lines)
+        remedy = "\n".join(_first_end(holder, ages[0]) + freeze)
     return Finding(f"database {name}", outcome, f"database {name}: {'; '.join(sentences)}", evidence, remedy)
 
 
@@ -184,7 +185,21 @@ def _first_end(holder: Horizon | None, age: int) -> list[str]:
     """The line of a remedy that names who keeps an age from being lowered to half of what it is; none for nobody."""
     if holder is None or holder.age < _HOLDS * age:
         return []
-    return [f"-- first end {holder.holder}: it keeps rows of the last {holder.age:,} transactions from being frozen"]
+    who = database.in_comment(holder.holder)
+    return [f"-- first end {who}: it keeps rows of the last {holder.age:,} transactions from being frozen"]
+
+
+def _freeze_all(name: str, identifier: str, closed: bool) -> list[str]:
+    """The steps that lower the age of another database; only autovacuum works in one that allows no connections."""
+    from psycopg.conninfo import make_conninfo
+
+    # A name with = or :// in it would be read as where to connect to.
+    target = name if re.fullmatch(r"[\w.-]+", name) else make_conninfo(dbname=name)
+    steps = [f"vacuumdb --freeze --dbname={shlex.quote(target)}"]
+    if closed:
+        allow = f"ALTER DATABASE {identifier} ALLOW_CONNECTIONS"
+        steps = [f"as a superuser, while autovacuum does not get it done: {allow} true;", *steps, f"{allow} false;"]
+    return [f"-- {database.in_comment(step)}" for step in steps]
 
 
 def _freeze(table: dict[str, Any]) -> str:
@@ -193,7 +208,8 @@ def _freeze(table: dict[str, Any]) -> str:
     if not table["temporary"]:
         return f"VACUUM (FREEZE) {name};"
     if session is not None:
-        return f"SELECT pg_terminate_backend({session});  -- only this session can vacuum its temporary table {name}"
+        only = f"only this session can vacuum its temporary table {database.in_comment(name)}"
+        return f"SELECT pg_terminate_backend({session});  -- {only}"
     return f"DROP TABLE {name};  -- as a superuser, when the session of this temporary table has ended; else end that"
 
 

@@ -9,7 +9,8 @@ SELECT max(setting::bigint) FILTER (WHERE name = 'autovacuum_freeze_max_age'),
 FROM pg_settings;
 
 -- statement: databases
-SELECT datname::text, age(datfrozenxid)::bigint, mxid_age(datminmxid)::bigint, datname = current_database()
+SELECT datname::text, age(datfrozenxid)::bigint, mxid_age(datminmxid)::bigint, datname = current_database(),
+       quote_ident(datname), NOT datallowconn
 FROM pg_database ORDER BY age(datfrozenxid) DESC, datname;
 
 -- statement: tables

@@ -103,6 +103,13 @@ def test_an_invalidated_slot_is_critical(superuser: psycopg.Connection) -> None:
     assert "its reader has lost changes" in lost.summary or "about to lose" in lost.summary
 
 
+def test_a_name_cannot_leave_the_comment_of_a_remedy(environment: pytest.MonkeyPatch) -> None:
+    row = ("transfer", "me\nDROP TABLE a;", "b\r\\! reboot", datetime(2026, 10, 1, tzinfo=UTC), 90_000.0, 7)
+    remedy = slots._prepared(row).remedy
+    assert len(remedy.splitlines()) == 1
+    assert "in the database b?\\! reboot, as me?DROP TABLE a; or a superuser" in remedy
+
+
 def test_prepared_transactions_by_their_age(superuser: psycopg.Connection, environment: pytest.MonkeyPatch) -> None:
     slots.check_prepared("run 0")
     assert found("prepared_transactions")["all"].outcome is Outcome.OK

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from demo.databases import Databases
-from include.maintenance.postgres import vacuum, vacuum_plan
+from include.maintenance.postgres import vacuum, vacuum_findings, vacuum_plan
 from include.outcome import ConfigurationError, Outcome
 from include.settings import load, settings
 from include.warehouse import findings
@@ -170,3 +170,9 @@ def test_a_plan_that_failed_leaves_an_unknown(
 
 def _broken(*_: object) -> None:
     raise ConfigurationError("nothing can be read")
+
+
+def test_a_name_cannot_leave_the_comment_of_a_remedy() -> None:
+    remedy = vacuum_findings._forbidden('"a\nDROP TABLE b"', 'GRANT MAINTAIN ON "a\nDROP TABLE b"').remedy
+    assert remedy is not None
+    assert [line[:3] for line in remedy.splitlines()] == ["-- ", "-- "]

@@ -1,5 +1,6 @@
 """The forecast of transaction ids: worked out by hand, then on real servers."""
 
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -91,6 +92,19 @@ def test_days_until_each_limit() -> None:
 def test_how_bad_it_is(environment: Any, age: int, consumption: Rate | None, outcome: Outcome) -> None:
     of = wraparound.limits(180000, 200_000_000, 1_600_000_000, multixact=False)
     assert wraparound.judge(age, of, consumption, wraparound.forecast(age, of, consumption)) is outcome
+
+
+def test_names_in_remedies_stay_names() -> None:
+    name = "it's host=elsewhere $(reboot)"
+    [line] = wraparound._freeze_all(name, f'"{name}"', closed=False)
+    *command, argument = shlex.split(line.removeprefix("-- "))
+    assert command == ["vacuumdb", "--freeze"]
+    assert psycopg.conninfo.conninfo_to_dict(argument.removeprefix("--dbname=")) == {"dbname": name}
+    several = wraparound._freeze_all("a\n\\! reboot", '"a\n\\! reboot"', closed=True)
+    several += wraparound._first_end(database.Horizon("the prepared transaction a\nDROP TABLE b; of c", 9, 1, None), 9)
+    assert [line[:3] for text in several for line in text.splitlines()] == ["-- "] * 4
+    freeze = wraparound._freeze({"name": '"a\nDROP TABLE b"', "session": 7, "temporary": True})
+    assert len(freeze.splitlines()) == 1
 
 
 # ------------------------------------------------------------------------------------------------- real servers
@@ -257,3 +271,9 @@ def test_who_holds_little_is_not_to_be_ended(superuser: psycopg.Connection, own_
         found = _checked("run 1")
     assert found["table public.audit_logs"].remedy == "VACUUM (FREEZE) public.audit_logs;"
     assert "first end" not in found["database escrow"].remedy
+    assert found["database postgres"].remedy == "-- vacuumdb --freeze --dbname=postgres"
+    assert found["database template0"].remedy.splitlines() == [
+        "-- as a superuser, while autovacuum does not get it done: ALTER DATABASE template0 ALLOW_CONNECTIONS true;",
+        "-- vacuumdb --freeze --dbname=template0",
+        "-- ALTER DATABASE template0 ALLOW_CONNECTIONS false;",
+    ]
