@@ -19,7 +19,7 @@ RUN mkdir -p /var/lib/operations/spool /var/lib/operations/reports /var/lib/oper
 
 USER airflow
 WORKDIR /opt/airflow
-COPY requirements.txt constraints.txt ./
+COPY --chown=airflow:0 requirements.txt constraints.txt ./
 RUN pip install --no-cache-dir -r requirements.txt -c constraints.txt && pip check
 COPY config config
 COPY deploy deploy
@@ -32,7 +32,7 @@ USER root
 # group 0. It goes on to make files of its own beside the code (airflow.cfg), but replaces none of another owner: +t.
 # Python cannot keep what it compiles there any more, so that is done here.
 RUN chown -R root:0 config deploy include plugins dags requirements.txt constraints.txt \
-    && chmod -R go-w config deploy include plugins dags requirements.txt constraints.txt \
+    && chmod -R u=rwX,go=rX config deploy include plugins dags requirements.txt constraints.txt \
     && chown root:0 . && chmod 1775 . \
     && python -m compileall -q include plugins dags
 

@@ -174,7 +174,7 @@ def test_the_image_brings_the_programs_that_drills_and_log_rotation_run() -> Non
 
 
 def test_what_the_image_copies_exists() -> None:
-    copied = re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(), re.M)
+    copied = re.findall(r"^COPY (?:--chown=airflow:0 )?(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.M)
     names = {name for line in copied for name in line.split()}
     assert {"requirements.txt", "constraints.txt", "config", "deploy", "include", "plugins", "dags"} == names
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
@@ -193,7 +193,9 @@ def test_the_user_of_the_tasks_cannot_change_what_runs() -> None:
         for folder in ("config", "deploy", "include", "plugins", "dags"):
             (home / folder).mkdir()
             (home / folder / "code.py").write_text("")
-            (home / folder / "code.py").chmod(0o664)  # as a builder's umask may leave it
+            (home / folder / "code.py").chmod(0o664)  # what a builder's umask may leave: too much, or too little
+            (home / folder / "private.py").write_text("")
+            (home / folder / "private.py").chmod(0o600)
         for file in ("requirements.txt", "constraints.txt"):
             (home / file).write_text("")
         for path in (home, home / "dags"):
@@ -205,6 +207,7 @@ def test_the_user_of_the_tasks_cannot_change_what_runs() -> None:
             for folder in config deploy include plugins dags; do
                 echo x 2>&- >> $folder/code.py && echo "changed $folder"
                 echo x 2>&- > $folder/more.py && echo "added to $folder"
+                cat $folder/private.py
                 mv $folder $folder.old 2>&- && echo "replaced $folder"
             done
             echo own > airflow.cfg && mv airflow.cfg airflow.new && echo done
@@ -213,5 +216,5 @@ def test_the_user_of_the_tasks_cannot_change_what_runs() -> None:
             ["bash", "-c", attempts], cwd=home, user=50000, group=0, extra_groups=[], capture_output=True, text=True,
             check=False,
         )  # fmt: skip
-        assert done.stdout == "done\n"
+        assert (done.stdout, "private.py" in done.stderr) == ("done\n", False)
         assert list((home / "include" / "__pycache__").iterdir()), "Python could not keep it later"
