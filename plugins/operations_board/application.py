@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from plugins.operations_board import drill_pages, finding_pages, pages, views
+from plugins.operations_board import drill_pages, finding_pages, pages, period_pages, views
 from plugins.operations_board.common import Problem
 from plugins.operations_board.presentation import Clock
 from plugins.operations_board.warehouse import WarehouseAway
@@ -45,6 +45,7 @@ def create_application(now: Callable[[], datetime] = lambda: datetime.now(UTC)) 
     application.state.now = now
     application.include_router(finding_pages.router)
     application.include_router(drill_pages.router)
+    application.include_router(period_pages.router)
     application.include_router(views.router)  # the last: it answers every other address
     application.add_exception_handler(WarehouseAway, _warehouse_away)
     application.add_exception_handler(Problem, _problem)

@@ -1,8 +1,9 @@
-"""The archive of reports: one month of days, each with its reports or with the word that says why there is none."""
+"""The archive of reports: days, each with its reports or with the word that says why there is none."""
 
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -26,7 +27,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class ArchiveDay:
-    """One day of the month."""
+    """One day of the archive."""
 
     day: date
     entries: list[Entry] = field(default_factory=list)
@@ -52,13 +53,19 @@ def preceding(month: date) -> date:
     return month if (month.year, month.month) == (1, 1) else (month - timedelta(days=1)).replace(day=1)
 
 
-def last_day(month: date) -> date:
-    """Return the last day of a month."""
-    return month.replace(day=31) if month.month == 12 else following(month) - timedelta(days=1)
+def days_in(month: date) -> list[date]:
+    """Return the days of a month."""
+    return [month.replace(day=number) for number in range(1, monthrange(month.year, month.month)[1] + 1)]
 
 
-def days_of_month(
-    month: date, reports: Sequence[Row], kinds: Sequence[str], *, first_key: str | None, finished: date, expected: date
+def days_of(
+    days: Sequence[date],
+    reports: Sequence[Row],
+    kinds: Sequence[str],
+    *,
+    first_key: str | None,
+    finished: date,
+    expected: date,
 ) -> list[ArchiveDay]:
     """Lay the reports out by day.
 
@@ -67,8 +74,7 @@ def days_of_month(
     """
     known = {(row["period_key"], row["kind"]): row for row in reports}
     found = []
-    for number in range((last_day(month) - month).days + 1):
-        day = month + timedelta(days=number)
+    for day in days:
         entries = []
         for kind in kinds:
             if row := known.get((day.isoformat(), kind)):

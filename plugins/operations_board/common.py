@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -9,10 +10,13 @@ from fastapi import Query, Request
 
 from include.outcome import ConfigurationError
 from include.settings import Settings, settings
+from include.window import day_window, last_finished_day
 from plugins.operations_board.presentation import Clock
 from plugins.operations_board.warehouse import Reader, Row, WarehouseAway
 
 PAGE_ROWS = 50
+METRICS_TAKE = timedelta(hours=1)
+"""How long after its wait for late lines a day's metrics and reports may take before they are late."""
 Number = Annotated[int, Query(ge=1, le=10_000)]
 """Number of a page of a list, from 1."""
 
@@ -37,6 +41,15 @@ def configuration() -> Settings:
 def clock_of(request: Request) -> Clock:
     """Return the clock of a page, in the platform's time zone."""
     return Clock(request.app.state.now(), ZoneInfo(configuration().platform.timezone))
+
+
+def expected_day(now: datetime) -> date:
+    """Return the last day whose metrics and reports are due at ``now`` (aware)."""
+    configured = configuration()
+    zone = configured.platform.timezone
+    finished = last_finished_day(now, zone)
+    late = timedelta(minutes=configured.traffic.late_lines_minutes) + METRICS_TAKE
+    return finished if now >= day_window(finished, zone).end + late else finished - timedelta(days=1)
 
 
 def rows_of_page(reader: Reader, query: str, page: int, **parameters: Any) -> list[Row]:

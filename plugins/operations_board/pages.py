@@ -14,6 +14,8 @@ from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from include.reporting import formats
+from plugins.operations_board import periods
 from plugins.operations_board.action_lines import action_summary
 from plugins.operations_board.presentation import ABSENT, FILTERS, KIND_NAMES, OUTCOME_WORDS, TONES, Clock
 
@@ -59,7 +61,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS, action_summary=action_summary)
+    environment.filters.update(
+        FILTERS, action_summary=action_summary, percent=formats.percent, dollars=formats.exact_dollars,
+        lasted=formats.duration,
+        period_name=periods.name_of, period_span=periods.span_of,
+    )  # fmt: skip
     environment.globals.update(
         ABSENT=ABSENT, kind_names=KIND_NAMES, outcome_words=OUTCOME_WORDS, tones=TONES, style=_style()[0]
     )

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from include.outcome import ConfigurationError
-from include.window import day_window, last_finished_day, parse_day
-from plugins.operations_board import archive, attention, pages, upkeep
-from plugins.operations_board.common import Number, Problem, clock_of, configuration, paging, rows_of_page
+from include.warehouse.metrics import SUBJECT_TABLES
+from include.window import last_finished_day, parse_day
+from plugins.operations_board import archive, attention, pages, periods, upkeep
+from plugins.operations_board.common import Number, Problem, clock_of, configuration, expected_day, paging, rows_of_page
 from plugins.operations_board.drill_pages import shown as shown_drill
 from plugins.operations_board.presentation import KIND_NAMES, Clock, day_name, key_figures
 from plugins.operations_board.warehouse import Reader, Row, read
 
 router = APIRouter()
-
-SUBJECTS = ("uptime", "traffic", "users", "transactions", "support")
-"""Subjects of the daily metrics, as ops.daily_subject names them."""
 
 DAYS_OF_COMPLETENESS = 7
 DAYS_OF_ACTIONS = 7
@@ -28,20 +26,9 @@ MOST_ACTIONS = 12
 """Acts that the overview shows: those that did not end well come first, the list of all is a page of its own."""
 LOOK_BACK = timedelta(days=2)
 """How far back the board looks for the moment at which a component became what it is."""
-METRICS_TAKE = timedelta(hours=1)
-"""How long after its wait for late lines a day's metrics and reports may take before they are late."""
 MOST_SIGNALS = 20
 
 Kind = Literal["daily_system_health", "daily_user_activity"]
-
-
-def _expected_day(now: datetime) -> date:
-    """The last day whose metrics and reports are due."""
-    configured = configuration()
-    zone = configured.platform.timezone
-    finished = last_finished_day(now, zone)
-    late = timedelta(minutes=configured.traffic.late_lines_minutes) + METRICS_TAKE
-    return finished if now >= day_window(finished, zone).end + late else finished - timedelta(days=1)
 
 
 # ------------------------------------------------------------------------------------------------------ overview
@@ -50,7 +37,7 @@ def overview(request: Request, refresh: Annotated[int | None, Query(ge=15, le=36
     """Show what needs a person now and the latest of everything; ``refresh`` loads it anew after so many seconds."""
     clock = clock_of(request)
     configured = configuration()
-    expected = _expected_day(clock.now)
+    expected = expected_day(clock.now)
     holds = timedelta(seconds=configured.watch.observation_holds_seconds)
     with read() as reader:
         reports = _in_order(reader.rows("latest_reports"))
@@ -101,7 +88,7 @@ def _in_order(reports: list[Row]) -> list[Row]:
 
 def _completeness(reader: Reader, last_day: date) -> list[Row]:
     first_day = last_day - timedelta(days=DAYS_OF_COMPLETENESS - 1)
-    return reader.rows("completeness", first_day=first_day, last_day=last_day, subjects=list(SUBJECTS))
+    return reader.rows("completeness", first_day=first_day, last_day=last_day, subjects=list(SUBJECT_TABLES))
 
 
 def _by_subject(rows: list[Row]) -> dict[str, list[Row]]:
@@ -137,20 +124,19 @@ def reports_archive(
             remedy="Write it as YYYY-MM, for example 2026-10.",
             status=422,
         )
+    days = archive.days_in(asked)
     with read() as reader:
         bounds = reader.row("archive_bounds", kinds=kinds) or {"first_key": None, "last_key": None}
-        rows = reader.rows(
-            "archive_month", kinds=kinds, first_key=asked.isoformat(), last_key=archive.last_day(asked).isoformat()
-        )
-    days = archive.days_of_month(
-        asked, rows, kinds, first_key=bounds["first_key"], finished=finished, expected=_expected_day(clock.now)
+        rows = reader.rows("archive_month", kinds=kinds, first_key=asked.isoformat(), last_key=days[-1].isoformat())
+    shown = archive.days_of(
+        days, rows, kinds, first_key=bounds["first_key"], finished=finished, expected=expected_day(clock.now)
     )
     earliest = bounds["first_key"] or finished.isoformat()
     return pages.page(
-        request, "archive.html", clock, section="archive", month=asked, kind=kind, kinds=kinds, days=days,
+        request, "archive.html", clock, section="archive", month=asked, kind=kind, kinds=kinds, days=shown,
         previous=archive.preceding(asked) if earliest < asked.isoformat() else None,
         next=archive.following(asked) if archive.following(asked) <= finished else None,
-        missing=sum(entry.state == "missing" for day in days for entry in day.entries),
+        missing=sum(entry.state == "missing" for day in shown for entry in day.entries),
     )  # fmt: skip
 
 
@@ -178,7 +164,11 @@ def report(request: Request, kind: Kind, day: str) -> Response:
         found = reader.row("report", kind=kind, period_key=wanted.isoformat())
     if found is None:
         raise _no_report(kind, wanted)
-    return pages.page(request, "report.html", clock_of(request), section="archive", report=found, kind=kind)
+    zone = configuration().platform.timezone
+    return pages.page(
+        request, "report.html", clock_of(request), section="archive", report=found, kind=kind,
+        periods=[window_of(wanted, zone) for window_of in periods.WINDOW_OF.values()],
+    )  # fmt: skip
 
 
 @router.get("/reports/{kind}/{day}/document")

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from tests.plugins import upkeep_rows
+from tests.plugins import period_rows, upkeep_rows
 
 HEALTH, ACTIVITY = "daily_system_health", "daily_user_activity"
 COMPONENTS = ("frontend", "api", "database", "cache", "chain")
@@ -72,6 +72,7 @@ def fill(owner: psycopg.Connection, now: datetime) -> date:
     actions(owner, now)
     observations(owner, now)
     subjects(owner, now)
+    period_rows.some_periods(owner, now)
     upkeep_rows.some_findings(owner, now)
     upkeep_rows.some_drills(owner, now)
     return (midnight(now) - timedelta(days=1)).date()

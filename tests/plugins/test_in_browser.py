@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from demo.airflow import ROOT, USER, Airflow
 from demo.databases import Databases
 from demo.processes import Processes
 from include.reporting import reports
+from include.window import week_window
 from tests.include.reporting import report_rows
 from tests.plugins import rows
 
@@ -192,6 +193,11 @@ def pages_of(server: Server) -> dict[str, str]:
         "archive": "reports",
         "archive-one-kind": "reports?kind=daily_system_health",
         "report": f"reports/daily_system_health/{server.day}",
+        "periods": "periods",
+        "week": f"periods/week/{week_window(date.fromisoformat(server.day), 'UTC').key}",
+        "week-before": f"periods/week/{week_window(date.fromisoformat(server.day) - timedelta(weeks=1), 'UTC').key}",
+        "month": f"periods/month/{server.day[:7]}",
+        "month-before": f"periods/month/{date.fromisoformat(server.day).replace(day=1) - timedelta(days=1):%Y-%m}",
         "incidents": "incidents",
         "incident": server.incident,
         "maintenance": "maintenance",
@@ -275,21 +281,22 @@ def test_the_keyboard_reaches_everything_in_order(server: Server, chromium: Brow
         log_in(shown.page, server)
         shown.page.goto(server.board)
         focused = []
-        for _ in range(10):
+        for _ in range(11):
             shown.page.keyboard.press("Tab")
             focused.append(shown.page.evaluate("document.activeElement.textContent.trim()"))
             assert shown.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-        assert focused[:8] == [
+        assert focused[:9] == [
             "Skip to the content",
             "Operations board",
             "Overview",
             "Reports",
+            "Weeks and months",
             "Incidents",
             "Maintenance",
             "Findings",
             "Drills",
         ]
-        assert "INC-" in focused[9]
+        assert "INC-" in focused[10]
         assert shown.page.evaluate("document.documentElement.lang") == "en"
         assert shown.page.locator("h1").count() == 1
 

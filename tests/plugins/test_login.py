@@ -26,7 +26,7 @@ def leaves(routes: list[BaseRoute]) -> list[BaseRoute]:
 def addresses(application: FastAPI, day: date) -> list[str]:
     values = {
         "kind": "daily_system_health", "day": day.isoformat(), "incident_id": "INC-2026-005", "action_id": "1",
-        "finding_id": "1", "drill_id": "1",
+        "finding_id": "1", "drill_id": "1", "grain": "week", "key": "2026-W40",
         "anything:path": "no/such/page",
     }  # fmt: skip
     found = []
@@ -45,7 +45,8 @@ def test_the_walk_sees_every_page(application: FastAPI) -> None:
     assert paths == {
         "/", "/reports", "/reports/{kind}/{day}", "/reports/{kind}/{day}/document", "/reports/{kind}/{day}/markdown",
         "/incidents", "/incidents/{incident_id}", "/maintenance", "/maintenance/{action_id}", "/{anything:path}",
-        "/findings", "/findings/{finding_id}", "/drills", "/drills/{drill_id}",
+        "/findings", "/findings/{finding_id}", "/drills", "/drills/{drill_id}", "/periods",
+        "/periods/{grain}/{key}",
     }  # fmt: skip
 
 
@@ -78,6 +79,7 @@ def test_bad_input_is_not_looked_at_without_a_login(anonymous: TestClient, wareh
         "?refresh=0",
         "findings/x",
         "drills/0",
+        "periods/day/x",
     ):
         assert anonymous.get(path).status_code == 401
 

@@ -43,6 +43,8 @@ def test_every_page_says_that_the_warehouse_is_away_and_since_when(
         "findings/1",
         "drills",
         "drills/1",
+        "periods",
+        "periods/week/2026-W40",
         "reports/daily_system_health/2026-10-03",
     ):
         assert_away(browser.get(path), "cannot be reached.", "no data for 7 min last read Sun 4 Oct, 03:05 UTC")
