@@ -23,14 +23,6 @@ RETIRED = timedelta(days=180)
 SHORTEST_PAUSE, LONGEST_PAUSE = timedelta(days=1), timedelta(days=31)
 """Checks run daily, weekly or monthly; one that has run once is given the longest."""
 
-INTERVALS = {
-    "backup_verification": timedelta(days=7),
-    "full_restoration": timedelta(days=31),
-    "failover": timedelta(days=31),
-    "archive_restoration": timedelta(days=31),
-}
-"""How often each kind of drill is due (guide, "Routine Maintenance"); it is overdue after twice as long."""
-
 LONG_RUNNING = timedelta(hours=12)
 """The run deadline of drills: one that still runs then was killed or hangs."""
 
@@ -41,6 +33,9 @@ DAGS = {
     "archive_restoration": "monthly_maintenance",
 }
 """The DAG of each kind of drill."""
+
+INTERVALS = {kind: timedelta(days=7 if dag.startswith("weekly_") else 31) for kind, dag in DAGS.items()}
+"""How often each kind of drill is due, by the cadence of its DAG; it is overdue after twice as long."""
 
 
 # ------------------------------------------------------------------------------------------------------- findings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 
@@ -9,8 +10,11 @@ import psycopg
 import pytest
 from fastapi.testclient import TestClient
 
+from include.settings import ROOT
 from include.warehouse import drills
+from include.warehouse.actions import DRILLS
 from include.warehouse.drills import DrillOutcome, Stage, StageOutcome
+from plugins.operations_board import upkeep
 from plugins.operations_board.drill_pages import bars, with_shares
 from plugins.operations_board.presentation import ABSENT, duration
 from tests.plugins import upkeep_rows
@@ -225,3 +229,13 @@ def test_shares_of_stages() -> None:
 )  # fmt: skip
 def test_durations_are_written_for_people(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_every_kind_of_drill_has_its_dag_and_the_longest_run_is_its_deadline() -> None:
+    shape = json.loads((ROOT / "tests" / "dags" / "shape.json").read_text())
+    assert set(upkeep.DAGS) == set(DRILLS)
+    assert {kind: shape[dag]["file"].split("/")[1] for kind, dag in upkeep.DAGS.items()} == {
+        kind: "weekly" if interval == timedelta(days=7) else "monthly" for kind, interval in upkeep.INTERVALS.items()
+    }
+    deadlines = {seconds for dag in upkeep.DAGS.values() for seconds in shape[dag]["deadline_seconds"]}
+    assert max(deadlines) == upkeep.LONG_RUNNING.total_seconds()
