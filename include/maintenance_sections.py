@@ -38,10 +38,14 @@ class Prune(Section):
 
 
 class Monthly(Section):
-    """When the monthly checks of the platform's database speak up: days, bytes, hours, minutes."""
+    """When the monthly checks of the platform's database speak up: days, shares, bytes, hours, minutes."""
 
     wraparound_warning_days: Annotated[int, Field(ge=1)]
     wraparound_critical_days: Annotated[int, Field(ge=1)]
+    key_warning_share: Share
+    key_critical_share: Share
+    key_warning_days: Days
+    key_critical_days: Days
     partition_tables_larger_than_bytes: Annotated[int, Field(ge=1)]
     slot_retained_bytes: Annotated[int, Field(ge=1)]
     slot_unread_hours: Annotated[float, Field(gt=0, le=YEAR_HOURS)]

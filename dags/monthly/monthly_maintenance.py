@@ -1,8 +1,8 @@
 """# Monthly maintenance
 
-**Purpose**: looks months ahead: when transaction ids run out, which tables to partition, whether archives can still be
-restored, which replication slots and prepared transactions were forgotten, and what changed in schema, grants and
-settings since last month.
+**Purpose**: looks months ahead: when transaction ids and keys run out, which tables to partition, whether archives can
+still be restored, which replication slots and prepared transactions were forgotten, and what changed in schema, grants
+and settings since last month.
 **Schedule**: on the first day of every month (`schedules.monthly_maintenance`).
 **Reads**: catalogue and statistics of the platform's database; `ops.archive` and the files in the connection `archive`.
 **Writes**: `ops.finding` with evidence and remedy; `ops.platform_snapshot` and its tables, which the next month's run
@@ -65,6 +65,13 @@ with operations_dag(
 
         return wraparound.check(context["run_id"])
 
+    @task(pool=PLATFORM_DB_POOL)
+    def forecast_key_exhaustion(**context: Any) -> dict[str, Any]:
+        """Forecast when sequences, and the integer columns that they fill, run out of numbers."""
+        from include.maintenance.postgres import key_exhaustion
+
+        return key_exhaustion.check(context["run_id"])
+
     @task(pool=PLATFORM_DB_POOL, trigger_rule="all_done")
     def find_tables_to_partition(**context: Any) -> dict[str, Any]:
         """Find large insert-mostly tables and write the SQL that partitions them."""
@@ -97,6 +104,7 @@ with operations_dag(
         )
 
     migrated = migrate_warehouse()
-    migrated >> [check_replication_slots(), check_prepared_transactions(), restore_archive_sample()]
+    migrated >> [forecast_key_exhaustion(), check_replication_slots(), check_prepared_transactions()]
+    migrated >> restore_archive_sample()
     # Without a snapshot they record that they could not look, and fail.
     migrated >> take_snapshot() >> [compare_definitions(), forecast_wraparound(), find_tables_to_partition()]

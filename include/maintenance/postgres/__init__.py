@@ -12,6 +12,7 @@ Weekly
     reindex
 Monthly
     wraparound
+    key_exhaustion: key_remedy
     partitioning: partition_remedy, partition_exchange, partition_names
     slots
 """
