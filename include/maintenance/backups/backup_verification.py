@@ -22,6 +22,7 @@ from include.maintenance.backups import (
     backup_constraints,
     backup_control,
     backup_sources,
+    drill_stages,
 )
 from include.maintenance.backups.backup_checks import Result, failed, not_applicable, passed, unknown
 from include.maintenance.backups.backup_control import Control
@@ -34,7 +35,7 @@ from include.platform.backups import Backup
 from include.platform.scratch_place import ScratchPlace, scratch_place
 from include.sections import BackupSource
 from include.settings import settings
-from include.warehouse import actions, drills
+from include.warehouse import drills
 from include.warehouse.drills import Drill, DrillOutcome, StageOutcome
 
 KIND = "backup_verification"
@@ -106,9 +107,12 @@ def verify(source: str, run_id: str, *, jobs: int | None = None, dry_run: bool =
     """
     rule = backups.source_of(source)
     if dry_run:
-        newest, known = backup_sources.origin_of(rule).newest()
-        plan = {"backup": newest.name, "backups": len(known), "bytes": newest.bytes}
-        return actions.plan(KIND, rule.name, run_id, dry_run=True, plan=plan).summary() | plan
+
+        def planned() -> dict[str, Any]:
+            newest, known = backup_sources.origin_of(rule).newest()
+            return {"backup": newest.name, "backups": len(known), "bytes": newest.bytes}
+
+        return drill_stages.dry_run(KIND, rule.name, run_id, planned)
     targets = settings().backups
     drill = drills.begin(
         KIND,
@@ -177,8 +181,12 @@ def _side_by_side(attempt: Verification, restored: Restored, later: list[backup_
 
     # ANALYZE would wait for the locks of the foreign keys: it comes after them, and the checks beside both.
     usable: list[backup_sources.Step] = [*later, ("analyze", lambda: backup_checks.analyze(restored))]
+    amcheck: backup_sources.Step = ("amcheck", lambda: backup_amcheck.check(restored, left))
+    # Of a whole cluster it takes locks that ANALYZE would wait for, which counts as recovery: it comes after that.
+    if restored.databases:
+        usable.append(amcheck)
     checks: list[backup_sources.Step] = [
-        ("amcheck", lambda: backup_amcheck.check(restored, left)),
+        *([] if restored.databases else [amcheck]),
         ("row_counts", counted),
         ("sequences", lambda: backup_checks.sequences(restored)),
         ("query", lambda: backup_checks.query(restored)),

@@ -13,7 +13,7 @@ from include.maintenance.backups.backup_checks import Result, failed
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable, recordable
 from include.platform.backup_restore import Restored
 from include.settings import settings
-from include.warehouse import drills
+from include.warehouse import actions, drills
 from include.warehouse.drills import Drill, DrillOutcome, Stage, StageOutcome
 
 if TYPE_CHECKING:
@@ -22,6 +22,17 @@ if TYPE_CHECKING:
     from include.platform.scratch_place import ScratchPlace
 
 _DISK_FULL = "No space left on device"
+
+
+def dry_run(kind: str, resource: str, run_id: str, look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Record what a drill would do, as ``look`` finds it, or that it could not; return it with the recorded act.
+
+    Raises what ``look`` raises.
+    """
+    planned = actions.plan(kind, resource, run_id, dry_run=True, plan={})
+    with actions.failures_recorded(planned):
+        plan = look()
+    return actions.plan(kind, resource, run_id, dry_run=True, plan=plan).summary() | plan
 
 
 @dataclass

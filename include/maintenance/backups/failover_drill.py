@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from include.maintenance.backups import backup_sources, heartbeat
+from include.maintenance.backups import backup_sources, drill_stages, heartbeat
 from include.maintenance.backups.drill_stages import Stages
 from include.maintenance.backups.heartbeat import Loss, Writer
 from include.outcome import ConfigurationError, MaintenanceFailed
@@ -23,7 +23,7 @@ from include.platform.replication import Synchronous
 from include.platform.scratch_place import MARKER, PREFIX, ScratchPlace, scratch_place
 from include.platform.scratch_server import ScratchServer
 from include.settings import settings
-from include.warehouse import actions, drills
+from include.warehouse import drills
 from include.warehouse.drills import DrillOutcome
 
 if TYPE_CHECKING:
@@ -65,14 +65,13 @@ def rehearse(plan: Plan, run_id: str, *, dry_run: bool = False) -> dict[str, Any
     rule = backups.source_of(plan.source)
     origin = backup_sources.origin_of(rule)
     if dry_run:
-        newest = origin.newest()[0]
-        planned = {
-            "backup": newest.name,
-            "bytes": newest.bytes,
-            "failure": plan.failure,
-            "load_seconds": plan.load_seconds,
-        }
-        return actions.plan(KIND, plan.resource, run_id, dry_run=True, plan=planned).summary() | planned
+
+        def planned() -> dict[str, Any]:
+            newest = origin.newest()[0]
+            known = {"backup": newest.name, "bytes": newest.bytes}
+            return known | {"failure": plan.failure, "load_seconds": plan.load_seconds}
+
+        return drill_stages.dry_run(KIND, plan.resource, run_id, planned)
     targets = settings().failover
     drill = drills.begin(
         KIND, plan.resource, run_id,

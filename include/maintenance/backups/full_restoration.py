@@ -12,7 +12,14 @@ from datetime import datetime
 from typing import Any
 
 from include import connections
-from include.maintenance.backups import backup_catalog, backup_checks, backup_sources, backup_verification, estate
+from include.maintenance.backups import (
+    backup_catalog,
+    backup_checks,
+    backup_sources,
+    backup_verification,
+    drill_stages,
+    estate,
+)
 from include.maintenance.backups.backup_checks import Result, failed, not_applicable, passed, unknown
 from include.maintenance.backups.drill_stages import Stages
 from include.maintenance.pruning import archive_restoration
@@ -23,7 +30,7 @@ from include.platform.backup_restore import Restored
 from include.platform.backups import Backup
 from include.platform.scratch_place import ScratchPlace, scratch_place
 from include.settings import settings
-from include.warehouse import actions, archives, drills
+from include.warehouse import archives, drills
 from include.warehouse.drills import Drill, DrillOutcome
 
 KIND = "full_restoration"
@@ -52,9 +59,12 @@ def rehearse(
     rule = backups.source_of(source)
     origin = backup_sources.origin_of(rule)
     if dry_run:
-        newest = origin.newest()[0]
-        plan = {"backup": newest.name, "bytes": newest.bytes, "archives": min(len(_archives(due)), most_archives)}
-        return actions.plan(KIND, source, run_id, dry_run=True, plan=plan).summary() | plan
+
+        def planned() -> dict[str, Any]:
+            newest = origin.newest()[0]
+            return {"backup": newest.name, "bytes": newest.bytes, "archives": min(len(_archives(due)), most_archives)}
+
+        return drill_stages.dry_run(KIND, source, run_id, planned)
     targets = settings().backups
     drill = drills.begin(
         KIND, source, run_id,

@@ -96,6 +96,10 @@ def test_a_dry_run_plans_and_begins_nothing(
     configure(environment, tmp_path, DUMP)
     with pytest.raises(MaintenanceFailed, match=r"nightly"):
         backup_verification.verify("nightly", "r1", dry_run=True)
+    act = actions.find(KIND, "nightly", "r1")
+    assert act is not None
+    assert (act.dry_run, act.state) == (True, "failed")
+    assert act.reason.startswith("there is no backup of nightly")
     for name in ("a.dump", "b.dump"):
         backups.take(escrow, folder, name)
     told = backup_verification.verify("nightly", "r1", dry_run=True)
