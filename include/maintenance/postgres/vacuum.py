@@ -29,7 +29,7 @@ _STATEMENTS = statements(__file__)
 _STATISTICS_PATIENCE_SECONDS = 5.0  # before PostgreSQL 15 statistics travel through a collector, twice a second
 _NO_MEASUREMENTS = (
     *("partitioned", "may_maintain", "owner", "owned_by_superuser", "rows_of", "busy_with", "busy_analyzes"),
-    "next_transaction",
+    *("next_transaction", "table_changes"),
 )
 
 
@@ -102,7 +102,7 @@ def _acted(
         reason = f"it was stopped after {applied['seconds']:.1f} s, at the end of the maintenance window"
         return actions.postpone(action, reason, applied)
     after = _after(connection, action, item, before, warnings, told)
-    proof = {"before": _measured(before), "after": _measured(after), "analyzed": item["analyze"]}
+    proof = _proof(item, _measured(before), after)
     reason = _judged(action, item, proof, _holder(connection, before))
     return actions.prove(action, proof, applied, reason)
 
@@ -140,7 +140,13 @@ def _shown_already(action: actions.Action, item: dict[str, Any], now: dict[str, 
         return None
     if _without_effect(item, first, now):
         return None
-    return {"before": first, "after": _measured(now), "analyzed": item["analyze"]}
+    return _proof(item, first, now)
+
+
+def _proof(item: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """What was measured; a later plan compares with ``table_changes``."""
+    told = _measured(after) | {"table_changes": after["table_changes"]}
+    return {"before": before, "after": told, "analyzed": item["analyze"]}
 
 
 # ------------------------------------------------------------------------------------------------------------ apply

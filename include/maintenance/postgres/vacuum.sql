@@ -24,13 +24,13 @@ SELECT c.oid, n.nspname AS schema, c.relname AS relation, c.relkind = 'p' AS par
                             AND s.inherited = (c.relkind = 'p')
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
           AND coalesce(a.attstattarget, -1) <> 0 AND a.attgenerated <> 'v') AS unknown_columns,
-       leaves.size_bytes, leaves.changes
+       leaves.size_bytes,
+       (SELECT {table_changes} FROM ({tree}) AS below JOIN pg_class l USING (oid) WHERE l.relkind = 'r')
+           AS table_changes
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
 CROSS JOIN LATERAL (
-    SELECT sum(pg_total_relation_size(l.relid))::bigint AS size_bytes,
-           sum(pg_stat_get_tuples_inserted(l.relid) + pg_stat_get_tuples_updated(l.relid)
-               + pg_stat_get_tuples_deleted(l.relid))::bigint AS changes
+    SELECT sum(pg_total_relation_size(l.relid))::bigint AS size_bytes
     FROM (SELECT relid::oid FROM pg_partition_tree(c.oid) WHERE isleaf
           UNION SELECT c.oid) AS l
 ) AS leaves

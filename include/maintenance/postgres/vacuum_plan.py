@@ -29,6 +29,7 @@ MOST_TABLES = 500
 LONGEST_WINDOW_MINUTES = 720
 
 STATEMENTS = statements(__file__)
+_PARTS = ("owner", "rows_of", "vacuum_on_it", "tree", "table_changes")
 _AGES = ("transaction_share", "multixact_share")
 _SHARES = ("dead_share", "inserted_share", "changed_share")
 _ROWS = ("dead_rows", "toast_dead_rows", "inserted_rows", "changed_rows")
@@ -60,13 +61,12 @@ def plan_tables(run_id: str, dry_run: bool = False, ends_at: datetime | None = N
             database.errors_named("the list of tables"),
             database.maintenance_session() as connection,
         ):
-            looked_at, hidden, found = _due(connection, limits)
-            holders = {of: database.horizon(connection, of) for of in {one["rows_of"] for one in found}}
+            looked_at, hidden, found, parents = _due(connection, limits)
+            holders = {of: database.horizon(connection, of) for of in {one["rows_of"] for one in found + parents}}
             version, blind_role = database.server_version(connection), database.blind_role(connection)
-        parents = [one for one in found if one["partitioned"]]
-        earlier = actions.recent(KINDS, [one["name"] for one in found]) if found else []
-        found = [one for one in found if not one["partitioned"] or _parent_is_due(one, earlier, wanted.due_share)]
-        looked_at += len(parents)
+        earlier = actions.recent(KINDS, list({one["name"] for one in found + parents})) if found + parents else []
+        found = _with_parents(found, [one for one in parents if _parent_is_due(one, earlier, wanted.due_share)])
+        looked_at += sum(one["partitioned"] for one in parents)
         items = [_item(one, earlier, holders[one["rows_of"]], version) for one in found]
         reasons = {item["table"]: _reason_to_leave(item) for item in items}
         for item in items:
@@ -93,10 +93,13 @@ def plan_tables(run_id: str, dry_run: bool = False, ends_at: datetime | None = N
         return due
 
 
-def _due(connection: psycopg.Connection[Any], limits: dict[str, Any]) -> tuple[int, int, list[dict[str, Any]]]:
-    """How many tables were looked at, of how many the role may not see all statistics, and what may be due.
+_Facts = list[dict[str, Any]]
 
-    These are the facts of tables; partitioned ones are all among them.
+
+def _due(connection: psycopg.Connection[Any], limits: dict[str, Any]) -> tuple[int, int, _Facts, _Facts]:
+    """How many tables were looked at, of how many the role may not see all statistics, which are due, and all parents.
+
+    Parents are partitioned tables and those that others inherit from, which may be due by themselves as well.
     """
     from psycopg.rows import dict_row
 
@@ -112,15 +115,24 @@ def _due(connection: psycopg.Connection[Any], limits: dict[str, Any]) -> tuple[i
         new = database.server_version(connection) >= 170000
         remedy = "grant it pg_maintain" if new else "make it a member of the role that owns them"
         raise ConfigurationError(f"the role of {database.MAINTENANCE} may maintain none of the tables; {remedy}")
-    tables = [row | {"partitioned": False} for row in rows if row["name"] is not None]
-    whole = {"partitioned": True, "catalog": False, "excluded": False}
-    return int(rows[0]["looked_at"]), int(rows[0]["statistics_hidden"]), tables + [row | whole for row in parents]
+    tables = [row | {"parent": False} for row in rows if row["name"] is not None]
+    whole = {"parent": True, "catalog": False, "excluded": False}
+    return int(rows[0]["looked_at"]), int(rows[0]["statistics_hidden"]), tables, [row | whole for row in parents]
+
+
+def _with_parents(due: _Facts, parents: _Facts) -> _Facts:
+    """The tables that are due and the parents that are; of one that is due as both, one act does all of it."""
+    both = {one["name"]: one["changed_share"] for one in parents}
+    for one in due:
+        if (share := both.pop(one["name"], None)) is not None:
+            one["changed_share"] = max(share, one["changed_share"] or 0.0)
+    return due + [one for one in parents if one["name"] in both]
 
 
 def parts_of(connection: psycopg.Connection[Any]) -> dict[str, str]:
     """SQL about the relation ``c`` that several statements share. To vacuum is a privilege since PostgreSQL 17."""
     may = maintenance_rights.may_maintain(database.server_version(connection))
-    return {"may_maintain": may} | {name: STATEMENTS[name] for name in ("owner", "rows_of", "vacuum_on_it")}
+    return {"may_maintain": may} | {name: STATEMENTS[name] for name in _PARTS}
 
 
 def composed(statement: str, parts: dict[str, str]) -> Any:
@@ -131,14 +143,16 @@ def composed(statement: str, parts: dict[str, str]) -> Any:
 
 
 def _parent_is_due(parent: dict[str, Any], earlier: Sequence[actions.Action], due_share: float) -> bool:
-    """Whether the partitions of a table have changed enough since our last proven analyze of the whole.
+    """Whether the tables below a table have changed enough since our last proven analyze of the whole.
 
-    Without one it is due. So it is when the changes are fewer than then: a partition went, or statistics were lost.
+    Without one it is due. A table that is gone counts with all that it had seen, and so do lost statistics.
     """
-    proofs = [action.proof for action in earlier if action.resource == parent["name"] and action.state == "proven"]
-    known = [proof["after"]["changes"] for proof in proofs if proof]
-    changed = parent["changes"] - known[0] if known else None
-    parent["changed_share"] = 1.0 if changed is None or changed < 0 else changed / max(1.0, parent["changed_limit"])
+    own = [action for action in earlier if action.resource == parent["name"] and action.state == "proven"]
+    known = [proof["after"].get("table_changes") for action in own if (proof := action.proof) and proof.get("analyzed")]
+    changed, now = None, parent["table_changes"]
+    if known and (then := known[0]) is not None:
+        changed = sum(abs(now.get(table, 0) - then.get(table, 0)) for table in now.keys() | then.keys())
+    parent["changed_share"] = 1.0 if changed is None else changed / max(1.0, parent["changed_limit"])
     parent["changed_rows"] = changed
     return bool(parent["changed_share"] >= due_share)
 
@@ -152,14 +166,14 @@ def _item(
     facts = {name: found.get(name) for name in (*_ROWS, "unknown_columns", "size_bytes")}
     facts |= {name: _rounded(found.get(name)) for name in (*_SHARES, *_AGES, *_LIMITS)}
     age = max((found.get(name) or 0.0) for name in _AGES)
-    ours = not (found["partitioned"] or found["catalog"] or found["excluded"])
+    ours = not (found["parent"] or found["catalog"] or found["excluded"])
     dirty = ours and max(found["dead_share"], found["inserted_share"] or 0.0) >= wanted.due_share
     unknown = ours and (found["never_analyzed"] or (found["unknown"] and not _in_vain(own, found["unknown_columns"])))
     item: dict[str, Any] = {
         "table": found["name"],
         "vacuum": dirty,
         "freeze": age >= wanted.freeze_share,
-        "analyze": found["partitioned"] or unknown or (ours and (found["changed_share"] or 0.0) >= wanted.due_share),
+        "analyze": found["parent"] or unknown or (ours and (found["changed_share"] or 0.0) >= wanted.due_share),
         "danger": age >= 1.0,
         "score": round(max(1.0 if unknown else 0.0, age, *(found.get(name) or 0.0 for name in _SHARES)), 4),
         "facts": facts,
@@ -188,13 +202,13 @@ def _rounded(value: float | None) -> float | None:
 def _is_held(found: dict[str, Any], own: Sequence[actions.Action], holder: Horizon) -> bool:
     """Whether all dead rows died after the holder's snapshot, because a vacuum has come by since.
 
-    That is so when the table was vacuumed after the holder began, or when our own last vacuum of it met the same
-    horizon. Rows of a table that nobody vacuumed since are worth a try.
+    That is so when our own last vacuum of it met the same horizon, or, where it met none, when the table was vacuumed
+    after the holder began. When it met an older one, or nobody vacuumed the table since, its rows are worth a try.
     """
-    if holder.since is not None and found["vacuumed_at"] is not None and holder.since < found["vacuumed_at"]:
-        return True
-    met = [(action.proof or {}).get("horizon") for action in own if action.kind == "vacuum"]
-    return bool(met) and met[0] is not None and holder.transaction <= met[0]
+    met = [action.proof.get("horizon") for action in own if action.kind == "vacuum" and action.proof]
+    if met and met[0] is not None:
+        return bool(holder.transaction <= met[0])
+    return bool(holder.since is not None and found["vacuumed_at"] is not None and holder.since < found["vacuumed_at"])
 
 
 def _in_vain(own: Sequence[actions.Action], unknown_columns: int | None) -> bool:

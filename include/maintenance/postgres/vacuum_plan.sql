@@ -59,9 +59,10 @@ WITH relations AS (
            CASE WHEN r.insert_threshold >= 0
                 THEN r.insert_threshold + r.insert_scale * r.tuples * r.unfrozen END AS inserted_limit,
            r.analyze_threshold + r.analyze_scale * r.tuples AS changed_limit,
-           age(r.relfrozenxid)::float8 / r.freeze_age AS transaction_share,
-           mxid_age(r.relminmxid)::float8 / r.multixact_age AS multixact_share,
-           age(r.relfrozenxid) AS transaction_age,
+           -- Tables of access methods that keep no such ids have 0.
+           age(nullif(r.relfrozenxid, '0'))::float8 / r.freeze_age AS transaction_share,
+           mxid_age(nullif(r.relminmxid, '0'))::float8 / r.multixact_age AS multixact_share,
+           age(nullif(r.relfrozenxid, '0')) AS transaction_age,
            greatest(pg_stat_get_last_vacuum_time(r.oid), pg_stat_get_last_autovacuum_time(r.oid)) AS vacuumed_at
     FROM rules r
 ), tables AS (
@@ -146,18 +147,32 @@ pg_get_userbyid(c.relowner)::text AS owner,
 CASE WHEN c.relisshared THEN 'cluster' WHEN c.relnamespace = 'pg_catalog'::regnamespace THEN 'catalogs' ELSE 'tables' END
 
 -- statement: parents
--- Partitioned tables with the changes that all their partitions ever saw: autovacuum never analyzes a partitioned table.
-SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, leaves.changes, leaves.rows,
+-- Partitioned tables, and those that others inherit from, with the changes that each table below ever saw: autovacuum
+-- analyzes neither for them.
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, leaves.table_changes, leaves.rows, c.relkind = 'p' AS partitioned,
        ({may_maintain}) AS may_maintain, {owner}, {rows_of} AS rows_of,
        current_setting('autovacuum_analyze_threshold')::float8
            + current_setting('autovacuum_analyze_scale_factor')::float8 * leaves.rows AS changed_limit
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (
-    SELECT coalesce(sum(pg_stat_get_tuples_inserted(l.oid) + pg_stat_get_tuples_updated(l.oid)
-                        + pg_stat_get_tuples_deleted(l.oid)), 0)::bigint AS changes,
-           coalesce(sum(greatest(l.reltuples, pg_stat_get_live_tuples(l.oid), 0)), 0)::float8 AS rows
-    FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid
-    WHERE t.isleaf AND l.relkind = 'r'
+    SELECT ({table_changes}) AS table_changes, coalesce(sum(greatest(l.reltuples, pg_stat_get_live_tuples(l.oid), 0)), 0)::float8 AS rows
+    FROM ({tree}) AS below JOIN pg_class l USING (oid)
+    WHERE l.relkind = 'r'
 ) AS leaves
-WHERE c.relkind = 'p' AND c.relpersistence <> 't' AND leaves.rows > 0
+WHERE c.relkind IN ('p', 'r') AND c.relpersistence <> 't' AND leaves.rows > 0
+  AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
   AND NOT quote_ident(n.nspname) || '.' || quote_ident(c.relname) = ANY (%(exclude)s::text[]);
+
+-- statement: tree
+-- A table and all that are its partitions or inherit from it, at whatever distance.
+WITH RECURSIVE tree AS (
+    SELECT c.oid
+    UNION
+    SELECT i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid
+)
+SELECT oid FROM tree
+
+-- statement: table_changes
+-- How many rows each table l ever saw inserted, updated or deleted, by its oid.
+coalesce(jsonb_object_agg(l.oid, pg_stat_get_tuples_inserted(l.oid) + pg_stat_get_tuples_updated(l.oid)
+                                 + pg_stat_get_tuples_deleted(l.oid)), '{}')
