@@ -1,8 +1,8 @@
 """# Monthly maintenance
 
 **Purpose**: looks months ahead: when transaction ids and keys run out, which tables to partition, whether archives can
-still be restored, which replication slots and prepared transactions were forgotten, and what changed in schema, grants
-and settings since last month.
+still be restored, which replication slots and prepared transactions were forgotten, what the server has counted as
+damaged, and what changed in schema, grants and settings since last month.
 **Schedule**: on the first day of every month (`schedules.monthly_maintenance`).
 **Reads**: catalogue and statistics of the platform's database; `ops.archive` and the files in the connection `archive`.
 **Writes**: `ops.finding` with evidence and remedy; `ops.platform_snapshot` and its tables, which the next month's run
@@ -93,6 +93,13 @@ with operations_dag(
 
         return slots.check_prepared(context["run_id"])
 
+    @task(pool=PLATFORM_DB_POOL)
+    def check_server_health(**context: Any) -> dict[str, Any]:
+        """Find damaged pages, WAL that is not archived and constraints left NOT VALID."""
+        from include.maintenance.postgres import server_health
+
+        return server_health.check(context["run_id"])
+
     @task
     def restore_archive_sample(**context: Any) -> dict[str, Any]:
         """Read a sample of the archives again, restore it to a scratch server and compare."""
@@ -105,6 +112,6 @@ with operations_dag(
 
     migrated = migrate_warehouse()
     migrated >> [forecast_key_exhaustion(), check_replication_slots(), check_prepared_transactions()]
-    migrated >> restore_archive_sample()
+    migrated >> [check_server_health(), restore_archive_sample()]
     # Without a snapshot they record that they could not look, and fail.
     migrated >> take_snapshot() >> [compare_definitions(), forecast_wraparound(), find_tables_to_partition()]

@@ -39,7 +39,7 @@ def test_monthly_maintenance_finds_and_changes_nothing(query: Any, platform: Pla
     assert run("monthly_maintenance", archive_sample=1).state == "success"
     assert [check for (check,) in query("SELECT DISTINCT check_name FROM ops.finding ORDER BY 1")] == [
         "archive_samples", "definition_drift", "key_exhaustion", "prepared_transactions", "pruning_backlog",
-        "replication_slots", "tables_to_partition", "wraparound",
+        "replication_slots", "server_health", "tables_to_partition", "wraparound",
     ]  # fmt: skip
     assert query("SELECT DISTINCT outcome FROM ops.finding WHERE check_name = 'archive_samples' ORDER BY 1") == [
         ("not_applicable",), ("ok",)
@@ -63,8 +63,8 @@ def test_a_snapshot_that_cannot_be_taken_fails_the_run(query: Any, environment: 
     assert done.state == "failed"
     unknown = query("SELECT check_name FROM ops.finding WHERE outcome = 'unknown' ORDER BY 1")
     assert [check for (check,) in unknown] == [
-        "definition_drift", "key_exhaustion", "prepared_transactions", "replication_slots", "tables_to_partition",
-        "wraparound",
+        "definition_drift", "key_exhaustion", "prepared_transactions", "replication_slots", "server_health",
+        "tables_to_partition", "wraparound",
     ]  # fmt: skip
 
 

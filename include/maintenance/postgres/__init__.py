@@ -15,4 +15,5 @@ Monthly
     key_exhaustion: key_remedy
     partitioning: partition_remedy, partition_exchange, partition_names
     slots
+    server_health
 """

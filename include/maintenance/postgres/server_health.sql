@@ -1,0 +1,23 @@
+-- Statements of server_health.py, each under its name.
+
+-- statement: checksums
+-- Of every database, and of the catalogs that all share (they have no name). NULL where checksums are off.
+SELECT coalesce(datname::text, 'the shared catalogs') AS database, checksum_failures, checksum_last_failure
+FROM pg_stat_database ORDER BY checksum_failures DESC NULLS LAST, datname;
+
+-- statement: archiver
+SELECT current_setting('archive_mode') AS mode, archived_count, last_archived_wal, last_archived_time, failed_count,
+       last_failed_wal, last_failed_time,
+       coalesce(last_failed_time > last_archived_time, last_failed_time IS NOT NULL) AS fails
+FROM pg_stat_archiver;
+
+-- statement: unvalidated
+-- Constraints that rows of before need not meet. One of partitions or heirs is that of the table they have it from; one
+-- that is not enforced (PostgreSQL 18) cannot be validated.
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS table_name, quote_ident(k.conname) AS constraint_name,
+       pg_get_constraintdef(k.oid) AS definition
+FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT k.convalidated AND k.contype IN ('c', 'f', 'n') AND k.conparentid = 0 AND k.coninhcount = 0
+  AND coalesce(to_jsonb(k) ->> 'conenforced', 'true') = 'true' AND c.relpersistence <> 't'
+  AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+ORDER BY 1, 2;
