@@ -115,7 +115,10 @@ def _target(connection: psycopg.Connection[Any], name: str, described: Sequence[
         (schema, relation),
     ).fetchone()
     if not exists:
+        # Older archives name types as the database's own search path finds them.
+        connection.execute("SET LOCAL search_path TO DEFAULT")
         connection.execute(sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier(schema, relation), columns))
+        connection.execute("SET LOCAL search_path TO pg_catalog")
     return database.table_of(connection, sql.Identifier(schema, relation).as_string(connection))
 
 

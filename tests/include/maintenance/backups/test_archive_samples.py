@@ -147,7 +147,8 @@ def test_types_that_a_plain_server_lacks_are_compared_as_text(
     prune.prune(rule, "run", False)
     assert archive_samples.check("run", LATER, 1)["rows"] == 90
     [one] = [one for one in found().values() if one.outcome is Outcome.OK]
-    assert one.evidence["types_compared_as_text"] == ["hstore", "mood", "mood[]", "own.pairs", "share"]
+    names = ["own.pairs", "public.hstore", "public.mood", "public.mood[]", "public.share"]
+    assert one.evidence["types_compared_as_text"] == names
 
     warehouse.execute("UPDATE ops.archive SET content_hash = reverse(content_hash)")
     with pytest.raises(MaintenanceFailed, match="1 of 1 archives cannot be restored"):

@@ -6,8 +6,10 @@ import psycopg
 import pytest
 
 from demo.databases import Databases
-from include.maintenance.pruning import holds, prune, sources
+from include.maintenance.pruning import holds, prune, restore, sources
 from include.outcome import ConfigurationError
+from include.platform import database
+from include.platform.database import Column
 from tests.include.maintenance.pruning.audit_log_rows import CUT_OFF, NOW, archived, in_table, rule, states
 
 
@@ -151,3 +153,13 @@ def test_rows_that_refer_to_a_partition_are_never_deleted_along(any_platform: ps
         ConfigurationError, match=r"would also change public\.notes, public\.tags through a foreign key"
     ):
         prune.prune(rule(table="public.logs", time_column="at", key_column="id"), "r1", dry_run=False, now=NOW)
+
+
+def test_a_type_of_the_platform_is_found_with_its_schema_and_without(any_platform: psycopg.Connection) -> None:
+    any_platform.execute("CREATE TYPE public.mood AS ENUM ('good')")
+    any_platform.execute("GRANT CREATE ON SCHEMA public TO operations_maintainer")
+    with database.maintenance_session() as connection:
+        for number, name in enumerate(("mood", "public.mood")):  # as older archives have it, and as newer ones do
+            with connection.transaction():
+                found = restore._target(connection, f"public.restored_{number}", [Column("a", name, False, False)])
+                assert database.columns_of(connection, found) == [Column("a", "public.mood", False, False)]
