@@ -23,9 +23,10 @@ WHERE a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric
 ORDER BY 1, 4, 5, 6;
 
 -- statement: estimates
--- What the live server believes of its tables; readable without a right on them.
+-- What the live server believes of its tables; readable without a right on them. Unlogged ones come back empty from a copy
+-- of the cluster.
 SELECT format('%I.%I', n.nspname, c.relname),
        greatest(coalesce(s.n_live_tup, 0), 0)::bigint
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
-WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema';
+WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema';

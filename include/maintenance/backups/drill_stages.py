@@ -153,6 +153,8 @@ def errors_named(check: Callable[[], Result], place: ScratchPlace) -> Result:
     except psycopg.errors.DiskFull:
         raise place.full() from None
     except PermissionError as error:
+        if error.filename is None:
+            raise
         raise ConfigurationError(
             f"{error.filename} may not be read by the account of the worker; give it to that account or its group"
         ) from None
