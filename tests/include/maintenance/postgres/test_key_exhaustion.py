@@ -59,6 +59,10 @@ def test_the_column_that_is_full_first_is_named() -> None:
     assert of is not None
     assert of.column is not None
     assert not of.column["fed"], "the one that refers to it"
+    of = key_exhaustion.supply(sequence(last_value=9, columns=[column(INTEGER, fed=False), column(INTEGER)]))
+    assert of is not None
+    assert of.column is not None
+    assert of.column["fed"], "of equal ones the key itself"
 
 
 def test_how_fast_it_goes() -> None:
