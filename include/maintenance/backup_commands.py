@@ -62,20 +62,20 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check_that_it_can_be_written() -> None:
-    files, root = connections.folder(backups.FOLDER)
-    if backups.is_local(files) and Path(root).exists() and not os.access(root, os.W_OK):
+    there = backups.folder()
+    if there.is_local and Path(there.root).exists() and not os.access(there.root, os.W_OK):
         raise ConfigurationError(
             f"the folder of the connection {backups.FOLDER} can only be read here; run this where backups are written"
         )
 
 
 def _folder() -> Path:
-    files, root = connections.folder(backups.FOLDER)
-    if not backups.is_local(files):
+    there = backups.folder()
+    if not there.is_local:
         raise ConfigurationError(
             f"the connection {backups.FOLDER} is object storage; take the backup to a folder first"
         )
-    return Path(root)
+    return Path(there.root)
 
 
 def default_name(rule: BackupSource, now: datetime) -> str:

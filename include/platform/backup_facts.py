@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from include.outcome import ConfigurationError, MaintenanceFailed
+from include.platform.folders import file_sha256
 from include.settings import settings
 from include.warehouse.statements import statements
 
@@ -33,7 +34,6 @@ ADDED_KINDS = (
 """Kinds of schema objects that facts of earlier releases do not hold."""
 LARGE_OBJECTS = "pg_catalog.pg_largeobject_metadata"
 """Stands among the tables where there are large objects, of which it has one row each."""
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -271,19 +271,14 @@ def hash_files(backup: Path, names: Sequence[str] | None = None) -> dict[str, Fi
     Raises FileNotFoundError for a named file that is not there.
     """
     if backup.is_file():
-        return {backup.name: _hash(backup)}
+        return {backup.name: _facts_of(backup)}
     if names is None:
         names = [path.relative_to(backup).as_posix() for path in backup.rglob("*") if path.is_file()]
-    return {name: _hash(backup / name) for name in sorted(names)}
+    return {name: _facts_of(backup / name) for name in sorted(names)}
 
 
-def _hash(path: Path) -> FileFacts:
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return FileFacts(size, digest.hexdigest())
+def _facts_of(path: Path) -> FileFacts:
+    return FileFacts(path.stat().st_size, file_sha256(path))
 
 
 def file_differences(backup: Path, recorded: Mapping[str, FileFacts]) -> list[str]:
@@ -298,7 +293,7 @@ def file_differences(backup: Path, recorded: Mapping[str, FileFacts]) -> list[st
         size = path.stat().st_size
         if size != wanted.bytes:
             found.append(f"{name} has {size} bytes instead of {wanted.bytes}")
-        elif _hash(path).sha256 != wanted.sha256:
+        elif file_sha256(path) != wanted.sha256:
             found.append(f"the content of {name} has changed since it was written")
     return found
 

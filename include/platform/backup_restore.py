@@ -16,11 +16,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from include import connections
 from include.outcome import ConfigurationError, MaintenanceFailed
-from include.platform import backup_settings, compression, postgres_binaries
+from include.platform import backup_settings, backups, compression, postgres_binaries
 from include.platform.backup_facts import Facts, TableFacts
-from include.platform.backups import FOLDER
 from include.platform.scratch_place import ScratchPlace
 from include.platform.scratch_server import ScratchServer, new_server
 
@@ -372,7 +370,7 @@ def wal_segment_bytes(server: ScratchServer) -> int:
 
 def copy_wal(archived: Sequence[tuple[str, str, int]], target: Path) -> None:
     """Copy archived WAL files (name, location, size) into a folder under their plain names, uncompressed."""
-    files, _ = connections.folder(FOLDER)
+    files = backups.folder().system
     target.mkdir(mode=0o700)
     for name, location, _size in archived:
         plain = re.sub(r"\.(gz|zst|lz4|bz2)$", "", name)

@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from include import connections
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.platform import backup_facts, folders, postgres_binaries
 from include.platform.backup_facts import SUFFIX, Facts, FileFacts, TableFacts
@@ -39,6 +38,7 @@ _REPORTED_SECONDS = 1.1
 PostgreSQL 15, where readers see new figures every half second, twice a second)."""
 _REPORTED_AT_LAST_SECONDS = 11.0
 """Idle ones take up to ten seconds."""
+_SESSION = "-c timezone=UTC -c row_security=off -c search_path=pg_catalog"
 _VARIABLES = {
     "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD",
     "dbname": "PGDATABASE", "options": "PGOPTIONS", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT",
@@ -97,7 +97,7 @@ def _reading(url: str, what: str, done: str) -> Iterator[psycopg.Connection[Any]
     import psycopg
 
     try:
-        with psycopg.connect(url, options="-c timezone=UTC -c row_security=off", connect_timeout=10) as connection:
+        with psycopg.connect(url, options=_SESSION, connect_timeout=10) as connection:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
             yield connection
@@ -229,24 +229,24 @@ def _discard(path: Path) -> None:
 
 
 # --------------------------------------------------------------------------------------------------- finding one
+def folder() -> folders.Folder:
+    """Open the folder in which backups lie. Raises ConfigurationError."""
+    return folders.open_folder(FOLDER)
+
+
 def all_of(source: BackupSource) -> list[tuple[str, str, datetime, int]]:
     """Return name, location, time of the last change and size in bytes of a source's backups, the newest first.
 
     Raises ConfigurationError or SourceUnavailable when the folder cannot be read.
     """
-    files, root = connections.folder(FOLDER)
-    found = []
-    try:
-        for location in files.glob(f"{root.rstrip('/')}/{source.files}"):
-            name = str(location).rsplit("/", 1)[-1]
-            if name.startswith(".") or name.endswith(SUFFIX):
-                continue
-            facts = files.info(location)
-            directory = facts["type"] == "directory"
-            size = sum(files.sizes(files.find(location))) if directory else facts["size"]
-            found.append((name, str(location), changed_at(files, location, facts), int(size or 0)))
-    except OSError as error:
-        raise SourceUnavailable(f"the folder of the connection {FOLDER} cannot be read: {error.strerror}") from None
+    there, found = folder(), []
+    for location, facts in there.glob(source.files).items():
+        name = location.rsplit("/", 1)[-1]
+        if name.startswith(".") or name.endswith(SUFFIX):
+            continue
+        directory = facts["type"] == "directory"
+        size = sum(there.system.sizes(there.system.find(location))) if directory else facts["size"]
+        found.append((name, location, changed_at(there.system, location, facts), int(size or 0)))
     return sorted(found, key=lambda one: (one[2], one[0]), reverse=True)
 
 
@@ -296,33 +296,26 @@ def taken_at(name: str, changed: datetime) -> datetime:
 def read_facts(name: str) -> Facts | None:
     """Return the recorded facts of a backup by its name; None when none were recorded.
 
-    Raises MaintenanceFailed when they are damaged or those of another backup.
+    Raises MaintenanceFailed when they are damaged or those of another backup, ConfigurationError or SourceUnavailable
+    when they cannot be read.
     """
-    files, root = connections.folder(FOLDER)
-    try:
-        text = files.cat_file(f"{root.rstrip('/')}/{name}{SUFFIX}").decode(errors="replace")
-    except FileNotFoundError:
+    content = folder().read(f"{name}{SUFFIX}")
+    if content is None:
         return None
-    facts = backup_facts.from_json(text, f"{name}{SUFFIX}")
+    facts = backup_facts.from_json(content.decode(errors="replace"), f"{name}{SUFFIX}")
     if facts.backup != name:
         raise MaintenanceFailed(f"the recorded facts {name}{SUFFIX} are those of another backup, {facts.backup}")
     return facts
 
 
-def fetch(backup: Backup, folder: Path) -> Path:
-    """Return a local path of a backup: its own, or that of a copy in ``folder`` when it lies in object storage."""
-    files, _ = connections.folder(FOLDER)
-    if is_local(files):
+def fetch(backup: Backup, target: Path) -> Path:
+    """Return a local path of a backup: its own, or that of a copy in ``target`` when it lies in object storage."""
+    there = folder()
+    if there.is_local:
         return Path(backup.location)
-    folder.mkdir(exist_ok=True)
-    files.get(backup.location, str(folder / backup.name), recursive=True)
-    return folder / backup.name
-
-
-def is_local(files: Any) -> bool:
-    """Whether a file system is that of this machine."""
-    protocol = files.protocol
-    return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+    target.mkdir(exist_ok=True)
+    there.system.get(backup.location, str(target / backup.name), recursive=True)
+    return target / backup.name
 
 
 def record_facts(url: str, name: str, before: str | None = None) -> None:
@@ -332,7 +325,7 @@ def record_facts(url: str, name: str, before: str | None = None) -> None:
     names a backup only then, ``before`` is the name that was used for the first call; those facts are taken over.
     Raises ConfigurationError or SourceUnavailable.
     """
-    files, root = connections.folder(FOLDER)
+    there = folder()
     before = None if before == name else before
     earlier = read_facts(before or name)
     if before and earlier is None:
@@ -355,16 +348,15 @@ def record_facts(url: str, name: str, before: str | None = None) -> None:
             if before:
                 after["tables_before"] = earlier.tables
             facts = _with_statistics(connection, Facts(**(vars(earlier) | after)), begun)
-    folders.open_folder(FOLDER).write(f"{name}{SUFFIX}", backup_facts.to_json(facts).encode())
+    there.write(f"{name}{SUFFIX}", backup_facts.to_json(facts).encode())
     if before:
-        files.rm_file(f"{root.rstrip('/')}/{before}{SUFFIX}")
+        there.remove(f"{before}{SUFFIX}")
 
 
 def wal_files(pattern: str) -> Sequence[tuple[str, str, int]]:
     """Return name, location and size of the archived WAL files that a pattern within the backups' folder names."""
-    files, root = connections.folder(FOLDER)
-    found = files.glob(f"{root.rstrip('/')}/{pattern}", detail=True)
-    return sorted((str(path).rsplit("/", 1)[-1], str(path), int(facts["size"] or 0)) for path, facts in found.items())
+    found = folder().glob(pattern).items()
+    return sorted((path.rsplit("/", 1)[-1], path, int(facts["size"] or 0)) for path, facts in found)
 
 
 def first_wal(backup: Backup, segment_bytes: int) -> str | None:
@@ -372,7 +364,7 @@ def first_wal(backup: Backup, segment_bytes: int) -> str | None:
 
     With an unknown size of segments (0) it is the first one that it may be.
     """
-    files, _ = connections.folder(FOLDER)
+    files = folder().system
     manifest = f"{backup.location}/backup_manifest"
     try:
         size = files.size(manifest)

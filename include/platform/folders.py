@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from include import connections
 from include.outcome import ConfigurationError, SourceUnavailable
@@ -77,6 +77,12 @@ class Folder:
         except FileNotFoundError:
             return False
         return True
+
+    def glob(self, pattern: str) -> dict[str, dict[str, Any]]:
+        """Return what a pattern within the folder names: whole paths, with what the storage tells of each."""
+        with self._errors(pattern, "read", missing_is_wrong=False):
+            found: dict[str, dict[str, Any]] = self.system.glob(self.place(pattern), detail=True)
+        return found
 
     def read(self, location: str) -> bytes | None:
         """Return a file's content, or None when it is not there."""

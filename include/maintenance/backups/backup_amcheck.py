@@ -51,11 +51,11 @@ def check(restored: Restored, jobs: int) -> Result:
 
 def _sorted_otherwise(server: ScratchServer, databases: Sequence[str]) -> list[str]:
     """Name the collations by which indexes of a cluster were sorted in another version than this machine's."""
-    statements = ["collations", *(["database_collation"] if server.major >= _DATABASE_VERSION_SINCE else [])]
+    names = ["collations", *(["database_collation"] if server.major >= _DATABASE_VERSION_SINCE else [])]
     found: set[str] = set()
     for database in databases:
         with server.connect(database) as connection:
-            for name in statements:
+            for name in names:
                 for collation, recorded, here in connection.execute(_STATEMENTS[name]):
                     found.add(f"{collation} ({recorded}, here {here or 'none'})")
     return sorted(found)

@@ -15,7 +15,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from include import connections
 from include.maintenance.backups import archived_wal, backup_checks, backup_control, cluster_recovery
 from include.maintenance.backups.backup_checks import Result, failed, not_applicable, passed
 from include.maintenance.backups.backup_control import Control
@@ -93,7 +92,7 @@ class _Folder:
         return found, [found.taken_at, *recent, *(changed for _, _, changed, _ in others[_RECENT:])]
 
     def bytes_needed(self, backup: Backup) -> tuple[int | None, str]:
-        fetched = 0 if backups.is_local(connections.folder(backups.FOLDER)[0]) else backup.bytes
+        fetched = 0 if backups.folder().is_local else backup.bytes
         if self.rule.format == "base":
             wal = _wal_bytes(self.rule, backup) if self.rule.wal else 0
             # Of compressed tar files the size of the database is the better guess.

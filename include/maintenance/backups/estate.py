@@ -13,11 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include import connections
 from include.maintenance.backups.backup_checks import Result, failed, not_applicable, passed
 from include.outcome import ConfigurationError
+from include.platform import backups
 from include.platform.backup_restore import Restored
-from include.platform.backups import FOLDER, changed_at
 from include.platform.scratch_server import ScratchServer
 from include.settings import Settings, settings
 
@@ -160,16 +159,15 @@ def _newest(pattern: str, folder: Path) -> _Fetched | None:
     """
     if not pattern:
         return None
-    files, root = connections.folder(FOLDER)
-    names = [str(path).rsplit("/", 1)[-1] for path in files.ls(root, detail=False)] if files.exists(root) else []
-    found = sorted(name for name in names if fnmatch.fnmatchcase(name, pattern) and not name.startswith("."))
+    there = backups.folder()
+    listed = {location.rsplit("/", 1)[-1]: (location, facts) for location, facts in there.glob("*").items()}
+    found = sorted(name for name in listed if fnmatch.fnmatchcase(name, pattern) and not name.startswith("."))
     if not found:
-        raise ConfigurationError(f"nothing in the folder of the connection {FOLDER} is named {pattern}")
-    path, location = folder / f"estate-{found[-1]}", f"{root.rstrip('/')}/{found[-1]}"
-    written_at = changed_at(files, location, files.info(location))
-    files.get_file(location, str(path))
-    path.chmod(0o600)  # it may hold hashes of passwords
-    return _Fetched(found[-1], path, written_at)
+        raise ConfigurationError(f"nothing in the folder of the connection {backups.FOLDER} is named {pattern}")
+    name, path = found[-1], folder / f"estate-{found[-1]}"
+    path.touch(mode=0o600)  # it may hold hashes of passwords
+    there.fetch(name, path)
+    return _Fetched(name, path, backups.changed_at(there.system, *listed[name]))
 
 
 def _roles(connection: psycopg.Connection[Any]) -> set[str]:

@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import subprocess
+import tempfile
 import threading
 import time
 import uuid
@@ -26,6 +27,7 @@ from include.maintenance.backup_commands import default_name
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.platform import backup_facts, backup_tool, backups, estate_backup, postgres_binaries
 from include.platform.backup_facts import FileFacts, TableFacts
+from include.platform.folders import open_folder
 from include.platform.scratch_place import scratch_place
 from include.platform.scratch_server import new_server
 from include.sections import BackupSource
@@ -383,6 +385,23 @@ def test_the_commands_take_and_verify(
         assert facts is not None
         assert facts.tables_before is not None
         assert (facts.tables_before["public.visits_2026"].rows, facts.tables["public.visits_2026"].rows) == (2, 0)
+
+
+def test_a_folder_that_can_only_be_read_is_named(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        environment.setenv("AIRFLOW_CONN_BACKUPS", json.dumps({"conn_type": "fs", "extra": {"path": folder}}))
+        assert open_folder("backups").root == folder
+        if os.geteuid() == 0:
+            os.setresuid(65534, 65534, 0)  # who is root may write everywhere
+        try:
+            assert command.main(["backup-estate", "platform_owner"]) == 1
+        finally:
+            if os.getresuid()[2] == 0:
+                os.setresuid(0, 0, 0)
+    assert "the folder of the connection backups can only be read here; run this where" in capsys.readouterr().err
 
 
 def test_the_default_name_fits_the_pattern() -> None:
