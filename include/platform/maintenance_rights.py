@@ -20,8 +20,9 @@ def may_maintain(server_version: int) -> str:
 
 
 def problems(connection: psycopg.Connection[Any], tables: Iterable[str]) -> list[Problem]:
-    """Return what the connection's role lacks to look at the server, to vacuum, and to prune ``tables`` (schema.name).
+    """Return what the connection's role lacks to look at the server and its sequences, to vacuum and to prune.
 
+    ``tables`` are those to prune (schema.name).
     Raises psycopg.Error when the database is lost.
     """
     row = connection.execute(_STATEMENTS["role"]).fetchone()
@@ -37,9 +38,23 @@ def problems(connection: psycopg.Connection[Any], tables: Iterable[str]) -> list
         detail = f"the role {role} may not read the server's statistics"
         fix = f"GRANT pg_monitor TO {contract_fixes.quoted(role)};"
         found.append(Problem("", "", Kind.MISSING_PRIVILEGE, detail, fix))
+    found += _sequence_problems(connection, role)
     found += _vacuum_problems(connection, role)
     for table in tables:
         found += _table_problems(connection, role, *table.split(".", 1))
+    return found
+
+
+def _sequence_problems(connection: psycopg.Connection[Any], role: str) -> list[Problem]:
+    found = []
+    for schema, count in connection.execute(_STATEMENTS["unread_sequences"]).fetchall():
+        detail = f"the role {role} may not read {count} sequences of {schema}, so that nobody learns when keys run out"
+        quoted = contract_fixes.quoted(schema)
+        fix = (
+            f"GRANT USAGE ON SCHEMA {quoted} TO {contract_fixes.quoted(role)}; "
+            f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA {quoted} TO {contract_fixes.quoted(role)};"
+        )
+        found.append(Problem("", "", Kind.MISSING_PRIVILEGE, detail, fix, schema))
     return found
 
 

@@ -15,6 +15,15 @@ SELECT count(*), count(*) FILTER (WHERE {may_maintain})
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm', 'p') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_';
 
+-- statement: unread_sequences
+-- By schema, sequences whose last number the role may not see.
+SELECT n.nspname, count(*)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+  -- Asked of sequences only, in whatever order the conditions are looked at.
+  AND CASE WHEN c.relkind = 'S' THEN NOT has_sequence_privilege(c.oid, 'SELECT, USAGE') END
+GROUP BY n.nspname ORDER BY n.nspname;
+
 -- statement: may_maintain
 has_table_privilege(c.oid, 'MAINTAIN') OR pg_has_role(c.relowner, 'USAGE')
     OR NOT c.relisshared AND EXISTS (SELECT FROM pg_database d

@@ -20,5 +20,8 @@ GRANT SELECT ON ALL TABLES IN SCHEMA operations TO operations_reader;
 -- The weekly review plans the application's queries on these, which takes the right to read them; no personal data.
 GRANT SELECT ON public.transactions, public.fees, public.sessions, public.page_views TO operations_maintainer;
 
+-- The monthly forecast reads how far their numbers have come.
+GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO operations_maintainer;
+
 -- VACUUM and ANALYZE come with pg_maintain (PostgreSQL 17); pruning needs these two on the one table that is pruned.
 GRANT SELECT, DELETE ON public.audit_logs TO operations_maintainer;

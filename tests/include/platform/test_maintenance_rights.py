@@ -47,6 +47,9 @@ def test_what_is_missing_is_named_and_mended(
     said = capsys.readouterr().out
     assert f"the role {role} may not read the server's statistics" in said
     assert f"the role {role}, which prunes it, lacks USAGE, SELECT, DELETE" in said
+    assert re.search(
+        rf"the role {role} may not read \d+ sequences of public, so that nobody learns when keys run out", said
+    )
     assert re.search(rf"the role {role} may vacuum and analyze none of the \d+ tables", said)
     for line in said.splitlines():
         if "GRANT" in line:
