@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from include import connections
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.platform import backup_facts, folders, postgres_binaries
 from include.platform.backup_facts import SUFFIX, Facts, FileFacts, TableFacts
@@ -39,11 +40,6 @@ PostgreSQL 15, where readers see new figures every half second, twice a second).
 _REPORTED_AT_LAST_SECONDS = 11.0
 """Idle ones take up to ten seconds."""
 _SESSION = "-c timezone=UTC -c row_security=off -c search_path=pg_catalog"
-_VARIABLES = {
-    "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD",
-    "dbname": "PGDATABASE", "options": "PGOPTIONS", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT",
-    "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,7 @@ def _reading(url: str, what: str, done: str) -> Iterator[psycopg.Connection[Any]
         ) from None
     except psycopg.OperationalError as error:
         why = f"says: {error.diag.message_primary}" if error.sqlstate else "cannot be reached"
-        database = _target(url).get("PGDATABASE", "")
+        database = connections.libpq_environment(url).get("PGDATABASE", "")
         raise SourceUnavailable(f"{what} cannot be {done}: the database {database} {why}") from None
 
 
@@ -199,14 +195,8 @@ def environment(url: str) -> dict[str, str]:
 
     The password goes by it as well: command lines can be read by everybody on the machine.
     """
-    return {key: value for key, value in os.environ.items() if not key.startswith("PG")} | _target(url)
-
-
-def _target(url: str) -> dict[str, str]:
-    from psycopg.conninfo import conninfo_to_dict
-
-    found = conninfo_to_dict(url)
-    return {_VARIABLES[key]: str(value) for key, value in found.items() if key in _VARIABLES and value is not None}
+    own = connections.libpq_environment(url)
+    return {key: value for key, value in os.environ.items() if not key.startswith("PG")} | own
 
 
 def _publish(partial: Path, final: Path, facts: Facts) -> None:

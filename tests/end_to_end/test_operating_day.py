@@ -51,6 +51,10 @@ class World:
     def finished(self, run: dict[str, Any], *, seconds: float = 120) -> str:
         path = f"/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}"
         until(lambda: self.airflow.call("GET", path)["state"] in ("success", "failed"), seconds)
+        for one in self.airflow.call("GET", f"{path}/taskInstances")["task_instances"]:
+            if one["state"] == "failed":  # shown with a test that fails
+                log = f"{path}/taskInstances/{one['task_id']}/logs/{one['try_number']}?map_index={one['map_index']}"
+                print(one["task_id"], one["map_index"], str(self.airflow.call("GET", log))[-3000:])
         return str(self.airflow.call("GET", path)["state"])
 
     def at_rest(self) -> None:
