@@ -234,9 +234,12 @@ def all_of(source: BackupSource) -> list[tuple[str, str, datetime, int]]:
         name = location.rsplit("/", 1)[-1]
         if name.startswith(".") or name.endswith(SUFFIX):
             continue
-        directory = facts["type"] == "directory"
-        size = sum(there.system.sizes(there.system.find(location))) if directory else facts["size"]
-        found.append((name, location, changed_at(there.system, location, facts), int(size or 0)))
+        with there.errors(name, "read"):
+            files = [facts]
+            if facts["type"] == "directory":  # what is removed meanwhile, or a link to nowhere, counts nothing
+                files = list(there.system.find(location, detail=True).values())
+            size = sum(int(file.get("size") or 0) for file in files)
+            found.append((name, location, changed_at(there.system, location, facts), size))
     return sorted(found, key=lambda one: (one[2], one[0]), reverse=True)
 
 
