@@ -25,7 +25,7 @@ _OBJECT_STORAGE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss"
 # Errors of the storages' own libraries, which are not imported here, by name.
 _CREDENTIALS_MISSING = {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"}
 _MOST_RIGHTS = 0o640
-"""Of a file in a local folder, where the umask allows more: they hold rows, or figures, of the platform."""
+"""Of a file in a local folder, where the umask allows more: archives hold rows of the platform."""
 _NEED_A_PERSON = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 
 
@@ -37,10 +37,13 @@ class Folder:
     system: fsspec.AbstractFileSystem
     root: str
 
-    def put(self, path: Path, location: str) -> None:
-        """Copy a local file to its place, whole or not at all; what is there already is replaced."""
+    def put(self, path: Path, location: str, *, rights: int = _MOST_RIGHTS) -> None:
+        """Copy a local file to its place, whole or not at all; what is there already is replaced.
+
+        In a local folder it gets at most these ``rights``, less the umask: by default its group reads, others do not.
+        """
         final = self.place(location)
-        with self._errors(location, "written"):
+        with self.errors(location, "written"):
             if self.is_object_storage:
                 self.system.put_file(str(path), final)
                 return
@@ -51,7 +54,7 @@ class Folder:
                 self.system.put_file(str(path), partial)
                 if self.is_local:
                     to_disk(Path(partial))
-                    Path(partial).chmod(Path(partial).stat().st_mode & _MOST_RIGHTS)
+                    Path(partial).chmod(Path(partial).stat().st_mode & rights)
                     Path(partial).replace(final)
                     to_disk(Path(folder))
                 else:
@@ -63,7 +66,7 @@ class Folder:
 
     def write(self, location: str, content: bytes) -> None:
         """Write a file, whole or not at all; what is there already is replaced. In a local one only its owner reads."""
-        with self._errors(location, "written"):
+        with self.errors(location, "written"):
             if self.is_local:
                 write_privately(Path(self.place(location)), content)
             else:
@@ -72,22 +75,30 @@ class Folder:
     def fetch(self, location: str, path: Path) -> bool:
         """Copy a file to a local one; False when it is not there."""
         try:
-            with self._errors(location, "read", missing_is_wrong=False):
+            with self.errors(location, "read", missing_is_wrong=False):
                 self.system.get_file(self.place(location), str(path))
         except FileNotFoundError:
             return False
         return True
 
     def glob(self, pattern: str) -> dict[str, dict[str, Any]]:
-        """Return what a pattern within the folder names: whole paths, with what the storage tells of each."""
-        with self._errors(pattern, "read", missing_is_wrong=False):
+        """Return what a pattern within the folder names: whole paths, with what the storage tells of each.
+
+        Of a link in a local folder that is what it leads to; one that leads nowhere is left out.
+        """
+        with self.errors(pattern, "read", missing_is_wrong=False):
             found: dict[str, dict[str, Any]] = self.system.glob(self.place(pattern), detail=True)
+            for link in [path for path, facts in found.items() if facts.get("islink")]:
+                try:
+                    found[link] = self.system.info(link)  # a listing has the link's own age and kind
+                except FileNotFoundError:
+                    del found[link]
         return found
 
     def read(self, location: str) -> bytes | None:
         """Return a file's content, or None when it is not there."""
         try:
-            with self._errors(location, "read", missing_is_wrong=False):
+            with self.errors(location, "read", missing_is_wrong=False):
                 content: bytes = self.system.cat_file(self.place(location))
         except FileNotFoundError:
             return None
@@ -97,7 +108,7 @@ class Folder:
         """Remove a file and what interrupted copies left of it; one that is not there is no error."""
         final = self.place(location)
         folder, _, name = final.rpartition("/")
-        with self._errors(location, "removed", missing_is_wrong=False):
+        with self.errors(location, "removed", missing_is_wrong=False):
             if self.is_local:
                 Path(final).unlink(missing_ok=True)
                 for partial in Path(folder).glob(f".{_literally(name)}.*.partial"):
@@ -125,7 +136,11 @@ class Folder:
         return (protocol,) if isinstance(protocol, str) else tuple(protocol)
 
     @contextmanager
-    def _errors(self, location: str, verb: str, *, missing_is_wrong: bool = True) -> Iterator[None]:
+    def errors(self, location: str, verb: str, *, missing_is_wrong: bool = True) -> Iterator[None]:
+        """Raise a storage's errors as ConfigurationError or SourceUnavailable: ``location`` could not be ``verb``.
+
+        Unless ``missing_is_wrong``, FileNotFoundError passes as it is.
+        """
         try:
             yield
         except Exception as error:  # each kind of storage has errors of its own

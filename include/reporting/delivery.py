@@ -1,7 +1,7 @@
 """Writes reports to the reports folder: a local folder or object storage, through the connection of the configuration.
 
 The files are <folder>/<period key>/<kind>.md and .html. A file is written only when its content differs, and appears
-whole or not at all.
+whole or not at all. In a local folder everybody may read it, as far as the umask allows.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from pathlib import Path
 from include.platform import folders
 from include.settings import settings
 from include.warehouse.reports import Report
+
+_RIGHTS = 0o644
+"""Reports are made to be read, by people and web servers of other accounts too."""
 
 
 def deliver(reports: Sequence[Report]) -> list[str]:
@@ -33,6 +36,6 @@ def deliver(reports: Sequence[Report]) -> list[str]:
                 if folder.read(path) == text.encode():
                     continue
                 file.write_bytes(text.encode())
-                folder.put(file, path)
+                folder.put(file, path, rights=_RIGHTS)
                 written.append(path)
     return written

@@ -236,6 +236,38 @@ def test_backups_in_object_storage_are_fetched(environment: pytest.MonkeyPatch, 
     fsspec.filesystem("memory").rm("/safe", recursive=True)
 
 
+def test_a_backup_behind_a_link_has_its_own_age_and_size(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    disk, folder = tmp_path / "disk", tmp_path / "backups"
+    (disk / "base.dump" / "base").mkdir(parents=True)
+    (disk / "base.dump" / "PG_VERSION").write_bytes(b"18\n")
+    (disk / "base.dump" / "base" / "1259").write_bytes(bytes(7000))
+    (disk / "base.dump" / "16400").symlink_to(disk / "nowhere")  # as that of a tablespace on another machine
+    (disk / "old.dump").write_bytes(b"12345")
+    at = {"base.dump": datetime(2026, 10, 2, tzinfo=UTC), "old.dump": datetime(2026, 10, 1, tzinfo=UTC)}
+    for name, changed in at.items():
+        os.utime(disk / name, (changed.timestamp(), changed.timestamp()))
+        (folder / name).symlink_to(disk / name)
+    assert [(name, changed, size) for name, _, changed, size in backups.all_of(RULE)] == [
+        ("base.dump", at["base.dump"], 7003),
+        ("old.dump", at["old.dump"], 5),
+    ]
+
+
+def test_a_storage_that_fails_amid_a_list_is_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "backups" / "a.dump").mkdir()
+    files = type(open_folder("backups").system)
+    find = files.find
+
+    def failing(self: object, path: str, *arguments: object, **named: object) -> object:
+        if str(path).endswith("a.dump"):
+            raise RuntimeError("key=TOPSECRET was refused")
+        return find(self, path, *arguments, **named)
+
+    environment.setattr(files, "find", failing)
+    with pytest.raises(SourceUnavailable, match=r"^a.dump could not be read: .* backups failed \(RuntimeError\)$"):
+        backups.all_of(RULE)
+
+
 # ------------------------------------------------------------------------------------------------------ the facts
 def _facts() -> backup_facts.Facts:
     at = datetime(2026, 10, 4, 1, 2, 3, tzinfo=UTC)

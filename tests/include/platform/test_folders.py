@@ -1,4 +1,4 @@
-"""A file in a local folder has the rights that the umask gives, but nobody's beyond its group."""
+"""A file in a local folder has the rights that the umask gives, but no more than its kind; links are followed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from include.outcome import ConfigurationError
 from include.platform import folders
 
 
-@pytest.mark.parametrize(("umask", "rights"), [(0o022, 0o640), (0o077, 0o600), (0o002, 0o640), (0o000, 0o640)])
-def test_an_operators_umask_is_kept(environment: pytest.MonkeyPatch, tmp_path: Path, umask: int, rights: int) -> None:
+@pytest.mark.parametrize(
+    ("umask", "given", "rights"),
+    [(0o022, {}, 0o640), (0o077, {}, 0o600), (0o002, {}, 0o640), (0o000, {}, 0o640), (0o022, {"rights": 0o644}, 0o644),
+     (0o027, {"rights": 0o644}, 0o640), (0o000, {"rights": 0o644}, 0o644)],
+)  # fmt: skip
+def test_an_operators_umask_is_kept(
+    environment: pytest.MonkeyPatch, tmp_path: Path, umask: int, given: dict[str, int], rights: int
+) -> None:
     (tmp_path / "file").write_bytes(b"rows")
     folder = folders.open_folder("archive")
     before = os.umask(umask)
     try:
-        folder.put(tmp_path / "file", "2026/rows.parquet")
+        folder.put(tmp_path / "file", "2026/rows.parquet", **given)
     finally:
         os.umask(before)
     written = Path(folder.place("2026/rows.parquet"))
@@ -38,6 +44,20 @@ def test_what_is_written_is_found_and_read(environment: pytest.MonkeyPatch, tmp_
     assert folder.read("a.facts.json") == b"newer"
     folder.remove("a.facts.json")
     assert (folder.glob("*"), folder.read("a.facts.json")) == ({}, None)
+
+
+def test_a_link_is_told_of_as_what_it_leads_to(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "disk" / "base-1").mkdir(parents=True)
+    (tmp_path / "disk" / "old.dump").write_bytes(b"12345")
+    os.utime(tmp_path / "disk" / "old.dump", (1_000_000_000, 1_000_000_000))
+    for link, target in {"nightly.dump": "old.dump", "base-1": "base-1", "lost.dump": "gone.dump"}.items():
+        (tmp_path / "backups" / link).symlink_to(tmp_path / "disk" / target)
+    folder = folders.open_folder("backups")
+    found = folder.glob("*")
+    dump, base = found[folder.place("nightly.dump")], found[folder.place("base-1")]
+    assert (dump["type"], dump["size"], dump["mtime"]) == ("file", 5, 1_000_000_000)
+    assert base["type"] == "directory"
+    assert len(found) == 2, "one that leads nowhere is left out"
 
 
 def test_a_folder_that_is_not_there_is_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:

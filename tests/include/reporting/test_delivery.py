@@ -54,7 +54,13 @@ def test_a_local_folder(environment: pytest.MonkeyPatch, tmp_path: Path) -> None
     assert sorted(each.name for each in (folder / "2026-10-03").iterdir()) == sorted(
         Path(each).name for each in (MD, HTML)
     )
-    assert oct((folder / MD).stat().st_mode & 0o777) == "0o640"
+    assert oct((folder / MD).stat().st_mode & 0o777) == oct(0o644 & ~_umask())
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def test_an_object_store(environment: pytest.MonkeyPatch) -> None:

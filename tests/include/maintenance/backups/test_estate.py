@@ -68,6 +68,11 @@ def test_a_configuration_of_long_ago_is_no_backup(folder: Path, tmp_path: Path) 
     result = estate.restore_configuration(tmp_path)
     assert result.outcome.value == "failed"
     assert result.reason == f"{name} is the newest by its name and was written 27.0 hours ago; the target is 26"
+    path = folder / written(folder, hours_ago=27)
+    path.rename(tmp_path / "kept.yaml")
+    path.symlink_to(tmp_path / "kept.yaml")
+    result = estate.restore_configuration(tmp_path)
+    assert "was written 27.0 hours ago" in result.reason, "a link is as old as what it leads to"
     written(folder, hours_ago=25)
     result = estate.restore_configuration(tmp_path)
     assert result.outcome.value == "passed"
