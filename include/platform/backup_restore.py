@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -187,7 +188,8 @@ def copy_cluster(backup: Path, place: ScratchPlace) -> ScratchServer:
     """Copy a base backup (plain, or tar files) into a place and return its server, ready to be verified and started.
 
     Tablespaces are copied too and lie in the place: the links never lead to the originals. Raises ConfigurationError
-    (no programs of its version, a compression that cannot be read) or MaintenanceFailed (it is no base backup).
+    (no programs of its version, a compression that cannot be read), MaintenanceFailed (it is no base backup) or
+    PermissionError (a file may not be read, which says nothing of the backup).
     """
     folder = place.folder / "copy"
     folder.mkdir(mode=0o700)
@@ -304,7 +306,8 @@ def _opened(archive: Path) -> Iterator[IO[bytes]]:
         program = shutil.which("lz4")
         if program is None:
             raise ConfigurationError(f"{archive.name} is compressed with lz4; install the program lz4")
-        process = subprocess.Popen([program, "-dc", archive], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        with archive.open("rb") as file:  # opened here: that it may not be read is no damage
+            process = subprocess.Popen([program, "-dc"], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert process.stdout is not None
         try:
             yield process.stdout
@@ -343,10 +346,23 @@ def _copy_links(data: Path) -> None:
 
 @contextmanager
 def _disk_errors_named(backup: Path) -> Iterator[None]:
+    """Raise MaintenanceFailed for errors of the disk, but PermissionError where nothing else kept a file from us."""
     try:
         yield
-    except (OSError, shutil.Error) as error:
+    except PermissionError:
+        raise
+    except OSError as error:
+        if refused := _refused(error):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), refused) from None
         raise MaintenanceFailed(f"the backup {backup.name} cannot be read: {str(error)[:200]}") from None
+
+
+def _refused(error: OSError) -> str | None:
+    """Return the first file of a copied tree that may not be read, when that is all that went wrong."""
+    if not isinstance(error, shutil.Error) or not isinstance(error.args[0], list):
+        return None
+    why = f"[Errno {errno.EACCES}]"  # ``copytree`` keeps source, target and the text of each error
+    return str(error.args[0][0][0]) if all(str(one[-1]).startswith(why) for one in error.args[0]) else None
 
 
 # ------------------------------------------------------------------------------------------------------- WAL

@@ -1,16 +1,22 @@
-"""A backup writes nothing outside of the place that it is restored to, whatever its files say."""
+"""A backup writes nothing outside of the place that it is restored to, and one that may not be read is no bad one."""
 
 from __future__ import annotations
 
+import gzip
 import io
+import os
+import shutil
 import stat
+import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from include.maintenance.backups import backup_control
-from include.outcome import MaintenanceFailed
+from include.maintenance.backups.backup_checks import passed
+from include.maintenance.backups.drill_stages import errors_named
+from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import backup_restore
 from include.platform.scratch_place import scratch_place
 
@@ -84,3 +90,38 @@ def test_no_link_in_a_plain_backup_is_written_through(tmp_path: Path) -> None:
         assert outside.read_bytes() == b"untouched" * 1000
         assert (server.data / "tablespace_map").read_text() == ""
         assert backup_control.largest_file(server.data).name == "1259", "no byte of another file is inverted"
+
+
+@pytest.mark.parametrize("refused", ["base/5/1259", "base/5", "pg_wal", "", "base.tar.gz", "base.tar.lz4"])
+def test_a_file_that_the_worker_may_not_read_says_nothing_of_the_backup(tmp_path: Path, refused: str) -> None:
+    backup = tmp_path / "base-1"
+    (backup / "base" / "5").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (backup / "pg_wal").symlink_to(tmp_path / "elsewhere")
+    (backup / "PG_VERSION").write_text("18\n")
+    (backup / "base" / "5" / "1259").write_bytes(b"a row")
+    if ".tar" in refused:
+        _tar(backup / "base.tar.gz", ("PG_VERSION", tarfile.REGTYPE, b"18\n"))
+    if refused.endswith("lz4"):
+        if shutil.which("lz4") is None:
+            pytest.skip("lz4 is not installed here")
+        plain = gzip.decompress((backup / "base.tar.gz").read_bytes())
+        (backup / "base.tar.gz").unlink()
+        packed = subprocess.run(["lz4", "-c"], input=plain, capture_output=True, check=True).stdout
+        (backup / refused).write_bytes(packed)
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        path.chmod(0o755)
+    (backup / refused).chmod(0)
+    named = (backup / refused).resolve()
+    with scratch_place("test") as place:
+        place.own(place.folder)
+        if os.geteuid() == 0:
+            os.seteuid(65534)  # who is root may read everything
+        try:
+            with pytest.raises(ConfigurationError, match=f"^{named} may not be read by the account of the worker; "):
+                errors_named(lambda: passed(major=backup_restore.copy_cluster(backup, place).major), place)
+        finally:
+            os.seteuid(os.getuid())
+    (backup / refused).chmod(0o755)
+    with scratch_place("test") as place:
+        assert backup_restore.copy_cluster(backup, place).major == 18, "it is sound"
