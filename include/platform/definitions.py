@@ -65,7 +65,7 @@ def read(connection: psycopg.Connection[Any]) -> Everything:
         identifiers = rows("system_identifier")
         tables = [TableSize(*row) for row in rows("tables")]
         definitions = [
-            Definition(kind, str(name), _without_secrets(kind, str(name), str(text)))
+            Definition(kind, str(name), without_secrets(kind, str(name), str(text)))
             for kind in KINDS
             for name, text in rows(kind)
         ]
@@ -97,8 +97,11 @@ def _rows(connection: psycopg.Connection[Any], kind: str) -> list[tuple[Any, ...
         return None
 
 
-def _without_secrets(kind: str, name: str, text: str) -> str:
-    """Mask the secrets of a definition; the beginning of the original's hash shows when one of them changes."""
+def without_secrets(kind: str, name: str, text: str) -> str:
+    """Return a definition with its secrets masked; the beginning of the original's hash shows when one of them changes.
+
+    One that was masked before stays as it is.
+    """
     parts, between = text.split(_PARTED), " " if kind == "access_rule" else ", "
     shown, whole = between.join(map(_part, parts)), between.join(parts)
     if kind == "setting" and "." in name and is_secret_name(name):  # the server's own hold none, such as ssl_key_file

@@ -6,10 +6,13 @@ search for tables to partition use it too.
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from include.masking import MASK
 from include.outcome import Outcome
 from include.platform import database, definitions
 from include.settings import settings
@@ -71,7 +74,7 @@ def _baseline(after: Snapshot) -> list[Finding]:
 
 def _compared(before: Snapshot, after: Snapshot) -> list[Finding]:
     by_kind: dict[str, list[Change]] = {}
-    for change in snapshots.changes(before, after):
+    for change in filter(None, map(_as_stored_now, snapshots.changes(before, after))):
         by_kind.setdefault(change.kind, []).append(change)
     counts, unreadable = snapshots.number_of_definitions(after), _unreadable_kinds(after)
     found = []
@@ -90,6 +93,19 @@ def _compared(before: Snapshot, after: Snapshot) -> list[Finding]:
         else:
             found.append(_kind(kind, by_kind.get(kind, []), counts.get(kind, 0), before, after))
     return found
+
+
+def _as_stored_now(change: Change) -> Change | None:
+    """The change with what an earlier version stored unmasked, or without hashes, masked; None when that is all."""
+    if change.before is None:
+        return change
+    was = definitions.without_secrets(change.kind, change.name, change.before)
+    if change.after is not None and was == change.after:
+        return None
+    without_hash = re.sub(r" \(hash [0-9a-f]+\)$", "", change.after or "")
+    if MASK in was and was == change.before and was == without_hash:
+        return None
+    return replace(change, before=was)
 
 
 def _kind(kind: str, changes: list[Change], count: int, before: Snapshot, after: Snapshot) -> Finding:

@@ -6,10 +6,19 @@ SELECT coalesce(datname::text, 'the shared catalogs') AS database, checksum_fail
 FROM pg_stat_database ORDER BY checksum_failures DESC NULLS LAST, datname;
 
 -- statement: archiver
-SELECT current_setting('archive_mode') AS mode, archived_count, last_archived_wal, last_archived_time, failed_count,
-       last_failed_wal, last_failed_time,
-       coalesce(last_failed_time > last_archived_time, last_failed_time IS NOT NULL) AS fails
+-- A command that hangs, or none at all, counts no failure: files that wait tell of those. A standby archives where the
+-- mode is always.
+SELECT current_setting('archive_mode') AS mode, pg_is_in_recovery() AS is_standby, archived_count, last_archived_wal,
+       last_archived_time, failed_count, last_failed_wal, last_failed_time,
+       coalesce(last_failed_time > last_archived_time, last_failed_time IS NOT NULL) AS fails,
+       current_setting('archive_command') IN ('', '(disabled)')
+           AND coalesce(current_setting('archive_library', true), '') = '' AS has_no_way
 FROM pg_stat_archiver;
+
+-- statement: waiting
+-- Since when the oldest WAL file waits to be archived; NULL when none does.
+SELECT min(modification) AS waits_since, min(modification) < now() - interval '1 hour' AS too_long
+FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready';
 
 -- statement: unvalidated
 -- Constraints that rows of before need not meet. One of partitions or heirs is that of the table they have it from; one

@@ -239,6 +239,24 @@ def test_secrets_of_definitions_are_masked_and_their_changes_seen(
         assert change["before"].rpartition(" (hash ")[0] == change["after"].rpartition(" (hash ")[0]
 
 
+def test_what_was_stored_before_secrets_were_masked_is_no_change(
+    any_platform: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    any_platform.execute(
+        "CREATE TABLE public.orders (api_key text DEFAULT 'hunter2', password text DEFAULT 'x', token text DEFAULT 'y')"
+    )
+    drift.take("run 1", OCTOBER)
+    stored = "UPDATE ops.platform_definition SET definition = %s WHERE name = %s"
+    warehouse.execute(stored, ("text DEFAULT 'hunter2'::text", "public.orders.api_key"))
+    warehouse.execute(stored, ("text DEFAULT '***'::text", "public.orders.password"))
+    warehouse.execute(stored, ("text DEFAULT 'hunter3'::text", "public.orders.token"))
+    drift.take("run 2", NOVEMBER)
+    drift.check("run 2")
+    [change] = found()["column"].evidence["changed"]
+    assert change["name"] == "public.orders.token"
+    assert change["before"].startswith("text DEFAULT '***'::text (hash ")
+
+
 def test_without_pg_monitor_settings_are_unknown_with_the_grant(
     any_platform: psycopg.Connection, any_databases: Databases, role: str, environment: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """What a server only counts: a page damaged on the disk, WAL that is not archived, constraints left NOT VALID."""
 
+import os
 import time
 from pathlib import Path
 
@@ -89,6 +90,45 @@ def test_archiving_that_fails_now(own: Databases) -> None:
         assert "nothing was archived since 20" in failing.summary
         _archive(superuser, "true", "archived_count")
         assert checked("run 3")["WAL archiving"].outcome is Outcome.OK, "failures of before count no more"
+
+
+def _wait_for_command(superuser: psycopg.Connection, command: str) -> None:
+    while superuser.execute("SHOW archive_command").fetchone() != (command,):
+        time.sleep(0.02)
+
+
+def test_archiving_that_counts_no_failure(own: Databases) -> None:
+    with psycopg.connect(own.postgres.url("escrow"), autocommit=True) as superuser:
+        _archive(superuser, "true", "archived_count")
+        superuser.execute("ALTER SYSTEM SET archive_command = ''")
+        superuser.execute("SELECT pg_reload_conf()")
+        _wait_for_command(superuser, "")
+        idle = checked("run 1")["WAL archiving"]
+        assert idle.outcome is Outcome.CRITICAL
+        assert "neither archive_command nor archive_library says how" in idle.summary
+        [(folder,)] = superuser.execute("SELECT current_setting('data_directory')")
+        held = Path(folder) / "held"
+        held.touch()
+        hanging_command = f"while test -e {held}; do sleep 0.1; done"
+        superuser.execute(f"ALTER SYSTEM SET archive_command = '{hanging_command}'".encode())
+        superuser.execute("CREATE TABLE w (x integer); DROP TABLE w; SELECT pg_switch_wal()")
+        superuser.execute("SELECT pg_reload_conf()")
+        _wait_for_command(superuser, hanging_command)
+        assert checked("run 2")["WAL archiving"].outcome is Outcome.OK, "a minute is no hour"
+        for ready in (Path(folder) / "pg_wal" / "archive_status").glob("*.ready"):
+            os.utime(ready, (time.time() - 7200,) * 2)
+        hanging = checked("run 3")["WAL archiving"]
+        assert hanging.outcome is Outcome.CRITICAL
+        assert "and no attempt ends; nothing was archived since 20" in hanging.summary
+        superuser.execute("REVOKE pg_monitor FROM operations_maintainer")
+        blind = checked("run 4")["WAL archiving"]
+        assert blind.outcome is Outcome.UNKNOWN
+        superuser.execute(blind.remedy.replace("<the role>", "operations_maintainer").encode())
+        assert checked("run 5")["WAL archiving"].outcome is Outcome.CRITICAL
+        held.unlink()
+        while superuser.execute("SELECT 1 FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'").fetchone():
+            time.sleep(0.05)
+        assert checked("run 6")["WAL archiving"].outcome is Outcome.OK
 
 
 def test_a_damaged_page(own: Databases, environment: pytest.MonkeyPatch) -> None:
