@@ -46,7 +46,8 @@ CONNECTIONS = {
 # PostgreSQL's refusals of a connection in which a person must act. libpq hands no SQLSTATE of them on, only the text.
 _REFUSALS = (
     (
-        r"(invalid|bad) (.* )?value|channel binding|method requirement|SSL was required|certificate (file|verify)",
+        r"(invalid|bad) (.* )?value|channel binding|method requirement|SSL was required|certificate (file|verify)"
+        r"|does not match host name|private key file|valid client certificate|weak sslmode|invalid port number",
         "one of its options, sslmode or the like, cannot be met ({said}); correct it or the server",
     ),
     (r"authentication failed|no password supplied|does not exist", "its login, password or database is wrong"),

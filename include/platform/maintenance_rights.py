@@ -50,10 +50,7 @@ def _sequence_problems(connection: psycopg.Connection[Any], role: str) -> list[P
     for schema, count in connection.execute(_STATEMENTS["unread_sequences"]).fetchall():
         detail = f"the role {role} may not read {count} sequences of {schema}, so that nobody learns when keys run out"
         quoted = contract_fixes.quoted(schema)
-        fix = (
-            f"GRANT USAGE ON SCHEMA {quoted} TO {contract_fixes.quoted(role)}; "
-            f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA {quoted} TO {contract_fixes.quoted(role)};"
-        )
+        fix = f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA {quoted} TO {contract_fixes.quoted(role)};"
         found.append(Problem("", "", Kind.MISSING_PRIVILEGE, detail, fix, schema))
     return found
 

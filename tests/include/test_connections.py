@@ -237,6 +237,11 @@ def test_a_missing_right_to_connect_names_the_statement_that_gives_it(
             'its role lacks the privilege CONNECT; run GRANT CONNECT ON DATABASE "warehouse" TO "ops"',
         ),
         ("fe_sendauth: no password supplied", "its login, password or database is wrong"),
+        (
+            'connection to server at "::1", port 1 failed: server certificate for "db" does not match host name "::1"',
+            'one of its options, sslmode or the like, cannot be met (server certificate for "db" does not match '
+            'host name "::1"); correct it or the server',
+        ),
         ('FATAL:  too many connections for role "ops"', None),
         ("FATAL:  the database system is starting up", None),
     ],
