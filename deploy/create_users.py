@@ -21,7 +21,7 @@ def main() -> None:
     for name, role in ROLES.items():
         print(f"init: user {name} with the role {role}", flush=True)
         person = ["--firstname", name, "--lastname", role, "--email", f"{name}@operations.invalid"]
-        given = ["--username", name, "--password", os.environ[variables[name]], "--role", role]
+        given = ["--username", name, f"--password={os.environ[variables[name]]}", "--role", role]
         told = parser.parse_args(["users", "create", *given, *person])
         told.func(told)
 

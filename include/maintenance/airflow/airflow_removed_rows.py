@@ -90,6 +90,7 @@ def _move(archive: folders.Folder, partial: str, name: str) -> None:
     if not archive.is_local:
         archive.system.mv(partial, name)
         return
+    Path(partial).chmod(0o600)  # Airflow's rows may hold what only operators may read
     folders.to_disk(Path(partial))
     Path(partial).replace(name)
     for folder in Path(name).parents[:2]:  # the folder itself may be new
