@@ -18,7 +18,9 @@ def read(folder: Path) -> dict[str, str]:
     """Return the noted SHA-256 of each file name. Raises MaintenanceFailed for a line that is none, and OSError."""
     try:
         with regular_files.open_to_read(folder / NAME) as file:
-            lines = file.read().decode().splitlines()
+            content = file.read().decode()
+        # Only this ends a line: a name may hold all else that splitlines() takes for an end.
+        lines = content.removesuffix("\n").split("\n") if content else []
     except FileNotFoundError:
         return {}
     except UnicodeDecodeError:
