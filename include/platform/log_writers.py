@@ -149,6 +149,11 @@ def _command(given: Any) -> tuple[str, ...]:
 def _process(name: str, wanted: str) -> tuple[int, signal.Signals]:
     try:
         process = int(Path(name).read_text().split()[0])
+        if process == 1:
+            raise ConfigurationError(
+                f"the pid_file {name} of the connection {CONNECTION} names process 1, which is never signalled; "
+                "use reopen_command or reopen_url"
+            )
         if not 1 < process < _NO_PROCESS:
             raise ValueError
         return process, signal.Signals[wanted]

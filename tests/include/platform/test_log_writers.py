@@ -72,7 +72,8 @@ def test_a_writer_that_cannot_be_told(hook: Hook, error: type[Exception], messag
     ("extra", "message"),
     [
         ({"pid_file": "/no/such/file"}, "does not hold a process id"),
-        *(({"pid_file": f"{{pid_file}}{number}"}, "does not hold a process id") for number in (1, 0, -1, -7, 10**30)),
+        *(({"pid_file": f"{{pid_file}}{number}"}, "does not hold a process id") for number in (0, -1, -7, 10**30)),
+        ({"pid_file": "{pid_file}1"}, "pid1 .* names process 1, which is never signalled; use reopen_command or reop"),
         ({"pid_file": "{pid_file}", "reopen_signal": "SIGNOT"}, "is SIGNOT; write SIGUSR1, say"),
         ({"reopen_command": "nginx -s 'reopen"}, "opens a quote that it does not close"),
         ({"pid_file": "a", "reopen_url": "b"}, "names pid_file and reopen_url; name one of them"),
@@ -82,7 +83,7 @@ def test_what_a_person_must_correct(
     environment: pytest.MonkeyPatch, tmp_path: Path, extra: dict[str, str], message: str
 ) -> None:
     (tmp_path / "pid").write_text(f"{os.getpid()}\n")
-    for number in (1, 0, -1, -7, 10**30):  # all processes of a group, of the user, of the machine
+    for number in (1, 0, -1, -7, 10**30):  # the first process, all of a group, of the user, of the machine
         (tmp_path / f"pid{number}").write_text(f"{number}\n")
     connect(environment, **{key: value.format(pid_file=tmp_path / "pid") for key, value in extra.items()})
     with pytest.raises(ConfigurationError, match=message):
