@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from include.platform.logs import LogFile
 
 _BLOCK = 1 << 20
-_LEFT_FREE = 256 << 20  # bytes that a copy leaves to others on the disk
+_LEFT_FREE = 256 << 20  # bytes that a copy leaves to others on the disk; half of what is free where that is less
 
 
 def fetch(
@@ -84,13 +84,14 @@ def copy_lines(handle: IO[bytes], file: LogFile, target: Path) -> bool:
     for it: a small file may hold very much.
     """
     left = None if file.compression else file.size
+    left_free = min(_LEFT_FREE, shutil.disk_usage(target.parent).free // 2)
     with target.open("wb") as copy, open_content(handle, file.compression) as content:
         while left != 0 and (block := content.read(_BLOCK if left is None else min(_BLOCK, left))):
-            if shutil.disk_usage(target.parent).free - len(block) < _LEFT_FREE:
+            if shutil.disk_usage(target.parent).free - len(block) < left_free:
                 raise ConfigurationError(
-                    f"{file.name} of {file.size} bytes cannot be read: it holds more than {copy.tell()} bytes, for "
-                    f"which the temporary folder {tempfile.gettempdir()} has no room; free space there, or move the "
-                    "file away if it is no log of the platform"
+                    f"{file.name} of {file.size} bytes cannot be read: the temporary folder {tempfile.gettempdir()} "
+                    f"has no room for its content, of which {copy.tell()} bytes were copied; free space there, or "
+                    "move the file away if it is no log of the platform"
                 )
             copy.write(block)
             left = None if left is None else left - len(block)
