@@ -112,10 +112,10 @@ def local_folder() -> Path:
 
 
 def find(folder: Path, traffic: Traffic) -> tuple[list[LiveLog], list[RotatedLog], list[str]]:
-    """Return the live logs that the configuration names, the files rotated from them, and links named like such files.
+    """Return the live logs that the configuration names, the files rotated from them, links named like rotated ones.
 
-    All by name. Links are not followed. Raises ConfigurationError when a pattern of the configuration would not match
-    rotated files.
+    All by name. Links are not followed; those named like live logs are among these, so that their acts tell of them.
+    Raises ConfigurationError when a pattern of the configuration would not match rotated files.
     """
     live: list[LiveLog] = []
     rotated: list[RotatedLog] = []
@@ -132,7 +132,7 @@ def find(folder: Path, traffic: Traffic) -> tuple[list[LiveLog], list[RotatedLog
                 f"traffic.{key} is '{pattern}', which rotated files would not match; "
                 f"write it as '{stem or 'name.log'}*'"
             )
-        found = [name for name in names if fnmatch.fnmatchcase(name, stem) and not _ROTATED.fullmatch(name)]
+        found = [name for name in sorted(is_link) if fnmatch.fnmatchcase(name, stem) and not _ROTATED.fullmatch(name)]
         live += [LiveLog(kind, folder / name) for name in found or ([] if set(stem) & set("*?[") else [stem])]
         rotated += [file for name in names if (file := _rotated(folder, name, kind, stem))]
         links += [name for name, link in is_link.items() if link and _rotated(folder, name, kind, stem)]

@@ -14,7 +14,7 @@ import re
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -102,15 +102,25 @@ class LogsMoved(SourceUnavailable):
 class LogFolder:
     """The platform's log files at one moment. Use ``open_folder``."""
 
-    def __init__(self, files: list[LogFile], temporary: Path, stack: ExitStack, zone: ZoneInfo) -> None:
-        """Take over the files; ``temporary`` is a folder for copies, ``zone`` the platform's time zone."""
+    def __init__(
+        self, files: list[LogFile], links: dict[str, datetime], temporary: Path, stack: ExitStack, zone: ZoneInfo
+    ) -> None:
+        """Take over the files; ``temporary`` is a folder for copies, ``zone`` the platform's time zone.
+
+        ``links`` lead to files which are not read; with when these were last written to (UTC).
+        """
         self.files, self.temporary, self.zone = files, temporary, zone
+        self._links = links
         self._stack = stack
         self._copies = 0
 
     def remember(self, file: LogFile, days: dict[date, int]) -> None:
         """Keep how many lines of each day were read from a file, so that it is read again only when it matters."""
         log_catalogue.store(file.kind, self.zone.key, file.fingerprint, file.size, file.modified_ns, days)
+
+    def links_with(self, window: Window) -> list[str]:
+        """Return the links that lead to files which are not read and may hold lines of the window."""
+        return sorted(name for name, written in self._links.items() if written + MARGIN >= window.start)
 
     def without_copies(self, files: list[LogFile]) -> tuple[list[LogFile], list[str]]:
         """Leave out files whose content another of the files begins with.
@@ -191,14 +201,15 @@ def open_folder(
             times = log_transfer.fetch(
                 file_system, folder, local, list(patterns.values()), oldest - MARGIN, connection_id
             )
-        yield LogFolder(_look(local, patterns, zone, times, connection_id), temporary, stack, zone)
+        files, links = _look(local, patterns, zone, times, connection_id)
+        yield LogFolder(files, links, temporary, stack, zone)
 
 
 # --------------------------------------------------------------------------------------------- looking at files
 def _look(
     folder: Path, patterns: dict[Kind, str], zone: ZoneInfo, times: dict[str, int], connection_id: str
-) -> list[LogFile]:
-    """Look at every file, again from the start when one was renamed, created or removed meanwhile."""
+) -> tuple[list[LogFile], dict[str, datetime]]:
+    """Look at every file and link, again from the start when one was renamed, created or removed meanwhile."""
     for _ in range(5):
         before = _names(folder, connection_id)
         try:
@@ -208,6 +219,7 @@ def _look(
                 for name in before
                 if fnmatch.fnmatchcase(name, pattern) and (look := _look_at(folder / name, kind, zone, times))
             ]
+            links = _links_elsewhere(folder, patterns, before, connection_id)
         except (FileNotFoundError, regular_files.NoRegularFile):
             continue
         except PermissionError as error:
@@ -216,8 +228,7 @@ def _look(
                 "grant it read permission"
             ) from None
         if _names(folder, connection_id) == before:
-            _warn_of_links(folder, patterns, set(before.values()), connection_id)
-            return _bounded_by_successors(files)
+            return _bounded_by_successors(files), links
         time.sleep(0.2)
     raise SourceUnavailable(
         f"the files of the connection {connection_id} keep changing their names; trying again helps"
@@ -247,18 +258,26 @@ def _names(folder: Path, connection_id: str) -> dict[str, tuple[int, int]]:
         ) from None
 
 
-def _warn_of_links(folder: Path, patterns: dict[Kind, str], seen: set[tuple[int, int]], connection_id: str) -> None:
-    """Name the links that may lead to logs which no file of the folder is, so that nobody wonders where these are."""
+def _links_elsewhere(
+    folder: Path, patterns: dict[Kind, str], names: dict[str, tuple[int, int]], connection_id: str
+) -> dict[str, datetime]:
+    """Return the links that lead to files which are none of the logs, with when these were last written to."""
+    found: dict[str, datetime] = {}
+    matches = re.compile("|".join(map(fnmatch.translate, patterns.values()))).match
+    read = {inode for name, inode in names.items() if matches(name)}
     for path in sorted(folder.iterdir()):
-        if path.is_symlink() and any(fnmatch.fnmatchcase(path.name, pattern) for pattern in patterns.values()):
-            with suppress(OSError):
+        if matches(path.name) and path.is_symlink():
+            try:
                 status = path.stat()
-                if stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) not in seen:
-                    _log.warning(
-                        "%s of the connection %s is a link and is not read; put the file itself into the folder",
-                        path.name,
-                        connection_id,
-                    )
+                if stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) not in read:
+                    found[path.name] = datetime.fromtimestamp(status.st_mtime, UTC)
+            except PermissionError:  # so it may be one that is written to
+                found[path.name] = datetime.now(UTC)
+            except OSError:  # it leads nowhere
+                continue
+    for name in found:
+        _log.warning("%s of the connection %s is a link and is not read; put the file there", name, connection_id)
+    return found
 
 
 def _look_at(path: Path, kind: Kind, zone: ZoneInfo, times: dict[str, int]) -> LogFile | None:

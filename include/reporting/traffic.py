@@ -242,9 +242,9 @@ def _write(
     share = Decimal(day.hours - len(missing)) / day.hours
     if not day.has_lines:
         state, share = Completeness.MISSING, Decimal(0)
-        reason = _reason_for_missing(day)
+        reason = "; ".join([_reason_for_missing(day), *_links_in_words(day)])
     else:
-        reason = "; ".join([*_hours_in_words(window, missing), *_damage_in_words(day)])
+        reason = "; ".join([*_hours_in_words(window, missing), *_damage_in_words(day), *_links_in_words(day)])
         state = Completeness.PARTIAL if reason else Completeness.COMPLETE
     return metrics.replace_day(
         window.first_day,
@@ -286,3 +286,9 @@ def _hours_in_words(window: Window, missing: list[int]) -> list[str]:
 
 def _damage_in_words(day: DayOfTraffic) -> list[str]:
     return [f"damaged, so that lines are missing: {', '.join(day.damaged)}"] if day.damaged else []
+
+
+def _links_in_words(day: DayOfTraffic) -> list[str]:
+    if not day.links:
+        return []
+    return [f"links are not read, so that lines may be missing: {', '.join(day.links)}; put the files in their place"]

@@ -39,7 +39,7 @@ class DayOfTraffic:
     """The figures of one day and what they rest on.
 
     ``held`` are the lines of the day by the log they stand in, ``line_counts`` the lines by what became of them;
-    ``missing_hours`` are counted from 0.
+    ``missing_hours`` are counted from 0; ``links`` lead to files that may hold lines of the day and are not read.
     """
 
     hours: int
@@ -48,6 +48,7 @@ class DayOfTraffic:
     missing_hours: list[int] = field(default_factory=list)
     held: dict[Identity, int] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
     read_once: list[str] = field(default_factory=list)
     broken_samples: list[str] = field(default_factory=list)
     line_counts: dict[str, int] = field(default_factory=dict)
@@ -61,7 +62,7 @@ def aggregate(
     The memory it takes depends on the number of endpoints and not on the size of the files.
     Raises SourceUnavailable when a file changes meanwhile.
     """
-    day = DayOfTraffic(hours=math.ceil(window.seconds / 3600))
+    day = DayOfTraffic(hours=math.ceil(window.seconds / 3600), links=folder.links_with(window))
     counted: dict[LogFile, dict[date, int]] = {}
     logs = [folder.readable(file) for file in files]
     with log_lines.database(folder.temporary) as connection:

@@ -204,7 +204,11 @@ def _planned(log: LiveLog, run_id: str, dry_run: bool, today: date) -> actions.A
         return action
     limits = settings().maintenance.logs
     if path.is_symlink():
-        return actions.nothing_to_do(action, f"{path.name} is a link, and links are not followed: it is left alone")
+        return actions.nothing_to_do(
+            action,
+            f"{path.name} is a link and is left alone, neither read nor rotated; put the file itself in its place "
+            "unless it is a log of this folder too",
+        )
     if status is None:
         return actions.nothing_to_do(action, f"there is no file {path.name}")
     again = limits.rotate_again_larger_than_bytes

@@ -152,9 +152,7 @@ def test_links_are_left_out_and_named_unless_their_file_is_there(
     os.mkfifo(folder / "access.log-3")
     assert list(looked_at()) == ["access.log-2026-10-03"]
     [said] = caplog.messages
-    assert said.startswith(
-        "access.log-1 of the connection platform_logs is a link and is not read; put the file itself"
-    )
+    assert said.startswith("access.log-1 of the connection platform_logs is a link and is not read; put the file there")
 
 
 def test_a_file_that_a_link_replaced_is_not_read(folder: Path, tmp_path: Path) -> None:

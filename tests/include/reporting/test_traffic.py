@@ -287,6 +287,28 @@ def test_damaged_archive_gives_what_is_left_and_says_so(logs: Path, warehouse: W
     assert subject(warehouse)[0] == "complete"
 
 
+def test_a_day_whose_lines_may_stand_behind_a_link_is_partial(logs: Path, warehouse: Warehouse, tmp_path: Path) -> None:
+    (logs / "access.log-2026-10-03").write_text("".join(full_day()))
+    (logs / "access.log").symlink_to("access.log-2026-10-03")  # as cronolog does
+    for name, written in (("access.log.web2", at(12)), ("access.log.old", at(-4))):
+        (tmp_path / name).write_text("".join(full_day()))
+        os.utime(tmp_path / name, (written.timestamp(), written.timestamp()))
+        (logs / name).symlink_to(tmp_path / name)
+    (logs / "access.log.none").symlink_to(tmp_path / "nothing")
+    run()
+    said = "links are not read, so that lines may be missing: access.log.web2; put the files in their place"
+    assert subject(warehouse)[:3] == ("partial", 1, said)
+    assert count(warehouse) == 24
+    run(date(2026, 10, 2))
+    said = said.replace("access.log.web2", "access.log.old, access.log.web2")
+    assert subject(warehouse, date(2026, 10, 2))[2] == f"the access logs hold no line of the day; {said}"
+    (logs / "access.log.web2").unlink()
+    (logs / "access.log.web2").write_text("".join(full_day(seconds="0.121")))
+    run()
+    assert subject(warehouse)[:3] == ("complete", 1, "")
+    assert count(warehouse) == 48
+
+
 # ------------------------------------------------------------------------------------------------ error summary
 def test_error_summary_of_the_three_logs(logs: Path, warehouse: Warehouse) -> None:
     trace = 'Traceback (most recent call last):\n  File "x.py", line 3\nsqlalchemy.exc.TimeoutError: pool 5 of 5\n'

@@ -10,6 +10,7 @@ import pytest
 from include.maintenance.logs import log_rotation
 from include.outcome import MaintenanceFailed, Outcome
 from include.platform import log_checksums, log_files
+from include.settings import settings
 from include.warehouse import findings
 from tests.include.maintenance.logs.log_files_made import NOW, access, acts, names, old, text_of
 
@@ -95,10 +96,27 @@ def test_a_live_log_that_is_a_link_is_left_alone(logs: Path, code: Path, warehou
     log_rotation.rotate("r1", False, NOW)
     assert names(logs) == ["access.log", "access.log-20261003.zst", "error.log"]
     state, reason, *_ = acts(warehouse)["rotate_logs", "access.log"]
-    assert (state, reason) == (
-        "nothing_to_do", "access.log is a link, and links are not followed: it is left alone"
-    )  # fmt: skip
+    left_alone = (
+        "is a link and is left alone, neither read nor rotated; put the file itself in its place unless it is a log of "
+        "this folder too"
+    )
+    assert (state, reason) == ("nothing_to_do", f"access.log {left_alone}")
     assert acts(warehouse)["rotate_logs", "error.log"][0] == "nothing_to_do"
+
+
+def test_a_live_log_of_a_pattern_that_is_a_link_is_named(
+    logs: Path, code: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("OPERATIONS__TRAFFIC__ACCESS_LOGS", "access*.log*")
+    settings.cache_clear()
+    old(logs / "access-web1.log", "one\n", 0)
+    (logs / "access-web2.log").symlink_to(code)
+    log_rotation.rotate("r1", False, NOW)
+    assert names(logs) == ["access-web1.log-20261003.zst", "access-web2.log"]
+    assert (logs / "access-web2.log").is_symlink()
+    state, reason, *_ = acts(warehouse)["rotate_logs", "access-web2.log"]
+    assert (state, reason[:42]) == ("nothing_to_do", "access-web2.log is a link and is left alone"[:42])
+    assert code.read_text() == CODE
 
 
 def test_checksums_are_not_read_through_a_link(logs: Path, code: Path, warehouse: psycopg.Connection) -> None:
