@@ -155,6 +155,26 @@ def test_links_are_left_out_and_named_unless_their_file_is_there(
     assert said.startswith("access.log-1 of the connection platform_logs is a link and is not read; put the file there")
 
 
+def test_a_link_of_which_it_may_not_be_told_where_it_leads_may_hold_lines(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("access.log-1", "access.log-2"):
+        (tmp_path / name).write_text(GOOD + "\n")
+        touch(tmp_path / name, WINDOW.start - timedelta(days=1))
+        (folder / name).symlink_to(tmp_path / name)
+    original = os.stat
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if str(path) == str(folder / "access.log-2") and options.get("follow_symlinks", True):
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)  # the tests may run as root, whom no permission stops
+    with open_folder(settings().traffic, ZONE, WINDOW.start) as found:
+        assert found.links_with(WINDOW) == ["access.log-2"]
+        assert found.links_with(day_window(DAY - timedelta(days=1), "UTC")) == ["access.log-1", "access.log-2"]
+
+
 def test_a_file_that_a_link_replaced_is_not_read(folder: Path, tmp_path: Path) -> None:
     (folder / "access.log").write_text(GOOD + "\n")
     (tmp_path / "same").hardlink_to(folder / "access.log")
