@@ -6,7 +6,7 @@ The statements stand in database.sql. Everything works for a role that is no sup
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MAINTENANCE = "platform_db_maintenance"
 _STATEMENTS = statements(__file__)
 _LONGEST_LOCK_WAIT_MILLISECONDS = 5000
+BRIEF_LOCK_WAIT = "'800ms'"
+"""For SQL that people run: below ``deadlock_timeout``, after which the server cancels an autovacuum in the way."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,23 @@ def in_comment(text: str) -> str:
     Control characters and the other ends of a line become question marks.
     """
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", "?", text)
+
+
+def literal(text: str) -> str:
+    """Return a text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def briefly(lines: Sequence[str]) -> list[str]:
+    """Statements that lock others out for a moment: they must not queue for the lock, with everybody behind them."""
+    return [f"SET lock_timeout = {BRIEF_LOCK_WAIT};", *lines, "RESET lock_timeout;"]
+
+
+def update_first(connection: psycopg.Connection[Any]) -> str:
+    """A comment for advice that builds an index CONCURRENTLY, where that may corrupt it (PostgreSQL 14.0 to 14.3)."""
+    if 140000 <= server_version(connection) < 140004:
+        return "-- PostgreSQL 14.0 to 14.3 may corrupt what it builds CONCURRENTLY: update to 14.4 first.\n"
+    return ""
 
 
 @contextmanager

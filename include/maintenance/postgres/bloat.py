@@ -113,13 +113,6 @@ def measuring_schema(connection: psycopg.Connection[Any]) -> str | None:
     return str(row[0]) if row and row[1] else None
 
 
-def update_first(connection: psycopg.Connection[Any]) -> str:
-    """A comment for advice that builds an index CONCURRENTLY, where that may corrupt it (PostgreSQL 14.0 to 14.3)."""
-    if 140000 <= database.server_version(connection) < 140004:
-        return "-- PostgreSQL 14.0 to 14.3 may corrupt what it builds CONCURRENTLY: update to 14.4 first.\n"
-    return ""
-
-
 def _estimate(one: dict[str, Any]) -> int | None:
     return None if one["needed_bytes"] is None else one["size_bytes"] - one["needed_bytes"]
 
@@ -158,7 +151,7 @@ def _judge(
     table = one["table_name"]  # of TOAST the one that it belongs to: both are written anew together
     remedy = f"VACUUM (FULL, ANALYZE) {table};  -- locks it for as long as it takes; pg_repack does the same without"
     if kind == "index":
-        remedy = f"{update_first(connection)}REINDEX INDEX CONCURRENTLY {one['name']};"
+        remedy = f"{database.update_first(connection)}REINDEX INDEX CONCURRENTLY {one['name']};"
     return Finding(one["name"], Outcome.WARNING, summary, evidence, remedy, {"bytes": wasted})
 
 

@@ -16,7 +16,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from include import connections
-from include.maintenance.postgres import bloat
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome, SourceUnavailable
 from include.platform import database
 from include.settings import settings
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 ALL_INDEXES = "all indexes"
 ALL_FOREIGN_KEYS = "all foreign keys"
 _STATEMENTS = statements(__file__)
-_LOCK_TIMEOUT = "'800ms'"  # below deadlock_timeout, after which the server cancels an autovacuum in the way
 _KEEP_DAYS = 400  # of the readings of index usage: "since when is it unused" for more than a year
 
 
@@ -229,7 +227,7 @@ def _drop(name: str, partitioned: bool, first: str = "") -> str:
     return (
         f"{first}-- Locks the table and all its partitions for a moment, reads as well; "
         "try again when the lock is not free.\n"
-        f"BEGIN;\nSET LOCAL lock_timeout = {_LOCK_TIMEOUT};\nDROP INDEX {name};\nCOMMIT;"
+        f"BEGIN;\nSET LOCAL lock_timeout = {database.BRIEF_LOCK_WAIT};\nDROP INDEX {name};\nCOMMIT;"
     )
 
 
@@ -269,11 +267,11 @@ def _invalid(connection: psycopg.Connection[Any]) -> list[Finding]:
             continue
         what = "an interrupted REINDEX CONCURRENTLY" if left_over else "a failed build"
         summary = f"It is invalid, left by {what}: no query uses it, but every write to {table} maintains it."
-        remedy = _drop(name, False) + ("" if left_over else f"\n{bloat.update_first(connection)}{create};")
+        remedy = _drop(name, False) + ("" if left_over else f"\n{database.update_first(connection)}{create};")
         if whole:  # the server drops no part of another index
             attach = f"ALTER INDEX {whole} ATTACH PARTITION {name};  -- valid now"
-            again = f"{bloat.update_first(connection)}REINDEX INDEX CONCURRENTLY {name};"
-            remedy = "\n".join([again, *_briefly([attach])])
+            again = f"{database.update_first(connection)}REINDEX INDEX CONCURRENTLY {name};"
+            remedy = "\n".join([again, *database.briefly([attach])])
         found.append(Finding(name, Outcome.WARNING, summary, evidence, remedy, {"bytes": size} if left_over else None))
     return found
 
@@ -290,7 +288,7 @@ def _foreign_keys(connection: psycopg.Connection[Any]) -> list[Finding]:
         remedy = f"CREATE INDEX CONCURRENTLY ON {table} {definition.removeprefix('USING btree ')};"
         if partitions is not None:
             remedy = _index_of_partitions(connection, oid, columns, definition)
-        remedy = bloat.update_first(connection) + remedy
+        remedy = database.update_first(connection) + remedy
         evidence = {"table": table, "columns": columns, "refers_to": parent, "size_bytes": size, "rows": rows}
         gain = {"bytes_not_read_per_deletion": size}
         found.append(Finding(f"{table} {key}", Outcome.WARNING, summary, evidence, remedy, gain))
@@ -329,12 +327,7 @@ def _index_of_partitions(connection: psycopg.Connection[Any], oid: int, columns:
         "-- Each on its own, not in a transaction; try one again when its lock is not free. The last ATTACH makes the "
         "index valid."
     )
-    return "\n".join([comment, *_briefly(wholes), *parts, *_briefly(attached)])
-
-
-def _briefly(lines: list[str]) -> list[str]:
-    """Statements that lock others out for a moment: they must not queue for the lock, with everybody behind them."""
-    return [f"SET lock_timeout = {_LOCK_TIMEOUT};", *lines, "RESET lock_timeout;"]
+    return "\n".join([comment, *database.briefly(wholes), *parts, *database.briefly(attached)])
 
 
 def _free_name(schema: str, relation: str, what: str, taken: set[tuple[str, str]]) -> str:

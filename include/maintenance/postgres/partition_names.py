@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from include.platform.database import literal as literal  # given on to partition_exchange.py
+
 _LONGEST = 63  # bytes of a name on a server as it is built by default; longer ones are cut
 
 
@@ -59,11 +61,6 @@ def derived(identifier: str, ending: str) -> str:
 def bare(identifier: str) -> str:
     """Return an identifier without its quotes."""
     return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier
-
-
-def literal(text: str) -> str:
-    """Return a text as a literal of SQL."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def block(body: str) -> str:

@@ -297,7 +297,9 @@ def _try(
     evidence = {"text": work.text, "calls": work.calls, "period_days": days}
     evidence |= {"cost_before": asked.cost, "cost_after": cost}
     gain = {"seconds_per_period": round(work.seconds * saving, 3)}
-    remedy = "\n".join(f"CREATE INDEX CONCURRENTLY ON {index};" for index in indexes)
+    remedy = database.update_first(connection) + "\n".join(
+        f"CREATE INDEX CONCURRENTLY ON {index};" for index in indexes
+    )
     return Finding(f"query {work.query_id}", Outcome.WARNING, summary, evidence, remedy, gain)
 
 

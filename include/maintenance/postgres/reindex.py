@@ -310,7 +310,7 @@ def _wait_until_free(connection: psycopg.Connection[Any], facts: dict[str, Any])
 
 def _refuse_corruption(connection: psycopg.Connection[Any], name: str) -> None:
     """Raise ConfigurationError where the server's version may corrupt what it builds CONCURRENTLY (fixed in 14.4)."""
-    if bloat.update_first(connection):
+    if database.update_first(connection):
         raise ConfigurationError(f"PostgreSQL 14.0 to 14.3 may corrupt {name} by rebuilding it; update to 14.4 first")
 
 

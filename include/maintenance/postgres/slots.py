@@ -78,7 +78,7 @@ def _slot(slot: dict[str, Any], bounded: bool, unread_since: datetime | None) ->
 
 def _remedy(slot: dict[str, Any], bounded: bool, forgotten: bool) -> str:
     name = slot["slot_name"]
-    drop = f"SELECT pg_drop_replication_slot({_literal(name)});"
+    drop = f"SELECT pg_drop_replication_slot({database.literal(name)});"
     if slot["synced"]:
         return f"-- {name} is copied from the primary: drop it there, when its reader is gone for good"
     if slot["wal_status"] == "lost" or slot["invalidation_reason"]:
@@ -162,10 +162,8 @@ def _prepared(row: tuple[Any, ...]) -> Finding:
     remedy = ""
     if outcome is not Outcome.OK:
         where = database.in_comment(f"in the database {name}, as {owner} or a superuser")
-        remedy = f"ROLLBACK PREPARED {_literal(gid)};  -- {where}; or COMMIT PREPARED, as its coordinator decides"
+        remedy = (
+            f"ROLLBACK PREPARED {database.literal(gid)};  -- {where}; or COMMIT PREPARED, as its coordinator decides"
+        )
     summary = f"{gid} of {owner} is prepared for {minutes:,.0f} minutes; it holds its locks and keeps dead rows"
     return Finding(gid, outcome, summary, evidence, remedy)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

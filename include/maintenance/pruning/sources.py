@@ -99,7 +99,8 @@ def _source(
     if found and not found[0] and found[1] > _LARGE:
         raise ConfigurationError(
             f"{table.name} has about {found[1]} rows but no btree index that begins with {time_column}: every batch "
-            f"would read all of it; create one first (CREATE INDEX CONCURRENTLY ON {table.name} ({time_column}))"
+            f"would read all of it; {'update PostgreSQL to 14.4 and ' if database.update_first(connection) else ''}"
+            f"create one first (CREATE INDEX CONCURRENTLY ON {table.name} ({time_column}))"
         )
     return Source(
         table_name,  # as in maintenance.prune: holds, archives and acts are recorded under it, unquoted

@@ -38,3 +38,18 @@ def test_a_lost_connection_is_named(server: psycopg.Connection) -> None:
 def test_a_name_cannot_leave_its_comment() -> None:
     assert database.in_comment('"a\nDROP TABLE users; --"') == '"a?DROP TABLE users; --"'
     assert database.in_comment("\r\x00\x0b\x85\u2028é\t.") == "?????é?."
+
+
+def test_a_text_stays_within_its_literal(server: psycopg.Connection) -> None:
+    for text in ("it's", "''", "a\nb; --"):
+        assert server.execute(f"SELECT {database.literal(text)}".encode()).fetchone() == (text,)
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [(130014, False), (140000, True), (140003, True), (140004, False), (180000, False)]
+)
+def test_the_versions_that_corrupt_indexes(
+    server: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, version: int, told: bool
+) -> None:
+    monkeypatch.setattr(database, "server_version", lambda _: version)
+    assert ("update to 14.4 first" in database.update_first(server)) is told

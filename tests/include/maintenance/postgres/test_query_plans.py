@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
+import pytest
+
+from demo.databases import Databases
 from include.maintenance.postgres import query_plans
+from include.platform import database
+from include.settings import settings
+from include.warehouse.query_statistics import Work
 
 
 def test_the_columns_of_conditions() -> None:
@@ -41,3 +48,26 @@ def test_the_steps_of_a_plan_are_bounded_and_hold_no_values() -> None:
     many = query_plans._steps(root | {"Plans": [leaf | {"Filter": "x OR " * 10_000}] * 500})
     assert len(many) <= query_plans.LONGEST_PLAN
     assert many.splitlines()[-1] == f"… and {501 - len(many.splitlines()) + 1} more steps"
+
+
+def test_a_version_that_corrupts_indexes_is_updated_first(
+    any_databases: Databases, any_platform: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(any_databases.postgres.url(any_platform.info.dbname), autocommit=True) as superuser:
+        if not superuser.execute("SELECT FROM pg_available_extensions WHERE name = 'hypopg'").rowcount:
+            pytest.skip("this server has no hypopg")
+        superuser.execute("CREATE EXTENSION hypopg SCHEMA extensions")
+    environment.setenv("OPERATIONS__MAINTENANCE__QUERY_REVIEW__LARGE_TABLE_ROWS", "10000")
+    settings.cache_clear()
+    any_platform.execute("CREATE TABLE public.orders (customer int, note text)")
+    any_platform.execute("INSERT INTO public.orders SELECT n % 2000, 'x' FROM generate_series(1, 20000) AS n")
+    any_platform.execute("ANALYZE public.orders; GRANT SELECT ON public.orders TO operations_maintainer")
+    environment.setattr(database, "server_version", lambda _: 140003)
+    work = Work(1, "SELECT note FROM public.orders WHERE customer = $1", 1, 1, 1, 1, 1, None, 0)
+    with database.maintenance_session() as session:
+        plans = {1: query_plans.plan(session, work.text)}
+        [found] = query_plans.advice(session, [work], plans, 7)
+    assert found.remedy.splitlines() == [
+        "-- PostgreSQL 14.0 to 14.3 may corrupt what it builds CONCURRENTLY: update to 14.4 first.",
+        'CREATE INDEX CONCURRENTLY ON public.orders ("customer");',
+    ]

@@ -163,3 +163,14 @@ def test_a_type_of_the_platform_is_found_with_its_schema_and_without(any_platfor
             with connection.transaction():
                 found = restore._target(connection, f"public.restored_{number}", [Column("a", name, False, False)])
                 assert database.columns_of(connection, found) == [Column("a", "public.mood", False, False)]
+
+
+def test_a_version_that_corrupts_indexes_is_updated_before_one_is_made(
+    filled: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setattr(sources, "_LARGE", 10)
+    filled.execute("DROP INDEX public.audit_logs_created_at_idx; ANALYZE public.audit_logs")
+    for version, told in ((140003, "; update PostgreSQL to 14.4 and create one"), (140004, "; create one")):
+        environment.setattr(database, "server_version", lambda _, version=version: version)
+        with pytest.raises(ConfigurationError, match=f"{told} first .CREATE INDEX CONCURRENTLY ON public.audit_logs"):
+            prune.prune(rule(), "r1", dry_run=True, now=NOW)
