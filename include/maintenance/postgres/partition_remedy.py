@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from include.maintenance.postgres import partition_exchange
 from include.maintenance.postgres.partition_exchange import Rows
-from include.maintenance.postgres.partition_names import Names, bare, block, derived, literal, names_of
+from include.maintenance.postgres.partition_names import Names, bare, block, derived, names_of
 from include.platform import database
-from include.platform.database import in_comment
+from include.platform.database import in_comment, literal
 from include.warehouse.statements import statements
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _PARTITIONS_AHEAD = 3
 _STATEMENTS = statements(__file__)
 _EARLIEST = timedelta(days=14)  # the first boundary: a person reads this, and the long steps of a large table take days
 _LATEST = timedelta(days=2)  # step 1 is not begun later than this before the boundary, when every insert would fail
-_LOCK = "SET LOCAL lock_timeout = '800ms';"  # below deadlock_timeout, after which autovacuum is cancelled for the lock
+_LOCK = f"SET LOCAL lock_timeout = {database.BRIEF_LOCK_WAIT};"
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def plan(
     if obstacles:
         return Plan("", obstacles, [])
     confirm = _changed_keys(names, keys) + partition_exchange.to_confirm(rows)
-    return Plan("\n".join(_lines(names, keys, rows, version, confirm)), [], confirm)
+    return Plan("\n".join(_lines(connection, names, keys, rows, confirm)), [], confirm)
 
 
 def _obstacles(names: Names, keys: list[tuple[Any, ...]], rows: Rows, version: int) -> list[str]:
@@ -138,7 +138,9 @@ def _changed_keys(names: Names, keys: list[tuple[Any, ...]]) -> list[str]:
     ]
 
 
-def _lines(names: Names, keys: list[tuple[Any, ...]], rows: Rows, version: int, confirm: list[str]) -> list[str]:
+def _lines(
+    connection: psycopg.Connection[Any], names: Names, keys: list[tuple[Any, ...]], rows: Rows, confirm: list[str]
+) -> list[str]:
     limit, index = derived(names.relation, "_limit"), derived(names.relation, "_time_key")
     longer = [columns for _, _, columns, has_time, *_ in keys if not has_time]
     undo = [f"ALTER TABLE {names.table} DROP CONSTRAINT IF EXISTS {limit};"]
@@ -150,7 +152,8 @@ def _lines(names: Names, keys: list[tuple[Any, ...]], rows: Rows, version: int, 
         *(in_comment(f"-- Confirm before you run it: {what}.") for what in confirm),
         "-- 1. Long steps, while others read and write; each on its own, not in a transaction but where it says so:",
         *(
-            f"CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {index} ON {names.table} ({columns}, {names.time});"
+            f"{database.update_first(connection)}CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {index} "
+            f"ON {names.table} ({columns}, {names.time});"
             for columns in longer
         ),
         "BEGIN;",
@@ -163,7 +166,7 @@ def _lines(names: Names, keys: list[tuple[Any, ...]], rows: Rows, version: int, 
         "BEGIN;",
         _LOCK,
         _has_been_validated(names, limit),
-        *partition_exchange.exchange(names, keys, rows, version),
+        *partition_exchange.exchange(names, keys, rows, database.server_version(connection)),
         "COMMIT;",
         partition_exchange.next_partitions(names, rows),
     ]

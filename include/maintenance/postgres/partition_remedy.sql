@@ -46,7 +46,8 @@ LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u
 WHERE i.indrelid = %(oid)s AND i.indisunique AND i.indisvalid ORDER BY k.contype = 'p' DESC NULLS LAST, 1;
 
 -- statement: left_behind
--- What would stay with the old table alone and cannot be carried over by rote, and why.
+-- What would stay with the old table alone and cannot be carried over by rote, and why. What is NOT ENFORCED (18+) holds
+-- for no row and can never be validated.
 SELECT 'the trigger ' || quote_ident(t.tgname), 'it would act on the old rows only; drop it before and make it again on the new table'
 FROM pg_trigger t WHERE t.tgrelid = %(oid)s AND NOT t.tgisinternal
 UNION ALL
@@ -63,6 +64,7 @@ SELECT CASE k.contype WHEN 'f' THEN 'the foreign key ' ELSE 'the constraint ' EN
        'it is NOT VALID; validate it before'
 FROM pg_constraint k
 WHERE k.conrelid = %(oid)s AND k.contype IN ('c', 'f', 'n') AND NOT k.convalidated AND k.conname <> %(limit)s
+  AND coalesce(to_jsonb(k) ->> 'conenforced', 'true') = 'true'
 UNION ALL
 SELECT 'the replica identity', 'it is an index, which new partitions would not have; set it to DEFAULT or FULL before'
 FROM pg_class c WHERE c.oid = %(oid)s AND c.relreplident = 'i'

@@ -7,6 +7,7 @@ import pytest
 
 from demo.databases import Databases
 from include.maintenance.postgres import partition_remedy
+from include.platform import database
 from tests.include.maintenance.postgres.partition_remedies import apply, one, paste, planned
 
 INSERT = "INSERT INTO public.audit_logs (created_at, actor, action) VALUES (now() + interval '{} days', 'a', 'b')"
@@ -175,3 +176,30 @@ def test_behind_a_long_transaction_it_gives_up_and_can_be_pasted_again(
         assert one(any_platform, KIND) == "r"
     assert paste(any_platform, sql)[0] == 'constraint "audit_logs_limit" for relation "audit_logs" already exists'
     assert (one(any_platform, KIND), one(any_platform, LIMITS)) == ("p", 0)
+
+
+def test_a_version_that_corrupts_indexes_is_updated_first(
+    any_platform: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "server_version", lambda _: 140003)
+    lines = planned().sql.splitlines()
+    [number] = [number for number, line in enumerate(lines) if line.startswith("CREATE UNIQUE INDEX CONCURRENTLY")]
+    assert lines[number - 1].endswith("update to 14.4 first.")
+
+
+def test_what_is_not_enforced_is_carried_over(any_databases: Databases, any_platform: psycopg.Connection) -> None:
+    if any_platform.info.server_version < 180000:
+        pytest.skip("before PostgreSQL 18 every constraint is enforced")
+    any_platform.execute(
+        "ALTER TABLE public.audit_logs ADD CONSTRAINT wished CHECK (action <> 'b') NOT ENFORCED;"
+        "CREATE TABLE public.actors (name text PRIMARY KEY); ALTER TABLE public.audit_logs ADD CONSTRAINT known"
+        " FOREIGN KEY (actor) REFERENCES public.actors NOT ENFORCED"
+    )
+    assert planned().obstacles == []
+    assert paste(any_platform, planned().sql) == []
+    assert one(any_platform, KIND) == "p"
+    any_platform.execute(INSERT.format(0).encode())
+    assert any_platform.execute(
+        "SELECT conname, conenforced FROM pg_constraint WHERE conrelid = 'public.audit_logs'::regclass"
+        " AND contype IN ('c', 'f') ORDER BY 1"
+    ).fetchall() == [("known", False), ("wished", False)]
