@@ -125,12 +125,13 @@ def check(run_id: str) -> dict[str, Any]:
             readable = [one for one in sequences if one["readable"]]
             tables = sorted({column["table"] for one in readable if _is_notable(one) for column in one["columns"]})
             sizes = dict(connection.execute(_STATEMENTS["sizes"], {"tables": tables}).fetchall())
+            first = database.update_first(connection)
         seen = findings.last_seen(CHECK)
-        judged = [_sequence(one, seen.get(one["name"], {}), sizes) for one in readable]
+        judged = [_sequence(one, seen.get(one["name"], {}), sizes, first) for one in readable]
         notable = [one for one in judged if one is not None]
         notable += _unreadable([one for one in sequences if not one["readable"]])
-        filled = {(column["table"], column["column"]) for one in sequences for column in one["columns"]}
-        notable += [_reference(one) for one in references if (one["key_table"], one["key_column"]) not in filled]
+        filled = {_named(column) for one in sequences for column in one["columns"]}
+        notable += [_reference(one) for one in references if filled.isdisjoint(one["origins"])]
         counts = {"looked_at": len(readable), "columns": len(filled), "reported": len(notable)}
         rest = (
             f"{len(readable)} sequences were looked at; all that are not named have used less than 1 % of their numbers"
@@ -143,7 +144,9 @@ def _is_notable(sequence: dict[str, Any]) -> bool:
     return of is not None and of.share >= _NOTABLE_SHARE
 
 
-def _sequence(sequence: dict[str, Any], before: dict[str, Any], sizes: dict[str, int]) -> Finding | None:
+def _sequence(
+    sequence: dict[str, Any], before: dict[str, Any], sizes: dict[str, int], update_first: str
+) -> Finding | None:
     name, of = sequence["name"], supply(sequence)
     if of is None:
         begins = sequence["minimum"] if sequence["increment"] > 0 else sequence["maximum"]
@@ -169,7 +172,9 @@ def _sequence(sequence: dict[str, Any], before: dict[str, Any], sizes: dict[str,
         "days_left": round(days_left, 1) if days_left is not None else None,
         "columns": [f"{_named(one)} {one['type']}" for one in sequence["columns"]],
     }
-    remedy = key_remedy.widening(sequence, of.column, sizes) if outcome in (Outcome.WARNING, Outcome.CRITICAL) else ""
+    remedy = ""
+    if outcome in (Outcome.WARNING, Outcome.CRITICAL):
+        remedy = key_remedy.widening(sequence, of.column, sizes, update_first)
     if outcome is Outcome.UNKNOWN:
         remedy = "-- nothing yet: the next run, at least 20 hours later, tells for how long the rest lasts"
     return Finding(name, outcome, _sentence(name, of, speed, days_left), evidence, remedy)

@@ -22,14 +22,23 @@ WITH RECURSIVE integer_type (oid, lowest, highest) AS (
     FROM pg_depend d JOIN pg_attrdef f ON f.oid = d.objid
     WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid = 0
 ), reference AS (
-    SELECT k.conrelid, u.from_number, k.confrelid, u.to_number
+    SELECT k.conrelid, u.from_number, k.confrelid, u.to_number,
+           quote_ident(k.conname) || ' of ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name
     FROM pg_constraint k CROSS JOIN LATERAL unnest(k.conkey, k.confkey) AS u (from_number, to_number)
+    JOIN pg_class c ON c.oid = k.conrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE k.contype = 'f' AND k.conparentid = 0
+), partition_key AS (  -- the columns of a key, also within its expressions, depend on the whole of their table
+    SELECT d.objid AS relid, d.objsubid::smallint AS number
+    FROM pg_depend d
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = d.objid
+      AND d.objsubid > 0 AND d.refobjsubid = 0 AND d.deptype = 'i'
 ), line (relid, number, origin, origin_number) AS (
     SELECT relid, number, relid, number
     FROM (SELECT relid, number FROM fed
           UNION SELECT conrelid, from_number FROM reference
-          UNION SELECT confrelid, to_number FROM reference) AS named
+          UNION SELECT confrelid, to_number FROM reference
+          UNION SELECT relid, number FROM partition_key) AS named
     UNION
     SELECT l.relid, l.number, h.inhparent, p.attnum
     FROM line l
@@ -52,6 +61,19 @@ WITH RECURSIVE integer_type (oid, lowest, highest) AS (
     UNION
     SELECT r.sequence, f.origin, f.origin_number, false
     FROM reached r JOIN referring f ON f.key_origin = r.origin AND f.key_number = r.number
+), heir (origin, relid) AS (  -- of plain inheritance: a partitioned table hands its triggers on
+    SELECT r.origin, h.inhrelid
+    FROM reached r
+    JOIN pg_class c ON c.oid = r.origin AND c.relkind <> 'p'
+    JOIN pg_inherits h ON h.inhparent = r.origin
+    UNION
+    SELECT p.origin, h.inhrelid FROM heir p JOIN pg_inherits h ON h.inhparent = p.relid
+), ended AS (  -- the foreign keys that begin or end at a column
+    SELECT l.origin, l.origin_number, jsonb_agg(DISTINCT e.name ORDER BY e.name) AS names
+    FROM (SELECT conrelid, from_number, name FROM reference
+          UNION SELECT confrelid, to_number, name FROM reference) AS e (relid, number, name)
+    JOIN line l USING (relid, number)
+    GROUP BY 1, 2
 ), filled AS (
     SELECT r.sequence, jsonb_agg(jsonb_build_object(
                'table', quote_ident(n.nspname) || '.' || quote_ident(c.relname), 'column', quote_ident(a.attname),
@@ -61,11 +83,18 @@ WITH RECURSIVE integer_type (oid, lowest, highest) AS (
                'trigger', quote_ident('widen_' || left(a.attname, 50)),
                'function', quote_ident(n.nspname) || '.'
                            || quote_ident('widen_' || left(c.relname || '_' || a.attname, 50)),
-               'foreign_keys', (SELECT coalesce(jsonb_agg(quote_ident(k.conname) ORDER BY k.conname), '[]')
-                                FROM pg_constraint k
-                                WHERE k.conrelid = r.origin AND k.contype = 'f' AND r.number = ANY (k.conkey))
+               'partition_key', (r.origin, r.number) IN (SELECT l.origin, l.origin_number
+                                                         FROM line l JOIN partition_key USING (relid, number)),
+               'heirs', (SELECT coalesce(jsonb_agg(quote_ident(hn.nspname) || '.' || quote_ident(hc.relname)
+                                                   ORDER BY hn.nspname, hc.relname), '[]')
+                         FROM heir h
+                         JOIN pg_class hc ON hc.oid = h.relid AND hc.relpersistence <> 't'
+                         JOIN pg_namespace hn ON hn.oid = hc.relnamespace
+                         WHERE h.origin = r.origin),
+               'foreign_keys', coalesce(e.names, '[]')
            ) ORDER BY n.nspname, c.relname, a.attname) AS columns
     FROM (SELECT sequence, origin, number, bool_or(fed) AS fed FROM reached GROUP BY 1, 2, 3) AS r
+    LEFT JOIN ended e ON e.origin = r.origin AND e.origin_number = r.number
     JOIN pg_attribute a ON a.attrelid = r.origin AND a.attnum = r.number
     JOIN integer_type t ON t.oid = a.atttypid
     JOIN pg_class c ON c.oid = r.origin
@@ -96,10 +125,28 @@ WITH RECURSIVE part (root, oid) AS (
 SELECT root, coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM part GROUP BY root;
 
 -- statement: narrow_references
--- Columns that refer to a bigint key and cannot hold all of its numbers.
+-- Columns that refer to a bigint key and cannot hold all of its numbers. The key of a partition or heir is also that of
+-- the tables that it has it from (origins).
+WITH RECURSIVE line (relid, number, origin, name) AS (
+    SELECT DISTINCT k.confrelid, u.number, k.confrelid, a.attname
+    FROM pg_constraint k CROSS JOIN LATERAL unnest(k.confkey) AS u (number)
+    JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number
+    WHERE k.contype = 'f' AND k.conparentid = 0
+    UNION
+    SELECT l.relid, l.number, h.inhparent, l.name
+    FROM line l
+    JOIN pg_attribute a ON a.attrelid = l.origin AND a.attname = l.name AND a.attinhcount > 0
+    JOIN pg_inherits h ON h.inhrelid = l.origin
+    JOIN pg_attribute p ON p.attrelid = h.inhparent AND p.attname = l.name
+)
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS table_name, quote_ident(f.attname) AS column_name,
        quote_ident(k.conname) AS constraint_name, format_type(f.atttypid, NULL) AS type,
-       quote_ident(rn.nspname) || '.' || quote_ident(rc.relname) AS key_table, quote_ident(p.attname) AS key_column
+       quote_ident(rn.nspname) || '.' || quote_ident(rc.relname) AS key_table, quote_ident(p.attname) AS key_column,
+       ARRAY(SELECT quote_ident(ln.nspname) || '.' || quote_ident(lc.relname) || '.' || quote_ident(l.name)
+             FROM line l
+             JOIN pg_class lc ON lc.oid = l.origin
+             JOIN pg_namespace ln ON ln.oid = lc.relnamespace
+             WHERE l.relid = k.confrelid AND l.number = u.to_number) AS origins
 FROM pg_constraint k
 CROSS JOIN LATERAL unnest(k.conkey, k.confkey) AS u (from_number, to_number)
 JOIN pg_class c ON c.oid = k.conrelid AND c.relpersistence <> 't'

@@ -201,6 +201,26 @@ def test_what_refers_to_a_key_is_full_before_it(any_platform: psycopg.Connection
     assert "public.keys.id (bigint)" in unfed.summary
 
 
+def test_a_key_of_a_partition_or_an_heir_is_filled_like_that_of_its_origin(any_platform: psycopg.Connection) -> None:
+    any_platform.execute(
+        "CREATE TABLE public.logs (id bigserial PRIMARY KEY) PARTITION BY RANGE (id);"
+        'CREATE TABLE public."Logs 1" PARTITION OF public.logs FOR VALUES FROM (1) TO (9);'
+        'CREATE TABLE public.notes (log integer REFERENCES public."Logs 1");'
+        'CREATE TABLE public.parent ("Id" bigserial);'
+        'CREATE TABLE public.heir (UNIQUE ("Id")) INHERITS (public.parent);'
+        'CREATE TABLE public.uses (heir integer REFERENCES public.heir ("Id"));'
+        "CREATE TABLE public.own (id bigint PRIMARY KEY) PARTITION BY RANGE (id);"
+        "CREATE TABLE public.own_1 PARTITION OF public.own FOR VALUES FROM (1) TO (9);"
+        "CREATE TABLE public.other (own integer REFERENCES public.own_1);"
+        "SELECT setval('public.logs_id_seq', 2000000000)"
+    )
+    found = checked(any_platform)
+    assert set(found) == {
+        "all other sequences", "public.logs_id_seq", "foreign key other_own_fkey of public.other (own)"
+    }  # fmt: skip
+    assert found["public.logs_id_seq"].evidence["limited_by"] == "public.notes.log"
+
+
 def test_partitions_and_domains(any_platform: psycopg.Connection) -> None:
     any_platform.execute(
         "CREATE DOMAIN public.positive AS integer CHECK (value > 0); CREATE DOMAIN public.nested AS public.positive;"

@@ -3,8 +3,10 @@
 import psycopg
 import pytest
 
+from demo.databases import Databases
 from include.maintenance.postgres import key_exhaustion, key_remedy
 from include.outcome import Outcome
+from include.platform import database
 from include.warehouse import findings
 from include.warehouse.findings import Finding
 
@@ -76,7 +78,7 @@ def test_nothing_is_wider_than_bigint(any_platform: psycopg.Connection) -> None:
     for name in ("public.t_id_seq", "public.s"):
         finding = found(any_platform, name, name)
         assert finding is not None
-        assert finding.remedy.startswith("-- no wider integer exists")
+        assert finding.remedy.startswith(f"-- no wider integer exists: find out what brought {name} so far (a setval?")
 
 
 def test_large_tables_get_a_wider_copy_that_is_kept_up_to_date(
@@ -102,3 +104,119 @@ def test_large_tables_get_a_wider_copy_that_is_kept_up_to_date(
     assert any_platform.execute('SELECT count(*) FROM public."User" WHERE "Id_bigint" IS NULL').fetchone() == (0,)
     assert '"of user" of public.orders' in finding.remedy, "the foreign keys to be made again are named"
     assert '-- ALTER TABLE public."User" ALTER COLUMN "Id" TYPE bigint;' in finding.remedy
+
+
+def large(owner: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
+    """The lines for a sequence whose tables count as large."""
+    monkeypatch.setattr(key_remedy, "_ALTERED_AT_ONCE_BYTES", -1)
+    finding = found(owner, name)
+    assert finding is not None
+    return finding.remedy.splitlines()
+
+
+def test_foreign_keys_of_wide_columns_are_made_again_too(
+    any_platform: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    any_platform.execute(
+        "CREATE TABLE public.parent (id serial PRIMARY KEY);"
+        'CREATE TABLE public."Child" (id bigint PRIMARY KEY REFERENCES public.parent);'
+        'CREATE TABLE public.away (id bigint REFERENCES public."Child");'
+        "CREATE TABLE public.whole (id integer, kind text) PARTITION BY LIST (kind);"
+        "CREATE TABLE public.part PARTITION OF public.whole FOR VALUES IN ('a');"
+        "ALTER TABLE public.part ADD CONSTRAINT of_part FOREIGN KEY (id) REFERENCES public.parent;"
+        "SELECT setval('public.parent_id_seq', 2147483640)"
+    )
+    [line] = [one for one in large(any_platform, monkeypatch, "public.parent_id_seq") if "foreign keys again" in one]
+    assert line.endswith('VALIDATE CONSTRAINT: "Child_id_fkey" of public."Child", of_part of public.part'), (
+        "and not that of away: nothing at its ends is exchanged"
+    )
+
+
+@pytest.mark.parametrize("key", ["RANGE (id)", "HASH ((id / 10))", "LIST (kind)"])
+def test_the_server_alters_no_column_of_a_partition_key(
+    any_platform: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    any_platform.execute(
+        "CREATE SEQUENCE public.s AS integer;"
+        f"CREATE TABLE public.logs (kind text, id integer DEFAULT nextval('public.s')) PARTITION BY {key};"
+        "CREATE TABLE public.notes (log integer DEFAULT nextval('public.s')); SELECT setval('public.s', 2147483640)"
+    )
+    if key == "LIST (kind)":  # the tables below are partitioned by it; there its number is another one
+        any_platform.execute(
+            "CREATE TABLE public.below (id integer, kind text) PARTITION BY RANGE (id);"
+            "ALTER TABLE public.logs ATTACH PARTITION public.below FOR VALUES IN ('a')"
+        )
+    with pytest.raises(psycopg.errors.InvalidTableDefinition):
+        any_platform.execute("ALTER TABLE public.logs ALTER COLUMN id TYPE bigint")
+    refused = "-- public.logs.id is a partition key: make a new partitioned table with bigint and copy the rows"
+    finding = found(any_platform, "public.s")
+    assert finding is not None
+    lines = finding.remedy.splitlines()
+    assert (lines[0], lines[-1]) == (refused, "-- then ALTER SEQUENCE public.s AS bigint NO MAXVALUE;")
+    any_platform.execute(finding.remedy)
+    any_platform.execute("INSERT INTO public.notes VALUES (2147483648)")
+    any_platform.execute("ALTER TABLE public.notes ADD COLUMN again integer DEFAULT nextval('public.s')")
+    lines = large(any_platform, monkeypatch, "public.s")
+    assert [line for line in lines if "public.logs" in line] == [refused]
+    assert "ALTER TABLE public.notes ADD COLUMN again_bigint bigint;" in lines
+
+
+def test_other_columns_of_a_partitioned_table_are_altered(any_platform: psycopg.Connection) -> None:
+    any_platform.execute(
+        "CREATE TABLE public.logs (kind text, id serial) PARTITION BY LIST (kind);"
+        "CREATE TABLE public.logs_a PARTITION OF public.logs FOR VALUES IN ('a');"
+        "SELECT setval('public.logs_id_seq', 2147483647)"
+    )
+    finding = found(any_platform, "public.logs_id_seq")
+    assert finding is not None
+    any_platform.execute(finding.remedy)
+    any_platform.execute("INSERT INTO public.logs (kind) VALUES ('a')")
+
+
+@pytest.mark.parametrize("altered_at_once", [100 * 2**20, -1])
+def test_no_statement_queues_for_its_lock(
+    any_databases: Databases, any_platform: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, altered_at_once: int
+) -> None:
+    monkeypatch.setattr(key_remedy, "_ALTERED_AT_ONCE_BYTES", altered_at_once)
+    any_platform.execute(
+        "CREATE TABLE public.t (id serial PRIMARY KEY); SELECT setval('public.t_id_seq', 2147483640);"
+        "SET statement_timeout = '60s'"  # where nothing bounds the wait for the lock
+    )
+    finding = found(any_platform, "public.t_id_seq")
+    assert finding is not None
+    errors = []
+    with psycopg.connect(any_databases.url(any_platform.info.dbname, "escrow_owner")) as reader:
+        reader.execute("SELECT FROM public.t")
+        for statement in finding.remedy.split(";\n"):
+            try:
+                any_platform.execute(statement.encode())
+            except psycopg.Error as error:
+                errors.append(str(error.diag.message_primary))
+    assert errors[0] == "canceling statement due to lock timeout"
+    any_platform.execute("INSERT INTO public.t DEFAULT VALUES")  # no trigger is there without its column
+    assert any_platform.execute("SHOW lock_timeout").fetchone() == ("0",)
+    any_platform.execute(finding.remedy)
+    any_platform.execute("INSERT INTO public.t DEFAULT VALUES")
+
+
+def test_rows_of_heirs_get_their_copy_too(any_platform: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    any_platform.execute(
+        "CREATE TABLE public.parent (id serial); CREATE TABLE public.heir () INHERITS (public.parent);"
+        "CREATE TABLE public.\"Heir 2\" () INHERITS (public.heir); SELECT setval('public.parent_id_seq', 2147483640)"
+    )
+    any_platform.execute("\n".join(large(any_platform, monkeypatch, "public.parent_id_seq")))
+    for table in ("parent", "heir", '"Heir 2"'):
+        any_platform.execute(f"INSERT INTO public.{table} DEFAULT VALUES".encode())
+    assert any_platform.execute("SELECT id_bigint FROM public.parent ORDER BY 1").fetchall() == [
+        (2147483641,), (2147483642,), (2147483643,)
+    ]  # fmt: skip
+
+
+def test_a_version_that_corrupts_indexes_is_updated_first(
+    any_platform: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "server_version", lambda _: 140003)
+    any_platform.execute("CREATE TABLE public.t (id serial); SELECT setval('public.t_id_seq', 2147483640)")
+    lines = large(any_platform, monkeypatch, "public.t_id_seq")
+    [number] = [number for number, line in enumerate(lines) if "INDEX CONCURRENTLY on each copy" in line]
+    assert lines[number - 1].endswith("update to 14.4 first.")
