@@ -201,7 +201,8 @@ def test_the_user_of_the_tasks_cannot_change_what_runs() -> None:
         for path in (home, home / "dags"):
             os.chown(path, 50000, 0)
             path.chmod(0o775)
-        environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
         subprocess.run(["bash", "-c", last], cwd=home, env=environment, check=True)
         attempts = """
             for folder in config deploy include plugins dags; do

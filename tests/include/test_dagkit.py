@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-import pendulum
 import pytest
 
 from include import dagkit
@@ -71,13 +70,14 @@ def test_each_day_is_computed_once_it_is_over_also_where_clocks_change_at_midnig
     environment: pytest.MonkeyPatch, zone: str, midnight_before: str, days: list[str]
 ) -> None:
     """By the ticks and the keys of Airflow's own timetable, as the scheduler reads it."""
+    from airflow.sdk import timezone
     from airflow.serialization.decoders import decode_timetable
     from airflow.serialization.encoders import encode_timetable
 
     environment.setenv("OPERATIONS__PLATFORM__TIMEZONE", zone)
     settings.cache_clear()
     schedule: Any = decode_timetable(json.loads(json.dumps(encode_timetable(dagkit.finished_days("daily_metrics")))))
-    tick, found = pendulum.parse(midnight_before), []
+    tick, found = timezone.coerce_datetime(datetime.fromisoformat(midnight_before)), []
     for _ in days:
         tick = schedule._get_next(tick)
         _, key = schedule._get_partition_info(tick)

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from include.maintenance.postgres.partition_names import Names, derived, literal
+from include.maintenance.postgres.partition_names import Names, derived
+from include.platform.database import literal
 from include.warehouse.statements import statements
 
 Rows = Callable[[str], list[tuple[Any, ...]]]

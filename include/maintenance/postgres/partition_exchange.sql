@@ -65,7 +65,7 @@ FROM pg_constraint k WHERE k.conrelid = %(oid)s AND k.contype = 'c' AND NOT k.co
 -- statement: foreign_keys
 -- Those of the table to others. On attaching, the old table's own become parts of them without a look at its rows.
 SELECT quote_ident(k.conname), pg_get_constraintdef(k.oid)
-FROM pg_constraint k WHERE k.conrelid = %(oid)s AND k.contype = 'f' ORDER BY 1;
+FROM pg_constraint k WHERE k.conrelid = %(oid)s AND k.contype = 'f' AND k.conparentid = 0 ORDER BY 1;
 
 -- statement: grants
 -- What others may do with the table (kind r), its columns, and the sequences of its identities (kind S, with their name).

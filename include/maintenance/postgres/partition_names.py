@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from include.platform.database import literal as literal  # given on to partition_exchange.py
-
 _LONGEST = 63  # bytes of a name on a server as it is built by default; longer ones are cut
 
 

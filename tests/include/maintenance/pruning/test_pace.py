@@ -307,17 +307,20 @@ def test_a_pause_that_gets_too_long_postpones_the_rest(
             assert done["state"] == "postponed"
             assert "has waited for the replica of the slot away, which is away and" in done["reason"]
             assert done["reason"].endswith(" rows archived and deleted; the next run goes on from there")
-            left = pruned.execute("SELECT count(*) FROM public.audit_logs").fetchone()
-            assert left == (20,), "the two batches before it are gone"
+            [(left,)] = pruned.execute("SELECT count(*) FROM public.audit_logs")
+            assert left in (20, 21), "the two batches before it are gone; after a slow one the next is smaller"
             assert "verified" in states(warehouse), "the archive whose rows are still there waits for the next attempt"
             act = actions.find("prune", "public.audit_logs", "r1")
             assert act is not None
             assert act.applied is not None
-            assert (act.applied["rows_older_after"], act.applied["rows_deleted_by_this_attempt"]) == (13, 10)
+            assert (act.applied["rows_older_after"], act.applied["rows_deleted_by_this_attempt"]) == (
+                left - 7,
+                30 - left,
+            )
             assert prune.prune(impatient, "r2", dry_run=False, now=NOW)["state"] == "postponed", "while it settles"
             [backlog] = findings.latest("pruning_backlog")
             assert backlog.finding.evidence["postponed_in_a_row"] == 2
-            assert backlog.finding.evidence["rows_left"] == 13
+            assert backlog.finding.evidence["rows_left"] == left - 7
             assert "pg_drop_replication_slot" in backlog.finding.remedy
         finally:
             superuser.execute("SELECT pg_drop_replication_slot('away')")
