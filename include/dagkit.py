@@ -42,7 +42,7 @@ from include.dag_signals import deadline_missed as deadline_missed  # stored dea
 from include.dag_signals import run_failed, task_failed
 from include.outcome import ConfigurationError
 from include.settings import settings, use_bounds
-from include.window import Grain, Window, day_window, last_finished_day, month_window, parse_day, week_window
+from include.window import WINDOW_OF, Grain, Window, last_finished_day, parse_day
 from include.window import window_of_key as _window_of_key
 
 START_DATE = datetime(2024, 1, 1, tzinfo=UTC)
@@ -100,6 +100,14 @@ _OF_EVERY_TASK: dict[str, Any] = {
 }
 
 
+def _deadline(after: timedelta, tier: Tier) -> DeadlineAlert:
+    return DeadlineAlert(
+        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=after,
+        callback=SyncCallback("include.dagkit.deadline_missed", kwargs={"tier": tier.value}),
+    )
+
+
 def operations_dag(
     file: str,
     documentation: str | None,
@@ -146,11 +154,7 @@ def operations_dag(
             "priority_weight": tier.priority,
         },
         on_failure_callback=[run_failed],
-        deadline=DeadlineAlert(
-            reference=DeadlineReference.DAGRUN_QUEUED_AT,
-            interval=run_deadline,
-            callback=SyncCallback("include.dagkit.deadline_missed", kwargs={"tier": tier.value}),
-        ),
+        deadline=_deadline(run_deadline, tier),
     )
 
 
@@ -264,7 +268,7 @@ def window_of(context: Any, grain: Grain = Grain.DAY) -> Window:
     if of_key and not given:
         return of_key
     day = parse_day(given) if given else last_finished_day(run.run_after, zone)
-    window = {Grain.DAY: day_window, Grain.WEEK: week_window, Grain.MONTH: month_window}[grain](day, zone)
+    window = WINDOW_OF[grain](day, zone)
     if of_key and of_key != window:
         raise ConfigurationError(
             f"the parameter day names {window.key} and the partition key {of_key.key}; start the run with one of them"

@@ -85,6 +85,10 @@ def month_window(day: date, timezone: str) -> Window:
     return Window(Grain.MONTH, first, _midnight(first, timezone), _midnight(following, timezone), timezone)
 
 
+WINDOW_OF = {Grain.DAY: day_window, Grain.WEEK: week_window, Grain.MONTH: month_window}
+"""By grain, what gives the window that a day of a time zone lies in."""
+
+
 def parse_day(text: str) -> date:
     """Read a day written as YYYY-MM-DD.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAINTENANCE = "platform_db_maintenance"
 _STATEMENTS = statements(__file__)
 _LONGEST_LOCK_WAIT_MILLISECONDS = 5000
-BRIEF_LOCK_WAIT = "'800ms'"
+_BRIEF_LOCK_WAIT = "'800ms'"
 """For SQL that people run: below ``deadlock_timeout``, after which the server cancels an autovacuum in the way."""
 
 
@@ -103,6 +103,16 @@ def prepare(connection: psycopg.Connection[Any]) -> bool:
     return bool(row and row[0])
 
 
+def server(connection: psycopg.Connection[Any]) -> tuple[str, str | None]:
+    """Return the name of the cluster with its database, and of the primary in it; None when the server is a standby.
+
+    Raises psycopg.Error.
+    """
+    row: tuple[str, str | None] | None = connection.execute(_STATEMENTS["server"]).fetchone()
+    assert row is not None, "the statement always gives a row"
+    return row
+
+
 def in_comment(text: str) -> str:
     """Return a text that stays within a ``--`` comment of SQL: a name or an identifier may hold a line break.
 
@@ -118,7 +128,12 @@ def literal(text: str) -> str:
 
 def briefly(lines: Sequence[str]) -> list[str]:
     """Statements that lock others out for a moment: they must not queue for the lock, with everybody behind them."""
-    return [f"SET lock_timeout = {BRIEF_LOCK_WAIT};", *lines, "RESET lock_timeout;"]
+    return [f"SET lock_timeout = {_BRIEF_LOCK_WAIT};", *lines, "RESET lock_timeout;"]
+
+
+def together(lines: Sequence[str]) -> list[str]:
+    """Statements that take effect together, of which none queues for its lock."""
+    return ["BEGIN;", f"SET LOCAL lock_timeout = {_BRIEF_LOCK_WAIT};", *lines, "COMMIT;"]
 
 
 def update_first(connection: psycopg.Connection[Any]) -> str:

@@ -11,6 +11,14 @@ SELECT rolsuper,
        set_config('extra_float_digits', '3', false), set_config('row_security', 'off', false)
 FROM pg_roles WHERE rolname = current_user;
 
+-- statement: server
+-- The cluster and its database, which replicas share; the same with the primary's timeline (the first one is not named,
+-- a standby has none): each server counts for itself, so what was counted before a promotion is not what is after it.
+SELECT cluster,
+       CASE WHEN NOT pg_is_in_recovery()
+            THEN concat_ws('/', cluster, nullif(ltrim(left(pg_walfile_name(pg_current_wal_lsn()), 8), '0'), '1')) END
+FROM (SELECT system_identifier || '/' || current_database() AS cluster FROM pg_control_system()) AS own;
+
 -- statement: table
 SELECT c.oid, n.nspname, c.relname, quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from include import connections
 from include.outcome import ConfigurationError, SourceUnavailable
+from include.platform import regular_files
 
 if TYPE_CHECKING:
     import fsspec
@@ -187,8 +188,7 @@ def write_privately(path: Path, content: bytes) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
     try:
-        partial.touch(mode=0o600)
-        with partial.open("wb") as file:
+        with regular_files.create(partial) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -307,12 +307,9 @@ def same_content(packed: Path, original: Path, size: int) -> bool:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as it lies there."""
-    digest = hashlib.sha256()
+    """Return the SHA-256 of a file as it lies there. Raises NoRegularFile for a link, and OSError."""
     with regular_files.open_to_read(path) as handle:
-        while block := handle.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def count_lines(path: Path) -> int:

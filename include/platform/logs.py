@@ -150,8 +150,8 @@ class LogFolder:
     def readable(self, file: LogFile) -> ReadableLog:
         """Make a file readable: as it lies there when it is at rest, else as a copy up to its last complete line.
 
-        The copies live as long as the folder is open. Raises LogsMoved when the file is no longer the one
-        that was looked at.
+        The copies live as long as the folder is open. Raises LogsMoved when the file is no longer the one that was
+        looked at, and ConfigurationError when the temporary folder has no room for its copy.
         """
         handle = self._stack.enter_context(_open(file))
         if not file.compression and _at_rest(handle, file):

@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 import stat
+from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
@@ -30,7 +31,7 @@ def is_regular(path: Path) -> bool:
         return False
 
 
-def open_to_read(path: Path) -> IO[bytes]:
+def open_to_read(path: Path) -> BufferedReader:
     """Open a file. Raises NoRegularFile for a link, pipe or the like, and OSError."""
     try:
         # Without waiting: a pipe is opened only when somebody writes to it.

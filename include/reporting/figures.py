@@ -16,7 +16,7 @@ from typing import Any
 from include.outcome import Completeness, Outcome
 from include.reporting import formats
 from include.reporting.formats import Number, Unit
-from include.warehouse.metrics import NEVER_COMPUTED
+from include.warehouse.metrics import NEVER_COMPUTED, OUTCOMES
 
 ENOUGH = Decimal("0.99")
 """Share of a source from which its figures can be relied on; 1 % unknown is where reference reports give up too."""
@@ -25,6 +25,13 @@ FEWEST_DAYS = 2
 """A median of fewer days is no comparison."""
 
 NOT_COMPUTED = NEVER_COMPUTED.reason
+
+OUTCOME_COLUMNS = ",\n".join(
+    f"coalesce(sum({source}) FILTER (WHERE outcome = '{outcome}'), 0)::{kind} AS {name}_{outcome}"
+    for source, kind, name in (("transactions", "bigint", "transactions"), ("value_usd", "numeric", "value"))
+    for outcome in OUTCOMES
+)
+"""The figures of transactions in SQL, of the rows of a day or a rolled-up period; an outcome without a row is zero."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +108,11 @@ _COMPARED: dict[str, dict[Unit, tuple[str, ...]]] = {
     },
     "transactions": {
         Unit.COUNT: (
-            *(f"transactions_{outcome}" for outcome in ("created", "completed", "disputed", "cancelled", "failed")),
+            *(f"transactions_{outcome}" for outcome in OUTCOMES),
             "fees",
         ),
         Unit.US_DOLLARS: (
-            *(f"value_{outcome}" for outcome in ("created", "completed", "disputed", "cancelled", "failed")),
+            *(f"value_{outcome}" for outcome in OUTCOMES),
             "revenue",
         ),
     },

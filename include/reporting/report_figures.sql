@@ -1,6 +1,6 @@
 -- One row per asked day with every figure of the daily reports; the columns are named like the figures.
 -- Groups without a row (an outcome nothing reached, a priority without tickets) are zero here; the caller makes all
--- figures of a subject absent whose source was missing.
+-- figures of a subject absent whose source was missing. What stands in braces is put in from figures.py.
 SELECT
     asked.day,
     uptime.*,
@@ -49,16 +49,7 @@ LEFT JOIN LATERAL (
 LEFT JOIN ops.daily_users AS users ON users.day = asked.day
 LEFT JOIN LATERAL (
     SELECT
-        coalesce(sum(transactions) FILTER (WHERE outcome = 'created'), 0)::bigint AS transactions_created,
-        coalesce(sum(transactions) FILTER (WHERE outcome = 'completed'), 0)::bigint AS transactions_completed,
-        coalesce(sum(transactions) FILTER (WHERE outcome = 'disputed'), 0)::bigint AS transactions_disputed,
-        coalesce(sum(transactions) FILTER (WHERE outcome = 'cancelled'), 0)::bigint AS transactions_cancelled,
-        coalesce(sum(transactions) FILTER (WHERE outcome = 'failed'), 0)::bigint AS transactions_failed,
-        coalesce(sum(value_usd) FILTER (WHERE outcome = 'created'), 0) AS value_created,
-        coalesce(sum(value_usd) FILTER (WHERE outcome = 'completed'), 0) AS value_completed,
-        coalesce(sum(value_usd) FILTER (WHERE outcome = 'disputed'), 0) AS value_disputed,
-        coalesce(sum(value_usd) FILTER (WHERE outcome = 'cancelled'), 0) AS value_cancelled,
-        coalesce(sum(value_usd) FILTER (WHERE outcome = 'failed'), 0) AS value_failed
+        {outcome_columns}
     FROM ops.daily_transactions WHERE daily_transactions.day = asked.day
 ) AS transactions ON true
 LEFT JOIN LATERAL (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.outcome import Completeness
 from include.reporting.documents import clean
-from include.reporting.figures import Day, Subject, comparison_days
+from include.reporting.figures import OUTCOME_COLUMNS, Day, Subject, comparison_days
 from include.reporting.formats import Number
 from include.settings import Settings
 from include.warehouse.metrics import canonical
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MOST_ERRORS = 20
 """Lines of the error summary that a report tells one by one."""
 
-_FIGURES = (Path(__file__).parent / "report_figures.sql").read_text()
+_FIGURES = (Path(__file__).parent / "report_figures.sql").read_text().replace("{outcome_columns}", OUTCOME_COLUMNS)
 _BREAKDOWNS = (Path(__file__).parent / "report_breakdowns.sql").read_text()
 _INCIDENTS = (Path(__file__).parent / "report_incidents.sql").read_text()
 _UPTIME = "SELECT * FROM ops.daily_uptime WHERE day = %s ORDER BY component <> 'overall', component COLLATE \"C\""

@@ -10,11 +10,9 @@ from zoneinfo import ZoneInfo
 from include.reporting import distinct, latency
 from include.warehouse import rollups
 from include.warehouse.rollups import Estimates, Sketches
-from include.window import Grain, Window, month_window, week_window
+from include.window import WINDOW_OF, Grain, Window
 
 logger = logging.getLogger(__name__)
-
-_WINDOW_OF = {Grain.WEEK: week_window, Grain.MONTH: month_window}
 
 
 def compute(window: Window, run_id: str) -> list[str]:
@@ -25,13 +23,13 @@ def compute(window: Window, run_id: str) -> list[str]:
     first: none when nothing had changed or when the warehouse holds no day of it. Raises ValueError for the window of a
     day, ConfigurationError and SourceUnavailable when the warehouse is not as it must be or cannot be reached.
     """
-    if window.grain not in _WINDOW_OF:
+    if window.grain is Grain.DAY:
         raise ValueError(f"a rollup is about a week or a month, not about a {window.grain.value}")
     today = _today(window)
     written = [window.key] if rollups.replace_period(window, today, _estimate) else []
     is_newest = today - timedelta(days=1) in window.days
     for first_day in rollups.stale_periods(window.grain.value, today, stored_only=not is_newest):
-        other = _WINDOW_OF[window.grain](first_day, window.timezone)
+        other = WINDOW_OF[window.grain](first_day, window.timezone)
         if rollups.replace_period(other, today, _estimate):
             written.append(other.key)
     logger.info("%s wrote the rollups %s", run_id, ", ".join(written) or "of no period: nothing had changed")
@@ -52,7 +50,7 @@ def due(days: set[date], timezone: str, run_id: str) -> dict[Grain, set[date]]:
 
 def _due(grain: Grain, days: set[date], timezone: str, run_id: str, *, with_week: set[date]) -> set[date]:
     found: set[date] = set()
-    for window in {_WINDOW_OF[grain](day, timezone) for day in days}:
+    for window in {WINDOW_OF[grain](day, timezone) for day in days}:
         own = {day for day in days if day in window.days}
         if rollups.announce(window, max(own), _today(window), run_id, with_week=bool(own & with_week)):
             found.add(max(own))

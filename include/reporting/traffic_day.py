@@ -66,9 +66,7 @@ def aggregate(
     counted: dict[LogFile, dict[date, int]] = {}
     logs = [folder.readable(file) for file in files]
     with log_lines.database(folder.temporary) as connection:
-        for statement in _STATEMENTS["macros"].split(";\n"):
-            if statement.strip():
-                connection.execute(statement)
+        create_macros(connection)
         for kind in Kind:
             _read_kind(connection, window, traffic, kind, [log for log in logs if log.file.kind is kind])
         folder.check_unchanged(logs)
@@ -77,6 +75,13 @@ def aggregate(
         _figures(connection, window, traffic, day)
     day.damaged = sorted(log.file.log for log in logs if log.damaged and window.first_day in counted[log.file])
     return day, counted
+
+
+def create_macros(connection: DuckDBPyConnection) -> None:
+    """Define what the statements of traffic.sql call."""
+    for statement in _STATEMENTS["macros"].split(";\n"):
+        if statement.strip():
+            connection.execute(statement)
 
 
 def _read_kind(

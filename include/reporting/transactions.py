@@ -7,12 +7,9 @@ from datetime import datetime
 from include.platform import source
 from include.reporting.extent import Begins, Extent, extent
 from include.reporting.subject import Found, begins, compute_day, untold
-from include.warehouse.metrics import TableRows
+from include.warehouse.metrics import OUTCOMES, TableRows
 from include.warehouse.statements import statements
 from include.window import Window
-
-OUTCOMES = ("created", "completed", "disputed", "cancelled", "failed")
-"""What can happen to a transaction; each has its row, also when it happened to none."""
 
 _STATEMENTS = statements(__file__)
 

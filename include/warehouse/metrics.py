@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+OUTCOMES = ("created", "completed", "disputed", "cancelled", "failed")
+"""What can happen to a transaction; each has its row of a day, also when it happened to none."""
+
 SUBJECT_TABLES: dict[str, tuple[str, ...]] = {
     "uptime": ("daily_uptime",),
     "traffic": ("daily_traffic", "hourly_traffic", "hourly_latency", "daily_error"),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from include.outcome import ConfigurationError
 from include.warehouse import session
 from include.warehouse.statements import statements
+
+SHORTEST_INTERVAL = timedelta(hours=20)
+"""Between two readings that give a rate: below that it says more about the hour than about the month."""
 
 _STATEMENTS = statements(__file__)
 

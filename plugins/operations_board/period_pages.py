@@ -32,7 +32,7 @@ def all_periods(request: Request) -> Response:
     zone, expected = configuration().platform.timezone, expected_day(clock.now)
     tables = []
     with read() as reader:
-        for grain in periods.WINDOW_OF:
+        for grain in periods.SHOWN:
             bounds = reader.row("period_bounds", grain=grain.value)
             windows = periods.newest_first(grain, bounds, expected, zone)
             tables.append((grain, _columns(windows, _rows(reader, grain, windows), expected)))

@@ -11,11 +11,10 @@ from itertools import groupby
 from include.reporting import formats
 from include.reporting.figures import DEFINITIONS, NOT_COMPUTED
 from include.reporting.formats import Number, Unit
-from include.window import Grain, Window, month_window, week_window
+from include.window import WINDOW_OF, Grain, Window
 from plugins.operations_board.presentation import words
 from plugins.operations_board.warehouse import Row
 
-WINDOW_OF = {Grain.WEEK: week_window, Grain.MONTH: month_window}
 SHOWN = {Grain.WEEK: 8, Grain.MONTH: 12}
 """How many periods the page of all shows."""
 
@@ -144,7 +143,8 @@ class Cell:
 
     ``text`` is empty when it is absent, and ``reason`` says why. ``change`` is the difference to the period before,
     empty when there is nothing to compare it with, and ``comparison`` tells that period's figure as well. ``error`` is
-    the standard error of an estimate, ``days`` says of how many days of the period the figure is.
+    the standard error of an estimate. ``days`` says of how many days of the period the figure is, and is empty when
+    they are as many as the period holds.
     """
 
     name: str
@@ -171,8 +171,9 @@ def cell(name: str, row: Row, before: Row, grain: Grain) -> Cell:
         of_days = "" if old_whole else f" in {_days(before, table)}"
         comparison = f"{grain} before: {formats.write(old, unit)}{of_days}{', ' if change else ''}{change}"
     error = row["active_users_relative_error"] if name == "active_users" else None
+    days = "" if row[f"{table}_days"] == row["days_held"] else _days(row, table)
     return Cell(
-        name, label, formats.write(value, unit), change=change, comparison=comparison, days=_days(row, table),
+        name, label, formats.write(value, unit), change=change, comparison=comparison, days=days,
         error=formats.percent(error) if error else "",
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 
 from include.outcome import ConfigurationError
 from include.warehouse.metrics import SUBJECT_TABLES
-from include.window import last_finished_day, parse_day
+from include.window import WINDOW_OF, last_finished_day, parse_day
 from plugins.operations_board import archive, attention, pages, periods, upkeep
 from plugins.operations_board.common import Number, Problem, clock_of, configuration, expected_day, paging, rows_of_page
 from plugins.operations_board.drill_pages import shown as shown_drill
@@ -167,7 +167,7 @@ def report(request: Request, kind: Kind, day: str) -> Response:
     zone = configuration().platform.timezone
     return pages.page(
         request, "report.html", clock_of(request), section="archive", report=found, kind=kind,
-        periods=[window_of(wanted, zone) for window_of in periods.WINDOW_OF.values()],
+        periods=[WINDOW_OF[grain](wanted, zone) for grain in periods.SHOWN],
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from include import connections
 from include.outcome import ConfigurationError, SourceUnavailable
+from include.reporting.figures import OUTCOME_COLUMNS
 
 if TYPE_CHECKING:
     import psycopg
@@ -51,8 +52,8 @@ class Reader:
 
     def rows(self, query: str, **parameters: Any) -> list[Row]:
         """Return all rows of the query in the file ``query``.sql."""
-        text = (SQL / f"{query}.sql").read_bytes()
-        return self._connection.execute(text, parameters).fetchall()
+        text = (SQL / f"{query}.sql").read_text().replace("{outcome_columns}", OUTCOME_COLUMNS)
+        return self._connection.execute(text.encode(), parameters).fetchall()
 
     def row(self, query: str, **parameters: Any) -> Row | None:
         """Return the first row, or None when there is none."""

@@ -77,7 +77,7 @@ def _remark(sorted_otherwise: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _by_function(restored: Restored, databases: Sequence[str], sorted_otherwise: Sequence[str] = ()) -> Result:
+def _by_function(restored: Restored, databases: Sequence[str], sorted_otherwise: Sequence[str]) -> Result:
     """What pg_amcheck does, for PostgreSQL 13, which does not have it yet: B-tree indexes only."""
     import psycopg
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.maintenance.backups.backup_checks import Result, failed, not_applicable, passed
-from include.outcome import ConfigurationError
+from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import backups
 from include.platform.backup_restore import Restored
 from include.platform.scratch_server import ScratchServer
@@ -155,7 +155,7 @@ def _problem(content: dict[str, object]) -> str | None:
 def _newest(pattern: str, folder: Path) -> _Fetched | None:
     """Fetch the file of the backups whose name is the last by the pattern; None without a pattern.
 
-    Raises ConfigurationError when nothing bears such a name.
+    Raises ConfigurationError when nothing bears such a name, SourceUnavailable when it went meanwhile.
     """
     if not pattern:
         return None
@@ -166,7 +166,8 @@ def _newest(pattern: str, folder: Path) -> _Fetched | None:
         raise ConfigurationError(f"nothing in the folder of the connection {backups.FOLDER} is named {pattern}")
     name, path = found[-1], folder / f"estate-{found[-1]}"
     path.touch(mode=0o600)  # it may hold hashes of passwords
-    there.fetch(name, path)
+    if not there.fetch(name, path):
+        raise SourceUnavailable(f"{name} left the folder of {backups.FOLDER} while it was read; trying again helps")
     return _Fetched(name, path, backups.changed_at(there.system, *listed[name]))
 
 

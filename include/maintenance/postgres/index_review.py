@@ -6,7 +6,6 @@ index_review.sql; bloat is reviewed in bloat.py.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from include import connections
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome, SourceUnavailable
-from include.platform import database
+from include.platform import contract_fixes, database
 from include.settings import settings
 from include.warehouse import findings, index_usage
 from include.warehouse.findings import Finding
@@ -78,7 +77,8 @@ def _row(connection: psycopg.Connection[Any], statement: str) -> tuple[Any, ...]
 def _unused(connection: psycopg.Connection[Any], run_id: str) -> list[Finding]:
     """Judge by every server that scans indexes: one that was not looked at makes "unused" unknown."""
     wanted = settings().maintenance.index_review
-    cluster, server, now = _row(connection, "server")
+    cluster, server = database.server(connection)
+    [now] = _row(connection, "now")
     if server is None:
         raise ConfigurationError(f"{database.MAINTENANCE} leads to a standby; let it lead to the primary")
     usages, gaps = _usage(connection, PRIMARY), []
@@ -159,7 +159,7 @@ def _usage_of_replica(
     connection: psycopg.Connection[Any], replica: str, cluster: str, seen: dict[str, str | None]
 ) -> list[Usage]:
     standby, place, name = _row(connection, "replica")
-    if not standby or _row(connection, "server")[0] != cluster:
+    if not standby or database.server(connection)[0] != cluster:
         raise ConfigurationError(f"the connection {replica} does not lead to a replica of the platform's database")
     if place in seen:
         raise ConfigurationError(f"the connection {replica} leads to the same server as another replica's")
@@ -227,8 +227,7 @@ def _drop(name: str, partitioned: bool, first: str = "") -> str:
     return (
         f"{first}-- Locks the table and all its partitions for a moment, reads as well; "
         "try again when the lock is not free.\n"
-        f"BEGIN;\nSET LOCAL lock_timeout = {database.BRIEF_LOCK_WAIT};\nDROP INDEX {name};\nCOMMIT;"
-    )
+    ) + "\n".join(database.together([f"DROP INDEX {name};"]))
 
 
 # ------------------------------------------------------------------------- redundant, invalid and missing ones
@@ -338,7 +337,7 @@ def _free_name(schema: str, relation: str, what: str, taken: set[tuple[str, str]
         name = _cut(relation, 63 - len(ending.encode())) + ending
         if (schema, name) not in taken:
             taken.add((schema, name))
-            return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
+            return contract_fixes.identifier(name)
         number += 1
 
 

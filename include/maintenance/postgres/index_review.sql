@@ -1,13 +1,7 @@
 -- Statements of index_review.py, each under its name. They read catalogs and statistics only, on PostgreSQL 13 to 18.
 
--- statement: server
--- The cluster and its database, which replicas share; the same with the primary's timeline (the first one is not named,
--- a standby has none): each server counts for itself, so what was counted before a promotion is not what is after it.
-SELECT cluster,
-       CASE WHEN NOT pg_is_in_recovery()
-            THEN concat_ws('/', cluster, nullif(ltrim(left(pg_walfile_name(pg_current_wal_lsn()), 8), '0'), '1')) END,
-       clock_timestamp()
-FROM (SELECT system_identifier || '/' || current_database() AS cluster FROM pg_control_system()) AS own;
+-- statement: now
+SELECT clock_timestamp();
 
 -- statement: statistics_since
 -- The last reset of this database's statistics, or the crash that lost them: that begins the server-wide ones anew too,

@@ -18,12 +18,11 @@ from include.maintenance.postgres import key_remedy
 from include.outcome import Outcome
 from include.platform import database
 from include.settings import settings
-from include.warehouse import findings
+from include.warehouse import findings, snapshots
 from include.warehouse.findings import Finding
 from include.warehouse.statements import statements
 
 CHECK = "key_exhaustion"
-_SHORTEST_INTERVAL = timedelta(hours=20)  # below that a rate says more about the hour than about the month
 _NOTABLE_SHARE = 0.01  # sequences that have used less, in all their time, are only counted
 _UNKNOWN_SHARE = 0.1  # before the next month's look one below would have to hand out nine times all that it ever has
 _STATEMENTS = statements(__file__)
@@ -81,7 +80,7 @@ def earlier_reading(before: dict[str, Any], now: datetime) -> tuple[int, datetim
     own = {"last_value": before.get("last_value"), "read_at": before.get("read_at")}
     for reading in (own, before.get("earlier") or {}):
         value, at = reading.get("last_value"), reading.get("read_at")
-        if value is not None and at is not None and now - datetime.fromisoformat(at) >= _SHORTEST_INTERVAL:
+        if value is not None and at is not None and now - datetime.fromisoformat(at) >= snapshots.SHORTEST_INTERVAL:
             return int(value), datetime.fromisoformat(at)
     return None
 
@@ -154,7 +153,7 @@ def _sequence(
             f"{name} never runs out but starts over at {begins:,} (CYCLE): in a key it then meets the numbers in use"
         )
         return Finding(name, Outcome.NOT_APPLICABLE, summary, {"cycle": True, "last_value": sequence["last_value"]})
-    if not _is_notable(sequence):
+    if of.share < _NOTABLE_SHARE:
         return None
     earlier = earlier_reading(before, sequence["read_at"])
     speed = rate(sequence, earlier)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from include.platform.database import BRIEF_LOCK_WAIT, briefly, in_comment
+from include.platform.database import briefly, in_comment, together
 
 _BIGINT = {1: 2**63 - 1, -1: -(2**63)}
 _ALTERED_AT_ONCE_BYTES = 100 * 2**20  # rewritten in seconds; larger ones are away for minutes
@@ -93,9 +93,7 @@ def _exchanged(columns: Sequence[dict[str, Any]], altered: Sequence[str], update
     for one in columns:
         table, copy, column = one["table"], one["copy"], one["column"]
         step = f"UPDATE {table} SET {copy} = {column} WHERE {copy} IS NULL AND {column} BETWEEN 1 AND 10000;"  # noqa: S608
-        lines += [
-            "BEGIN;",
-            f"SET LOCAL lock_timeout = {BRIEF_LOCK_WAIT};",
+        made = [
             f"ALTER TABLE {table} ADD COLUMN {copy} bigint;",
             f"CREATE FUNCTION {one['function']}() RETURNS trigger LANGUAGE plpgsql AS "
             f"$widen$BEGIN NEW.{copy} := NEW.{column}; RETURN NEW; END$widen$;",
@@ -104,9 +102,8 @@ def _exchanged(columns: Sequence[dict[str, Any]], altered: Sequence[str], update
                 f"FOR EACH ROW EXECUTE FUNCTION {one['function']}();"
                 for each in (table, *one["heirs"])
             ),
-            "COMMIT;",
-            f"-- in small steps over all values, until none is left: {in_comment(step)}",
         ]
+        lines += [*together(made), f"-- in small steps over all values, until none is left: {in_comment(step)}"]
     keys = sorted({in_comment(key) for one in columns for key in one["foreign_keys"]})
     return [
         *lines,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from include.platform import contract_fixes
+
 _LONGEST = 63  # bytes of a name on a server as it is built by default; longer ones are cut
 
 
@@ -53,20 +55,12 @@ def names_of(table: str, time: str, at: list[datetime], style: str) -> Names:
 def derived(identifier: str, ending: str) -> str:
     """Return a name with an ending, as short as the server takes it and quoted where it must be."""
     kept = bare(identifier).encode()[: _LONGEST - len(ending)].decode(errors="ignore")
-    return _identifier(kept + ending)
+    return contract_fixes.identifier(kept + ending)
 
 
 def bare(identifier: str) -> str:
     """Return an identifier without its quotes."""
     return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier
-
-
-def block(body: str) -> str:
-    """Return statements of PL/pgSQL as one of SQL, whatever names they hold."""
-    tag = "$do$"
-    while tag in body:
-        tag = f"{tag[:-1]}o$"
-    return f"DO {tag} BEGIN {body} END {tag};"
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -77,8 +71,3 @@ def _split(name: str) -> tuple[str, str]:
         if sign == "." and not quoted:
             return name[:place], name[place + 1 :]
     raise ValueError(f"{name} is not a qualified name")
-
-
-def _identifier(name: str) -> str:
-    plain = name and name[0] not in "0123456789" and set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_")
-    return name if plain else '"' + name.replace('"', '""') + '"'

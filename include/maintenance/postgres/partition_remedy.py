@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from include.maintenance.postgres import partition_exchange
 from include.maintenance.postgres.partition_exchange import Rows
-from include.maintenance.postgres.partition_names import Names, bare, block, derived, names_of
+from include.maintenance.postgres.partition_names import Names, bare, derived, names_of
 from include.platform import database
 from include.platform.database import in_comment, literal
 from include.warehouse.statements import statements
@@ -28,7 +28,6 @@ _PARTITIONS_AHEAD = 3
 _STATEMENTS = statements(__file__)
 _EARLIEST = timedelta(days=14)  # the first boundary: a person reads this, and the long steps of a large table take days
 _LATEST = timedelta(days=2)  # step 1 is not begun later than this before the boundary, when every insert would fail
-_LOCK = f"SET LOCAL lock_timeout = {database.BRIEF_LOCK_WAIT};"
 
 
 @dataclass(frozen=True)
@@ -156,25 +155,35 @@ def _lines(
             f"ON {names.table} ({columns}, {names.time});"
             for columns in longer
         ),
-        "BEGIN;",
-        _LOCK,
-        _may_begin(names),
-        f"ALTER TABLE {names.table} ADD CONSTRAINT {limit} CHECK ({names.time} < {names.first}) NOT VALID;",
-        "COMMIT;",
+        *database.together(
+            [
+                _may_begin(names),
+                f"ALTER TABLE {names.table} ADD CONSTRAINT {limit} CHECK ({names.time} < {names.first}) NOT VALID;",
+            ]
+        ),
         f"ALTER TABLE {names.table} VALIDATE CONSTRAINT {limit};",
         f"-- 2. The exchange, before {names.boundaries[0]:%Y-%m-%d}; try again when the lock is not free:",
-        "BEGIN;",
-        _LOCK,
-        _has_been_validated(names, limit),
-        *partition_exchange.exchange(names, keys, rows, database.server_version(connection)),
-        "COMMIT;",
+        *database.together(
+            [
+                _has_been_validated(names, limit),
+                *partition_exchange.exchange(names, keys, rows, database.server_version(connection)),
+            ]
+        ),
         partition_exchange.next_partitions(names, rows),
     ]
 
 
+def _block(body: str) -> str:
+    """Statements of PL/pgSQL as one of SQL, whatever names they hold."""
+    tag = "$do$"
+    while tag in body:
+        tag = f"{tag[:-1]}o$"
+    return f"DO {tag} BEGIN {body} END {tag};"
+
+
 def _may_begin(names: Names) -> str:
     latest = f"{names.boundaries[0] - _LATEST:%Y-%m-%d} 00:00+00"
-    return block(
+    return _block(
         f"IF (SELECT relkind FROM pg_class WHERE oid = to_regclass({literal(names.table)})) <> 'r' THEN"  # noqa: S608 - quoted
         " RAISE EXCEPTION 'the table is partitioned already'; END IF;"
         f" IF now() >= {literal(latest)} THEN"
@@ -187,7 +196,7 @@ def _may_begin(names: Names) -> str:
 
 def _has_been_validated(names: Names, limit: str) -> str:
     """Without the validated constraint the server would read all rows while it holds the lock."""
-    return block(
+    return _block(
         "IF NOT EXISTS (SELECT FROM pg_constraint WHERE convalidated"
         f" AND conrelid = to_regclass({literal(names.table)}) AND conname = {literal(bare(limit))}) THEN"
         " RAISE EXCEPTION 'step 1 has not been done to its end; see its error, and run it again or undo it'; END IF;"

@@ -35,7 +35,6 @@ _PRUNED_DAYS = 31
 _INSERT_MOSTLY = 0.8  # inserts among inserts and updates; deletions are what partitions are for
 _MANY_PRUNED_ROWS = 1_000_000
 _LARGEST_PARTITION_BYTES = 20 * 2**30
-_SHORTEST_INTERVAL = timedelta(hours=20)
 _STATEMENTS = statements(__file__)
 
 
@@ -59,7 +58,7 @@ def growth(history: Sequence[tuple[datetime, int]]) -> float | None:
     slopes = [
         (later - earlier) / ((until - since) / timedelta(days=1))
         for (since, earlier), (until, later) in combinations(sorted(history), 2)
-        if until - since >= _SHORTEST_INTERVAL
+        if until - since >= snapshots.SHORTEST_INTERVAL
     ]
     return median(slopes) if slopes else None
 
@@ -149,7 +148,7 @@ def _facts(
         for one, tables in sizes[:-1]
         if name in tables
         and one.counters_since == snapshot.counters_since
-        and snapshot.taken_at - one.taken_at >= _SHORTEST_INTERVAL
+        and snapshot.taken_at - one.taken_at >= snapshots.SHORTEST_INTERVAL
     ]
     since = snapshot.taken_at - timedelta(days=_PRUNED_DAYS)
     return Facts(

@@ -109,9 +109,10 @@ def _read(connection: psycopg.Connection[Any]) -> _Source | Finding:
             f"{preload}CREATE EXTENSION pg_stat_statements;",
         )
     schema, version, columns = extension
-    row = connection.execute(_STATEMENTS["server"]).fetchone()
+    _, server = database.server(connection)
+    row = connection.execute(_STATEMENTS["settings"]).fetchone()
     assert row is not None, "the statement always gives a row"
-    server, now, may_read, io_measured, track, identified, most = row
+    now, may_read, io_measured, track, identified, most = row
     if server is None:
         return unknown(
             f"{database.MAINTENANCE} leads to a standby, which counts its own queries only.",
@@ -154,7 +155,7 @@ def _to_preload(loaded: str | None) -> str:
     names = [name.strip('"').replace('""', '"') for name in _LIBRARY.findall(loaded)]
     if LIBRARY in names:
         return ""
-    listed = ", ".join("'" + name.replace("'", "''") + "'" for name in [*names, LIBRARY])
+    listed = ", ".join(map(database.literal, [*names, LIBRARY]))
     return f"ALTER SYSTEM SET shared_preload_libraries = {listed};  -- takes a restart\n"
 
 

@@ -12,13 +12,7 @@ WHERE e.extname = 'pg_stat_statements';
 -- What the server loads at its start; there is no row for a role that may not read the setting.
 SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries';
 
--- statement: server
--- The server is its cluster, database and timeline (the first one is not named), for a promoted standby counts for
--- itself; a standby has none.
-SELECT CASE WHEN NOT pg_is_in_recovery()
-            THEN concat_ws('/', (SELECT system_identifier FROM pg_control_system()), current_database(),
-                           nullif(ltrim(left(pg_walfile_name(pg_current_wal_lsn()), 8), '0'), '1')) END,
-       clock_timestamp(),
-       pg_has_role('pg_read_all_stats', 'USAGE'), current_setting('track_io_timing')::boolean,
+-- statement: settings
+SELECT clock_timestamp(), pg_has_role('pg_read_all_stats', 'USAGE'), current_setting('track_io_timing')::boolean,
        current_setting('pg_stat_statements.track', true), current_setting('compute_query_id', true),
        current_setting('pg_stat_statements.max', true)::integer;

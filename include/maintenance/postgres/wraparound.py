@@ -28,7 +28,6 @@ CHECK = "wraparound"
 WRAPAROUND = 2**31 - 1
 _MULTIXACTS = 2**32
 _HISTORY_DAYS = 400
-_SHORTEST_INTERVAL = timedelta(hours=20)  # below that a rate says more about the hour than about the month
 _WORST_TABLES = 10
 _WORST_OTHERS = 3  # of the catalogs, and of temporary tables
 _HOLDS = 0.5  # share of an age below which a vacuum cannot bring it, for who holds it there to be in the way
@@ -75,7 +74,7 @@ def rate(history: Sequence[Snapshot], counter: str) -> Rate | None:
     """
     kept: list[Snapshot] = []
     for snapshot in reversed(history):
-        if kept and kept[-1].taken_at - snapshot.taken_at < _SHORTEST_INTERVAL:
+        if kept and kept[-1].taken_at - snapshot.taken_at < snapshots.SHORTEST_INTERVAL:
             continue
         if kept and snapshot.next_transaction > kept[-1].next_transaction:
             break

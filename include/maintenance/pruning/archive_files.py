@@ -28,7 +28,7 @@ from include.maintenance.pruning.columns import number_type
 from include.maintenance.pruning.columns import values as number_values
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import folders
-from include.platform.database import Column
+from include.platform.database import Column, literal
 from include.platform.folders import Folder
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def write_without(source: Content, path: Path, columns: Sequence[str], excluded:
     same = " AND ".join(f"CAST(a.{_quoted(name)} AS VARCHAR) = CAST(k{n} AS VARCHAR)" for n, name in enumerate(columns))
     with _duckdb() as connection:
         connection.register("excluded", left_out)
-        select = f"SELECT * FROM read_parquet({_literal(str(source.path))}) AS a ANTI JOIN excluded ON {same}"  # noqa: S608
+        select = f"SELECT * FROM read_parquet({literal(str(source.path))}) AS a ANTI JOIN excluded ON {same}"  # noqa: S608
         _write(connection, select, path, source.metadata)
     content = read(path)
     return Written(content.row_count, content.content_hash, folders.file_sha256(path), source.metadata["columns"])
@@ -136,9 +136,9 @@ def _write(connection: duckdb.DuckDBPyConnection, select: str, path: Path, metad
     said = json.dumps(metadata, ensure_ascii=False)
     try:
         connection.execute(
-            f"COPY ({select}) TO {_literal(str(path))} (FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, "
+            f"COPY ({select}) TO {literal(str(path))} (FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, "
             f"COMPRESSION_LEVEL {_COMPRESSION_LEVEL}, DICTIONARY_SIZE_LIMIT {_DICTIONARY_SIZE}, "
-            f"KV_METADATA {{{_METADATA_KEY}: {_literal(said)}}})"
+            f"KV_METADATA {{{_METADATA_KEY}: {literal(said)}}})"
         )
     except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as error:
         raise MaintenanceFailed(
@@ -169,7 +169,7 @@ def _compare(
     row = connection.execute(
         f"SELECT count(*) FILTER (NOT same), {_HASH_SUMS} FROM (SELECT {same} AS same, md5_number(line)::UHUGEINT AS m "  # noqa: S608 - quoted names
         f"FROM {source} POSITIONAL JOIN "
-        f"(SELECT {again}, {_line(described, escaped)} AS line FROM read_parquet({_literal(str(path))})) AS file)"
+        f"(SELECT {again}, {_line(described, escaped)} AS line FROM read_parquet({literal(str(path))})) AS file)"
     ).fetchone()
     assert row is not None
     return row[0], row[1], _hash_text(row[2], row[3])
@@ -232,7 +232,7 @@ def write_csv(content: Content, path: Path) -> None:
     texts = ", ".join(f"CAST({_quoted(c.name)} AS VARCHAR) AS {_quoted(c.name)}" for c in content.columns)
     with _duckdb() as connection:
         connection.execute(
-            f"COPY (SELECT {texts} FROM read_parquet({_literal(str(content.path))})) TO {_literal(str(path))} "  # noqa: S608
+            f"COPY (SELECT {texts} FROM read_parquet({literal(str(content.path))})) TO {literal(str(path))} "  # noqa: S608
             "(FORMAT csv, HEADER false, FORCE_QUOTE *, NULLSTR '\\N')"
         )
 
@@ -380,10 +380,6 @@ def _duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _characters(text: str) -> str:

@@ -1,5 +1,6 @@
 -- One row per asked week or month, in the order asked. Figures are named like those of the daily reports; <table>_days is
 -- of how many days those of one rollup table are. A period that was never rolled up has a row without any figure.
+-- What stands in braces is put in from include/reporting/figures.py.
 SELECT
     asked.first_day,
     rollup.days_expected,
@@ -48,16 +49,7 @@ LEFT JOIN ops.rollup_users AS users ON users.grain = rollup.grain AND users.peri
 LEFT JOIN LATERAL (
     SELECT
         max(days_held) AS transactions_days,
-        coalesce(sum(transactions) FILTER (WHERE outcome = 'created'), 0)::bigint AS transactions_created,
-        coalesce(sum(transactions) FILTER (WHERE outcome = 'completed'), 0)::bigint AS transactions_completed,
-        coalesce(sum(transactions) FILTER (WHERE outcome = 'disputed'), 0)::bigint AS transactions_disputed,
-        coalesce(sum(transactions) FILTER (WHERE outcome = 'cancelled'), 0)::bigint AS transactions_cancelled,
-        coalesce(sum(transactions) FILTER (WHERE outcome = 'failed'), 0)::bigint AS transactions_failed,
-        coalesce(sum(value_usd) FILTER (WHERE outcome = 'created'), 0) AS value_created,
-        coalesce(sum(value_usd) FILTER (WHERE outcome = 'completed'), 0) AS value_completed,
-        coalesce(sum(value_usd) FILTER (WHERE outcome = 'disputed'), 0) AS value_disputed,
-        coalesce(sum(value_usd) FILTER (WHERE outcome = 'cancelled'), 0) AS value_cancelled,
-        coalesce(sum(value_usd) FILTER (WHERE outcome = 'failed'), 0) AS value_failed
+        {outcome_columns}
     FROM ops.rollup_transactions AS one
     WHERE one.grain = rollup.grain AND one.period_start = rollup.period_start
     HAVING count(*) > 0  -- an outcome without a row is none only where the days tell of transactions

@@ -21,9 +21,7 @@ seconds = st.decimals(min_value="0.000001", max_value=9_999_999, places=6).filte
 @cache
 def macros() -> duckdb.DuckDBPyConnection:
     session = duckdb.connect(config={"threads": 1})
-    for statement in traffic_day._STATEMENTS["macros"].split(";\n"):
-        if statement.strip():
-            session.execute(statement)
+    traffic_day.create_macros(session)
     return session
 
 

@@ -15,9 +15,9 @@ from demo.databases import Databases
 from include.outcome import Completeness, ConfigurationError
 from include.reporting import report_inputs, transactions
 from include.reporting.figures import figure
-from include.reporting.transactions import OUTCOMES
 from include.settings import settings
 from include.warehouse import metrics, session
+from include.warehouse.metrics import OUTCOMES
 from include.window import day_window
 from tests.include.reporting.contract_tables import contract, fill
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -23,7 +24,7 @@ def _with_pg_amcheck(restored: Restored) -> Result:
 
 def _by_function(restored: Restored) -> Result:
     """As PostgreSQL 13, which has no pg_amcheck."""
-    return backup_amcheck._by_function(restored, [restored.database])
+    return backup_amcheck._by_function(restored, [restored.database], [])
 
 
 def _dump(server: ScratchServer) -> Restored:
@@ -67,18 +68,25 @@ def test_a_row_that_its_index_lacks(
     assert "lacks matching index tuple" in found.reason + str(found.detail)
 
 
-def test_damage_within_a_table(server: ScratchServer) -> None:
-    restored = Restored(server, "postgres")
+@contextmanager
+def _file_of(server: ScratchServer, relation: str) -> Iterator[bytearray]:
+    """The file of a table or index while the server is down; it is written back as it was changed."""
     with server.connect() as connection:
-        [(path,)] = connection.execute("SELECT pg_relation_filepath('rows')").fetchall()
+        [(path,)] = connection.execute("SELECT pg_relation_filepath(%s::regclass)", (relation,)).fetchall()
         connection.execute("CHECKPOINT")
     server.stop()
     file = server.data / path
     content = bytearray(file.read_bytes())
-    beyond_the_page, normal, length = 32_760, 1 << 15, 32 << 17
-    content[24:28] = struct.pack("<I", beyond_the_page | normal | length)  # the first line pointer of the first page
+    yield content
     file.write_bytes(content)
     server.start({"ignore_checksum_failure": "on"})
+
+
+def test_damage_within_a_table(server: ScratchServer) -> None:
+    restored = Restored(server, "postgres")
+    beyond_the_page, normal, length = 32_760, 1 << 15, 32 << 17
+    with _file_of(server, "rows") as content:  # the first line pointer of its first page
+        content[24:28] = struct.pack("<I", beyond_the_page | normal | length)
     found = _with_pg_amcheck(restored)
     assert found.outcome == "failed"
     assert "rows" in found.reason
@@ -86,21 +94,14 @@ def test_damage_within_a_table(server: ScratchServer) -> None:
 
 @pytest.mark.parametrize("check", [_with_pg_amcheck, _by_function])
 def test_a_level_of_an_index_that_leads_astray(server: ScratchServer, check: Check) -> None:
-    with server.connect() as connection:
-        [(path,)] = connection.execute("SELECT pg_relation_filepath('rows_pkey')").fetchall()
-        connection.execute("CHECKPOINT")
-    server.stop()
-    file = server.data / path
-    content = bytearray(file.read_bytes())
-    (root,) = struct.unpack_from("<I", content, 24 + 8)  # of the metapage: magic number, version, root
-    page = root * 8192
-    (pointer,) = struct.unpack_from("<I", content, page + 24 + 4)  # the second: the first has no key
-    key = page + (pointer & 0x7FFF) + 8
-    (least,) = struct.unpack_from("<i", content, key)
-    assert 1 < least < 1000
-    struct.pack_into("<i", content, key, least + 1)  # the page below begins with ``least``
-    file.write_bytes(content)
-    server.start({"ignore_checksum_failure": "on"})
+    with _file_of(server, "rows_pkey") as content:
+        (root,) = struct.unpack_from("<I", content, 24 + 8)  # of the metapage: magic number, version, root
+        page = root * 8192
+        (pointer,) = struct.unpack_from("<I", content, page + 24 + 4)  # the second: the first has no key
+        key = page + (pointer & 0x7FFF) + 8
+        (least,) = struct.unpack_from("<i", content, key)
+        assert 1 < least < 1000
+        struct.pack_into("<i", content, key, least + 1)  # the page below begins with ``least``
     assert check(_dump(server)).outcome == "passed", "nobody compares the levels of what was built a moment ago"
     found = check(_cluster(server))
     assert found.outcome == "failed"

@@ -115,7 +115,8 @@ def test_a_live_log_of_a_pattern_that_is_a_link_is_named(
     assert names(logs) == ["access-web1.log-20261003.zst", "access-web2.log"]
     assert (logs / "access-web2.log").is_symlink()
     state, reason, *_ = acts(warehouse)["rotate_logs", "access-web2.log"]
-    assert (state, reason[:42]) == ("nothing_to_do", "access-web2.log is a link and is left alone"[:42])
+    assert state == "nothing_to_do"
+    assert reason.startswith("access-web2.log is a link and is left alone")
     assert code.read_text() == CODE
 
 
@@ -148,7 +149,7 @@ def test_what_killed_runs_left_is_removed_and_nothing_else(logs: Path, warehouse
         "access.log-20261001.zst",
         "x';touch planted;'",
         "$(touch planted)`touch planted`",
-        "a.*\\[b]^$/d;w planted #".replace("/", "|"),
+        "a.*\\[b]^$|d;w planted #",
         '-e "e touch planted" \' &',
     ],
 )

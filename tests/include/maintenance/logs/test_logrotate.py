@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -208,15 +210,22 @@ def test_a_number_that_is_not_taken_yet_removes_nothing(logs: Path, warehouse: p
     assert (state, plan["removes"], proof["removed"]) == ("proven", [], [])
 
 
-@needs_logrotate
-def test_lines_that_a_deaf_writer_adds_to_a_compressed_log_are_saved(logs: Path, warehouse: psycopg.Connection) -> None:
+@contextmanager
+def deaf_writer(logs: Path) -> Iterator[None]:
+    """Somebody has access.log open: writes a line now, and "late" once logrotate has compressed it."""
     with (logs / "access.log").open("a") as writer:
         writer.write("one\n")
         writer.flush()
         late = f"printf late >> /proc/{os.getpid()}/fd/{writer.fileno()}"
         configure(logs, f"{RULES}compress\nlastaction\n{late}\nendscript\n")
-        with pytest.raises(MaintenanceFailed, match="1 lines that .* does not hold are saved in access.log.saved-1"):
-            log_rotation.rotate("r1", False, NOW)
+        yield
+
+
+@needs_logrotate
+def test_lines_that_a_deaf_writer_adds_to_a_compressed_log_are_saved(logs: Path, warehouse: psycopg.Connection) -> None:
+    told = "1 lines that .* does not hold are saved in access.log.saved-1"
+    with deaf_writer(logs), pytest.raises(MaintenanceFailed, match=told):
+        log_rotation.rotate("r1", False, NOW)
     [packed] = logs.glob("access.log-*.gz")
     assert text_of(packed) == "one\n"
     assert (logs / "access.log.saved-1").read_text() == "late"
@@ -226,12 +235,8 @@ def test_lines_that_a_deaf_writer_adds_to_a_compressed_log_are_saved(logs: Path,
 def test_nothing_is_saved_through_a_link(logs: Path, warehouse: psycopg.Connection) -> None:
     (logs / "access.log.saved-1").symlink_to(logs.parent / "planted")
     (logs / "access.log.saved").symlink_to(logs.parent / "escrow-app")
-    with (logs / "access.log").open("a") as writer:
+    with deaf_writer(logs):
         (logs / "access.log").chmod(0o640)
-        writer.write("one\n")
-        writer.flush()
-        late = f"printf late >> /proc/{os.getpid()}/fd/{writer.fileno()}"
-        configure(logs, f"{RULES}compress\nlastaction\n{late}\nendscript\n")
         with pytest.raises(MaintenanceFailed, match="are saved in access.log.saved-2"):
             log_rotation.rotate("r1", False, NOW)
     assert not (logs.parent / "planted").exists()

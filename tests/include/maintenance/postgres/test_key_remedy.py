@@ -9,6 +9,7 @@ from include.outcome import Outcome
 from include.platform import database
 from include.warehouse import findings
 from include.warehouse.findings import Finding
+from tests.include.maintenance.postgres.partition_remedies import paste
 
 
 def found(owner: psycopg.Connection, name: str, run_id: str = "run") -> Finding | None:
@@ -18,6 +19,14 @@ def found(owner: psycopg.Connection, name: str, run_id: str = "run") -> Finding 
         owner.execute(f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA {quoted} TO operations_maintainer")
     key_exhaustion.check(run_id)
     return {one.finding.resource: one.finding for one in findings.latest("key_exhaustion")}.get(name)
+
+
+def applied(owner: psycopg.Connection, name: str) -> Finding:
+    """What was found about a sequence, whose remedy has been executed."""
+    finding = found(owner, name)
+    assert finding is not None
+    owner.execute(finding.remedy)
+    return finding
 
 
 @pytest.mark.parametrize("definition", ["serial", "integer GENERATED ALWAYS AS IDENTITY", "smallserial"])
@@ -30,11 +39,9 @@ def test_small_tables_are_altered(any_platform: psycopg.Connection, definition: 
         f'CREATE TABLE public.notes ("Line" {type_name} REFERENCES {table});'
         f"SELECT setval('{name}', {end})"
     )
-    finding = found(any_platform, name)
-    assert finding is not None
+    finding = applied(any_platform, name)
     assert finding.outcome is Outcome.CRITICAL
     assert finding.evidence["numbers_left"] == 0
-    any_platform.execute(finding.remedy)
     any_platform.execute(f"INSERT INTO {table} (note) VALUES ('x')")
     any_platform.execute(f'INSERT INTO public.notes SELECT "Line Id" FROM {table}')
     assert any_platform.execute('SELECT "Line" FROM public.notes').fetchall() == [(end + 1,)]
@@ -90,9 +97,7 @@ def test_large_tables_get_a_wider_copy_that_is_kept_up_to_date(
         'CREATE TABLE public.orders (user_id integer CONSTRAINT "of user" REFERENCES public."User");'
         'INSERT INTO public."User" DEFAULT VALUES; SELECT setval(\'public."User_Id_seq"\', 2147483640)'
     )
-    finding = found(any_platform, 'public."User_Id_seq"')
-    assert finding is not None
-    any_platform.execute(finding.remedy)
+    finding = applied(any_platform, 'public."User_Id_seq"')
     any_platform.execute('INSERT INTO public."User" DEFAULT VALUES')
     any_platform.execute('INSERT INTO public.orders SELECT max("Id") FROM public."User"')
     assert any_platform.execute('SELECT "Id_bigint" FROM public."User" ORDER BY "Id"').fetchall() == [
@@ -167,9 +172,7 @@ def test_other_columns_of_a_partitioned_table_are_altered(any_platform: psycopg.
         "CREATE TABLE public.logs_a PARTITION OF public.logs FOR VALUES IN ('a');"
         "SELECT setval('public.logs_id_seq', 2147483647)"
     )
-    finding = found(any_platform, "public.logs_id_seq")
-    assert finding is not None
-    any_platform.execute(finding.remedy)
+    applied(any_platform, "public.logs_id_seq")
     any_platform.execute("INSERT INTO public.logs (kind) VALUES ('a')")
 
 
@@ -184,14 +187,9 @@ def test_no_statement_queues_for_its_lock(
     )
     finding = found(any_platform, "public.t_id_seq")
     assert finding is not None
-    errors = []
     with psycopg.connect(any_databases.url(any_platform.info.dbname, "escrow_owner")) as reader:
         reader.execute("SELECT FROM public.t")
-        for statement in finding.remedy.split(";\n"):
-            try:
-                any_platform.execute(statement.encode())
-            except psycopg.Error as error:
-                errors.append(str(error.diag.message_primary))
+        errors = paste(any_platform, finding.remedy)
     assert errors[0] == "canceling statement due to lock timeout"
     any_platform.execute("INSERT INTO public.t DEFAULT VALUES")  # no trigger is there without its column
     assert any_platform.execute("SHOW lock_timeout").fetchone() == ("0",)
