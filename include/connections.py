@@ -47,7 +47,8 @@ CONNECTIONS = {
 _REFUSALS = (
     (
         r"(invalid|bad) (.* )?value|channel binding|method requirement|SSL was required|certificate (file|verify)"
-        r"|does not match host name|private key file|valid client certificate|weak sslmode|invalid port number",
+        r"|does not match host name|private key file|valid client certificate|weak sslmode|invalid port number"
+        r"|unrecognized configuration parameter|permission denied to set parameter|parameter .* cannot be ",
         "one of its options, sslmode or the like, cannot be met ({said}); correct it or the server",
     ),
     (r"authentication failed|no password supplied|does not exist", "its login, password or database is wrong"),

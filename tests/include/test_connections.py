@@ -242,6 +242,11 @@ def test_a_missing_right_to_connect_names_the_statement_that_gives_it(
             'one of its options, sslmode or the like, cannot be met (server certificate for "db" does not match '
             'host name "::1"); correct it or the server',
         ),
+        (
+            'FATAL:  unrecognized configuration parameter "statement_timeot"',
+            "one of its options, sslmode or the like, cannot be met (FATAL:  unrecognized configuration parameter "
+            '"statement_timeot"); correct it or the server',
+        ),
         ('FATAL:  too many connections for role "ops"', None),
         ("FATAL:  the database system is starting up", None),
     ],

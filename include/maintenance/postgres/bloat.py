@@ -85,25 +85,24 @@ def _find(connection: psycopg.Connection[Any], kind: Kind, budget: _Budget) -> l
 
     wanted = settings().maintenance.index_review
     schema = measuring_schema(connection)
-    named = {"indexes": "indexes"} if kind == "index" else {"tables": "tables"}
-    if kind == "table" and schema:
-        named["toast"] = "TOAST relations"
-    relations: list[dict[str, Any]] = []
+    minimum = {"minimum_bytes": wanted.bloat_minimum_bytes}
     with connection.cursor(row_factory=dict_row) as cursor:
-        for statement in named:
-            relations += cursor.execute(
-                _STATEMENTS[statement], {"minimum_bytes": wanted.bloat_minimum_bytes}
-            ).fetchall()
+        relations = cursor.execute(_STATEMENTS["indexes" if kind == "index" else "tables"], minimum).fetchall()
+        toast = [] if kind == "index" else cursor.execute(_STATEMENTS["toast"], minimum).fetchall()
+    relations += toast if schema else []
     suspected = sorted(filter(_is_suspected, relations), key=lambda one: (_estimate(one) is None, -_suspicion(one)))
     found = [finding for one in suspected if (finding := _judge(connection, kind, one, schema, budget))]
     if not found:
+        what = "indexes" if kind == "index" else "tables and TOAST relations" if schema else "tables"
         summary = (
-            f"None of {len(relations)} {' and '.join(named.values())} of at least "
-            f"{wanted.bloat_minimum_bytes} bytes wastes so many and {wanted.bloat_minimum_share:.0%} of its size."
+            f"None of {len(relations)} {what} of at least {wanted.bloat_minimum_bytes} bytes wastes so many and "
+            f"{wanted.bloat_minimum_share:.0%} of its size."
         )
-        if kind == "table" and not schema:
-            summary += f" What they keep in TOAST was not looked at: {_NO_PGSTATTUPLE}."
         found = [Finding(_whole(kind), Outcome.OK, summary, {"reviewed": len(relations)})]
+    if toast and not schema:
+        summary = f"TOAST was not looked at ({len(toast)} of such a size): {_NO_PGSTATTUPLE}."
+        remedy = "CREATE EXTENSION pgstattuple;"
+        found.append(Finding("all TOAST relations", Outcome.UNKNOWN, summary, {"not_reviewed": len(toast)}, remedy))
     return found
 
 

@@ -75,6 +75,7 @@ def _waiting(cursor: psycopg.Cursor[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _archiver(row: dict[str, Any], waiting: dict[str, Any] | None) -> Finding:
+    role = row.pop("role")
     name, evidence = (
         "WAL archiving",
         {key: value for key, value in (row | (waiting or {})).items() if value is not None},
@@ -90,7 +91,7 @@ def _archiver(row: dict[str, Any], waiting: dict[str, Any] | None) -> Finding:
         what = f"WAL waits to be archived since {waiting['waits_since']:%Y-%m-%d %H:%M} UTC, and no attempt ends"
     elif waiting is None:
         blind = "the newest attempt to archive WAL did not fail, but the role may not see whether files wait"
-        return Finding(name, Outcome.UNKNOWN, blind, evidence, "GRANT pg_monitor TO <the role>;")
+        return Finding(name, Outcome.UNKNOWN, blind, evidence, f"GRANT pg_monitor TO {role};")
     else:
         ever = f"{row['failed_count']} attempts failed since the counters began"
         return Finding(name, Outcome.OK, f"WAL is archived without delay; {ever}", evidence)

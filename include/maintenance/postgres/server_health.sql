@@ -12,7 +12,8 @@ SELECT current_setting('archive_mode') AS mode, pg_is_in_recovery() AS is_standb
        last_archived_time, failed_count, last_failed_wal, last_failed_time,
        coalesce(last_failed_time > last_archived_time, last_failed_time IS NOT NULL) AS fails,
        current_setting('archive_command') IN ('', '(disabled)')
-           AND coalesce(current_setting('archive_library', true), '') = '' AS has_no_way
+           AND coalesce(current_setting('archive_library', true), '') = '' AS has_no_way,
+       quote_ident(current_user) AS role
 FROM pg_stat_archiver;
 
 -- statement: waiting
