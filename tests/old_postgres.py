@@ -30,6 +30,8 @@ BINARIES = Path(_NAMED or "/usr/lib/postgresql/15/bin")
 class OldPostgres(Postgres):
     """A cluster of PostgreSQL 15; everything else is as with the embedded one."""
 
+    initial_settings = ()
+
     def _places(self, folder: Path) -> tuple[Path, Path]:
         return BINARIES, folder / "data"
 
