@@ -1,7 +1,8 @@
 """Probes of the platform's components: one attempt to use each the way its users do, bounded in time.
 
-A probe tells what it met. ``critical``: no answer in time, or one that says the component does not work; ``warning``:
-an answer that is slow or that refuses the request; ``unknown``: the probe could not be made, so that nothing is known.
+A probe tells what it met. ``critical``: no answer in time, or one that says the component does not work, be it that the
+address is not there (404, 410); ``warning``: an answer that is slow or that refuses the request; ``unknown``: the probe
+could not be made, so that nothing is known.
 Evidence names no address and no credential: endpoints of a chain carry their key in the path.
 """
 
@@ -22,6 +23,7 @@ USER_AGENT = "gold-escrow-operations"
 """By this name the platform's logs, and our reading of them, tell probes from traffic."""
 
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")  # never behind a proxy of the environment
+_NOT_THERE = (404, 410)  # its users, who ask for the same address, get nothing either
 _LARGEST_BODY = 4 * 1024 * 1024  # bytes; more of an answer is not read
 
 
@@ -99,11 +101,15 @@ def _web_page(path: str) -> Probe:
     url = connections.web_url("platform_web") + "/" + path.lstrip("/")
     answer = _exchange("platform_web", "GET", url)
     evidence = {"path": path, "status": answer.status}
-    if answer.status >= 500:
-        return Probe(Outcome.CRITICAL, answer.seconds, {**evidence, "reason": f"it answered {answer.status}"})
     if answer.status >= 400:
-        return Probe(Outcome.WARNING, answer.seconds, {**evidence, "reason": f"it answered {answer.status}"})
+        return _refused(answer, evidence)
     return _answered(answer.seconds, evidence)
+
+
+def _refused(answer: _Answer, evidence: dict[str, Any]) -> Probe:
+    is_down = answer.status >= 500 or answer.status in _NOT_THERE
+    outcome = Outcome.CRITICAL if is_down else Outcome.WARNING
+    return Probe(outcome, answer.seconds, {**evidence, "reason": f"it answered {answer.status}"})
 
 
 def _block_number() -> Probe:
@@ -117,8 +123,7 @@ def _block_number() -> Probe:
             f"platform_chain refuses the probe's credentials (status {answer.status}); correct the connection"
         )
     if answer.status >= 400:
-        outcome = Outcome.CRITICAL if answer.status >= 500 else Outcome.WARNING
-        return Probe(outcome, answer.seconds, {**evidence, "reason": f"it answered {answer.status}"})
+        return _refused(answer, evidence)
     try:
         block = int(json.loads(answer.body)["result"], 16)
     except (ValueError, KeyError, TypeError):

@@ -71,7 +71,11 @@ def test_frontend_and_api_that_answer(web: Behaviour, environment: pytest.Monkey
     ("status", "outcome"),
     [
         (204, Outcome.OK),
-        (404, Outcome.WARNING),
+        (401, Outcome.WARNING),
+        (403, Outcome.WARNING),
+        (404, Outcome.CRITICAL),  # nobody reaches a platform whose address is not there
+        (410, Outcome.CRITICAL),
+        (429, Outcome.WARNING),
         (499, Outcome.WARNING),
         (500, Outcome.CRITICAL),
         (503, Outcome.CRITICAL),
@@ -239,6 +243,7 @@ def test_a_node_that_answers_and_then_is_stopped(tmp_path: Path, environment: py
         (200, b"<html>", Outcome.CRITICAL),
         (200, b"[1]", Outcome.CRITICAL),
         (502, b"", Outcome.CRITICAL),
+        (404, b"", Outcome.CRITICAL),
         (429, b"", Outcome.WARNING),
         (401, b"", Outcome.UNKNOWN),
     ],
