@@ -28,8 +28,9 @@ def compute(window: Window, run_id: str) -> bool:
 
     An observation holds until the next one of its component, at most watch.observation_holds_seconds, also into the
     window. ``ok`` and ``warning`` are up, ``critical`` is down; anything else, and nothing, is unknown. Announced
-    maintenance wins over all of these. Overall is, at each instant, in maintenance if any user-facing component is,
-    else down if any is down, else unknown if any is unknown, else up. A day without any observation is missing.
+    maintenance of a component wins over all of these. Overall is, at each instant, down if any user-facing component is
+    down, else in maintenance if any is, else unknown if any is unknown, else up. A day without any observation is
+    missing.
     While the observations of an earlier computation are all there still, the day follows its maintenance windows, also
     where one that was corrected leaves more of it unknown; once some have expired, or where the configuration judges
     them in another way now, the better known figures stay.

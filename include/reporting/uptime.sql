@@ -68,7 +68,8 @@ WITH line AS (
     GROUP BY edge.at
     WINDOW so_far AS (ORDER BY edge.at)
 ), overall_state AS (
-    SELECT at, CASE WHEN maintenance > 0 THEN 'maintenance' WHEN down > 0 THEN 'down'
+    -- A component under maintenance is not down: what is down here is another one, and users meet that.
+    SELECT at, CASE WHEN down > 0 THEN 'down' WHEN maintenance > 0 THEN 'maintenance'
                     WHEN unknown > 0 THEN 'unknown' ELSE 'up' END AS state
     FROM overall_swept, line
     WHERE at < line.ends

@@ -152,7 +152,28 @@ def test_overlapping_maintenance_counts_once_and_ends_with_the_window(warehouse:
     rows = rows_of(warehouse)
     assert rows["api"] == (0, 21 * 3600, 3 * 3600, 0, 1)
     assert rows["chain"] == (0, 23 * 3600, 3600, 0, 1)
-    assert rows["overall"] == (0, 21 * 3600, 3 * 3600, 0, 1)
+    assert rows["overall"] == (0, 23 * 3600, 3600, 0, 1), "the others are down while the API is under maintenance"
+
+
+def test_maintenance_of_one_component_does_not_hide_that_another_is_down(warehouse: psycopg.Connection[Any]) -> None:
+    """The frontend is under maintenance from 10:00 to 14:00, and the database crashes from 11:00 to 13:00."""
+    for component in COMPONENTS:
+        observe_every_minute(warehouse, component, at(0), at(24))
+    warehouse.execute(
+        "UPDATE ops.observation SET outcome = 'critical' WHERE resource = 'frontend' AND observed_at BETWEEN %s AND %s",
+        (at(10, 30), at(13, 30)),
+    )
+    warehouse.execute(
+        "UPDATE ops.observation SET outcome = 'critical' WHERE resource = 'database'"
+        " AND observed_at >= %s AND observed_at < %s",
+        (at(11), at(13)),
+    )
+    maintain(warehouse, "frontend", at(10), at(14))
+    uptime.compute(WINDOW, "test")
+    rows = rows_of(warehouse)
+    assert rows["frontend"] == (20 * 3600, 0, 4 * 3600, 0, 0)
+    assert rows["database"] == (22 * 3600, 2 * 3600, 0, 0, 1)
+    assert rows["overall"] == (20 * 3600, 2 * 3600, 2 * 3600, 0, 1)
 
 
 def test_a_day_without_observations_is_missing_and_not_zero(warehouse: psycopg.Connection[Any]) -> None:
@@ -234,7 +255,7 @@ def simulate(
         states[component] = line
     facing = [states[name] for name in ("frontend", "api", "database")]
     states["overall"] = [
-        next((one for one in ("maintenance", "down", "unknown") if one in moment), "up")
+        next((one for one in ("down", "maintenance", "unknown") if one in moment), "up")
         for moment in zip(*facing, strict=True)
     ]
     return {
