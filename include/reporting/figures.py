@@ -84,14 +84,30 @@ class Definition:
     """Why there is no value although the source was there; empty for a figure that then always has one."""
 
 
+UPTIMES = (
+    "uptime_overall",
+    "uptime_frontend",
+    "uptime_api",
+    "uptime_database",
+    "uptime_cache",
+    "uptime_chain",
+)
+"""The uptime overall and of every component that ``platform.components`` may name."""
+
+LOG_ERRORS = ("application_log_errors", "error_log_errors")
+"""The errors of each log that tells of its own; those of the access log are its requests with status 4xx and 5xx.
+
+They are not added up: a request that fails can leave a line in each of the three logs.
+"""
+
 _NO_REQUESTS = "no requests were served"
 _COMPARED: dict[str, dict[Unit, tuple[str, ...]]] = {
     "uptime": {
-        Unit.SHARE: ("uptime_overall", "uptime_frontend", "uptime_api", "uptime_database"),
+        Unit.SHARE: UPTIMES,
         Unit.DURATION: ("unknown_seconds",),
     },
     "traffic": {
-        Unit.COUNT: ("requests", "errors", "client_errors", "lines_read", "lines_broken", "logged_errors"),
+        Unit.COUNT: ("requests", "errors", "client_errors", "lines_read", "lines_broken", *LOG_ERRORS),
         Unit.SHARE: ("error_rate",),
         Unit.SECONDS: ("response_average_seconds", "response_p95_seconds", "response_p99_seconds"),
         Unit.BYTES: ("bytes_sent",),

@@ -1,11 +1,13 @@
 """How figures are written, in the manner of the guide's reports: 1,247 - $2.3M - 99.95% - 1.2s - 2.3 hours.
 
-Everything is Decimal and rounded half to even (ROUND_HALF_EVEN), which has no drift upwards. A value that is not zero
-is never written as zero, and a share below one never as 100%: such values get more decimals.
+Everything is Decimal and what is written is rounded half to even (ROUND_HALF_EVEN), which has no drift upwards. A value
+that is not zero, money of less than a cent too, is never written as zero, and a share below one never as 100%: such
+values get more decimals.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 
@@ -32,20 +34,20 @@ def rounded(value: Number, decimals: int) -> Decimal:
     return Decimal(value).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_EVEN)
 
 
-def _not_quite(value: Decimal, decimals: int, *never: int) -> Decimal:
-    """Round to at least ``decimals``, with more where a number of ``never`` would be shown that is not the value."""
+def _not_quite(value: Decimal, decimals: int, *marks: Number) -> Decimal:
+    """Round to at least ``decimals``, with more where the value would not stay on its side of one of ``marks``."""
+    sides = [value.compare(Decimal(mark)) for mark in marks]
     for more in range(decimals, _LARGEST_DECIMALS):
         shown = rounded(value, more)
-        if shown == value or shown not in never:
+        if [shown.compare(Decimal(mark)) for mark in marks] == sides:
             return shown
     return value
 
 
-def _two_digits(value: Decimal) -> Decimal:
-    """Round to one decimal, below 1 to two significant digits."""
-    if value == 0 or abs(value) >= 1:
-        return rounded(value, 1)
-    return rounded(value, min(1 - value.adjusted(), _LARGEST_DECIMALS))
+def _two_digits(value: Decimal, *marks: Number) -> Decimal:
+    """Round to one decimal, below 1 to two significant digits; with more for ``marks`` as above."""
+    decimals = 1 if value == 0 or abs(value) >= 1 else 1 - value.adjusted()
+    return _not_quite(value, min(decimals, _LARGEST_DECIMALS - 1), 0, *marks)
 
 
 def count(value: Number) -> str:
@@ -54,10 +56,14 @@ def count(value: Number) -> str:
     return f"{number:,.0f}" if number == number.to_integral_value() else f"{rounded(number, 1):,}"
 
 
-def percent(share: Number) -> str:
-    """Write a share of 0 to 1 as percent to two decimals, as the guide does: 99.95%, 0.3%; only exactly none is 0%."""
+def percent(share: Number, *marks: Number) -> str:
+    """Write a share of 0 to 1 as percent to two decimals, as the guide does: 99.95%, 0.3%; only exactly none is 0%.
+
+    It gets more decimals where it would not be seen to be above, at or below one of ``marks``, which are shares too.
+    """
     value = Decimal(share) * 100
-    return f"{value:.0f}%" if value in (0, 100) else f"{_not_quite(value, 2, 0, 100).normalize():f}%"
+    shown = _not_quite(value, 2, 0, 100, *(Decimal(mark) * 100 for mark in marks))
+    return f"{value:.0f}%" if value in (0, 100) else f"{shown.normalize():f}%"
 
 
 def limit(share: Number) -> str:
@@ -65,9 +71,15 @@ def limit(share: Number) -> str:
     return f"{(Decimal(share) * 100).normalize():f}%"
 
 
-def seconds(value: Number) -> str:
-    """Write seconds: 1.2s, and below one second two significant digits: 0.24s."""
-    return f"{_two_digits(Decimal(value)):f}s"
+def seconds(value: Number, *marks: Number) -> str:
+    """Write seconds: 1.2s, and below one second two significant digits: 0.24s; ``marks`` as in ``percent``."""
+    return f"{_two_digits(Decimal(value), *marks):f}s"
+
+
+def beside(value: Number, most: Number, unit: Unit) -> tuple[str, str]:
+    """Write a share, or seconds, and its limit so that one reads as above or below the other: 2.03s and 2.0s."""
+    text = percent if unit is Unit.SHARE else seconds
+    return text(value, most), text(most, most)
 
 
 def hours(value: Number) -> str:
@@ -104,8 +116,8 @@ def dollars(value: Number) -> str:
 
 
 def exact_dollars(value: Number) -> str:
-    """Write US dollars to the cent, however many: $2,345,678.90."""
-    return f"{'-' if value < 0 else ''}${rounded(abs(Decimal(value)), 2):,}"
+    """Write US dollars to the cent, however many: $2,345,678.90; only less than a cent gets more decimals: $0.004."""
+    return f"{'-' if value < 0 else ''}${_not_quite(abs(Decimal(value)), 2, 0):,f}"
 
 
 def size(value: Number) -> str:
@@ -119,7 +131,7 @@ def rating(value: Number) -> str:
     return f"{rounded(value, 2)} of 5"
 
 
-_WRITERS = {
+_WRITERS: dict[Unit, Callable[[Number], str]] = {
     Unit.COUNT: count,
     Unit.SHARE: percent,
     Unit.SECONDS: seconds,

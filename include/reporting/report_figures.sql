@@ -38,12 +38,16 @@ LEFT JOIN LATERAL (
         max(uptime) FILTER (WHERE component = 'frontend') AS uptime_frontend,
         max(uptime) FILTER (WHERE component = 'api') AS uptime_api,
         max(uptime) FILTER (WHERE component = 'database') AS uptime_database,
+        max(uptime) FILTER (WHERE component = 'cache') AS uptime_cache,
+        max(uptime) FILTER (WHERE component = 'chain') AS uptime_chain,
         max(unknown_seconds) FILTER (WHERE component = 'overall') AS unknown_seconds
     FROM ops.daily_uptime WHERE daily_uptime.day = asked.day
 ) AS uptime ON true
 LEFT JOIN ops.daily_traffic AS traffic ON traffic.day = asked.day
 LEFT JOIN LATERAL (
-    SELECT coalesce(sum(errors), 0)::bigint AS logged_errors
+    SELECT
+        coalesce(sum(errors) FILTER (WHERE source = 'application'), 0)::bigint AS application_log_errors,
+        coalesce(sum(errors) FILTER (WHERE source = 'error'), 0)::bigint AS error_log_errors
     FROM ops.daily_error WHERE daily_error.day = asked.day
 ) AS logged ON true
 LEFT JOIN ops.daily_users AS users ON users.day = asked.day

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_ERRORS = 20
 """Lines of the error summary that a report tells one by one."""
+MOST_ERRORS_OF_A_LOG = 5
+"""So many of each log are among them, however many of another log are more frequent."""
 
 _FIGURES = (Path(__file__).parent / "report_figures.sql").read_text().replace("{outcome_columns}", OUTCOME_COLUMNS)
 _BREAKDOWNS = (Path(__file__).parent / "report_breakdowns.sql").read_text()
@@ -36,8 +38,16 @@ _SUPPORT = (
     "SELECT * FROM ops.daily_support WHERE day = %s ORDER BY array_position('{high,medium,low}'::text[], priority)"
 )
 _ERRORS = """
-SELECT source, kind, endpoint, errors, count(*) OVER () AS kinds FROM ops.daily_error WHERE day = %s
-ORDER BY errors DESC, source COLLATE "C", kind COLLATE "C", endpoint COLLATE "C" LIMIT %s
+SELECT source, kind, endpoint, errors, kinds
+FROM (
+    SELECT *, count(*) OVER () AS kinds, row_number() OVER of_all AS place, row_number() OVER of_log AS place_in_log
+    FROM ops.daily_error
+    WHERE day = %(day)s
+    WINDOW of_all AS (ORDER BY errors DESC, source COLLATE "C", kind COLLATE "C", endpoint COLLATE "C"),
+           of_log AS (PARTITION BY source ORDER BY errors DESC, kind COLLATE "C", endpoint COLLATE "C")
+) AS ranked
+WHERE place <= %(most)s OR place_in_log <= %(most_of_a_log)s
+ORDER BY place
 """
 
 _BROKEN = "SELECT detail FROM ops.daily_subject WHERE day = %s AND subject = 'traffic'"
@@ -79,7 +89,7 @@ class Inputs:
     revenue: Sequence[Row]
     support: Sequence[Row]
     errors: Sequence[Row]
-    """The most frequent errors; ``kinds`` of each row is the number of kinds there are."""
+    """The most frequent errors of all logs and of each; ``kinds`` of each row is the number of kinds there are."""
     broken_lines: tuple[str, ...] = ()
     """Some of the access log's broken lines, without secrets, and how many lines of the other logs are broken."""
     earlier: Mapping[tuple[str, ...], Mapping[date, Number]] = field(default_factory=dict)
@@ -116,7 +126,7 @@ def read(connection: psycopg.Connection[Any], window: Window, settings: Settings
         uptime=_rows(connection, _UPTIME, (day,)),
         revenue=_rows(connection, _REVENUE, (day,)),
         support=_rows(connection, _SUPPORT, (day,)),
-        errors=_rows(connection, _ERRORS, (day, MOST_ERRORS)),
+        errors=_rows(connection, _ERRORS, {"day": day, "most": MOST_ERRORS, "most_of_a_log": MOST_ERRORS_OF_A_LOG}),
         broken_lines=_broken_lines(connection, day),
         earlier=earlier,
         known=Known(subjects, incidents),

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from include.outcome import Completeness
+from include.outcome import Completeness, Outcome
 from include.reporting import formats
 from include.reporting.charts import Chart, Series
 from include.reporting.documents import Line, Table, figure_line
 from include.reporting.figures import DEFINITIONS, Day, Figure, comparable_days, figure, middle_of
 from include.reporting.formats import Number, Unit
-from include.reporting.report_inputs import Inputs
-from include.reporting.verdicts import Limits, judge
+from include.reporting.report_inputs import Inputs, Row
+from include.reporting.verdicts import Limits, Times, judge
 
 TRANSACTIONS_CHART = (
     "transactions",
@@ -34,7 +34,13 @@ class Figures:
         """Build the figure ``name``, judge it against the thresholds and collect it."""
         inputs = self.inputs
         found = figure(name, label, inputs.day, inputs.history, inputs.settings.reports.comparison_weeks)
-        return self.append(judge(found, Limits.of(inputs.settings), Decimal(str(inputs.window.seconds))))
+        times = Times(Decimal(str(inputs.window.seconds)))
+        if row := uptime_row(inputs, name):
+            overall = Decimal(inputs.day.value("unknown_seconds") or 0)
+            times = Times(times.day, row["down_seconds"], row["unknown_seconds"], overall)
+            if found.is_missing and row["unknown_seconds"] == 0:
+                found = found.judged(Outcome.NOT_APPLICABLE, "it was under maintenance all day")
+        return self.append(judge(found, Limits.of(inputs.settings), times))
 
     def append(self, found: Figure) -> Figure:
         """Collect a figure that was built elsewhere."""
@@ -44,6 +50,11 @@ class Figures:
     def lines(self, labels: Mapping[str, str]) -> tuple[Line, ...]:
         """Add figures by their names and labels, and return a line for each."""
         return tuple(figure_line(self.add(name, label)) for name, label in labels.items())
+
+
+def uptime_row(inputs: Inputs, name: str) -> Row | None:
+    """Return the row of the component whose uptime is the figure ``name``, None when there is none."""
+    return next((row for row in inputs.uptime if name == f"uptime_{row['component']}"), None)
 
 
 def chart(

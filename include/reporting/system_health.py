@@ -12,7 +12,7 @@ from include.reporting.charts import Chart
 from include.reporting.documents import Line, Section, Table, clean, figure_line
 from include.reporting.figures import Figure, middle_of
 from include.reporting.formats import Unit
-from include.reporting.report_inputs import Incident, Inputs, Row
+from include.reporting.report_inputs import MOST_ERRORS_OF_A_LOG, Incident, Inputs, Row
 from include.reporting.report_parts import (
     ACTIVE_USERS_CHART,
     TRANSACTIONS_CHART,
@@ -22,6 +22,7 @@ from include.reporting.report_parts import (
     chart,
     compared,
     subject_remark,
+    uptime_row,
 )
 from include.reporting.verdicts import Limits
 
@@ -34,6 +35,7 @@ _UPTIME = {
     "uptime_api": "API Uptime",
     "uptime_database": "Database Uptime",
 }
+_MORE_UPTIME = {"uptime_cache": "Cache Uptime", "uptime_chain": "Chain Uptime"}
 _PERFORMANCE = {
     "response_average_seconds": "Average Response Time",
     "response_p95_seconds": "95th Percentile",
@@ -58,17 +60,24 @@ _TRAFFIC = {
     "bytes_sent": "Data Sent",
     "lines_read": "Log Lines Read",
 }
-_TOP_ERRORS = 5
+_LOG_ERRORS = {
+    "application": ("application_log_errors", "Errors in Application Log"),
+    "error": ("error_log_errors", "Errors in Error Log"),
+}
 
 
 def sections(inputs: Inputs, figures: Figures) -> tuple[Section, ...]:
     """Build the report's sections; the figures they show are collected by ``figures``."""
+    uptime = Section("Uptime", _uptime_lines(inputs, figures), of_guide=True)
+    performance = Section("Performance", figures.lines(_PERFORMANCE), of_guide=True)
+    transactions = Section("Transactions", figures.lines(_TRANSACTIONS), of_guide=True)
+    components = _components(inputs, figures)  # before the issues: they say whether anything is critical
     return (
-        Section("Uptime", _uptime_lines(inputs, figures), of_guide=True),
-        Section("Performance", figures.lines(_PERFORMANCE), of_guide=True),
-        Section("Transactions", figures.lines(_TRANSACTIONS), of_guide=True),
+        uptime,
+        performance,
+        transactions,
         Section("Issues", _issues(inputs, figures), of_guide=True),
-        _unknown_time(inputs),
+        components,
         Section("Traffic", figures.lines(_TRAFFIC)),
         _errors(inputs),
     )
@@ -116,13 +125,17 @@ def _issues(inputs: Inputs, figures: Figures) -> tuple[Line, ...]:
         _critical(inputs, figures),
         *figures.lines(_ISSUES),
         replace(broken, items=inputs.broken_lines),
-        _logged_errors(inputs, figures),
+        *(_log_errors(inputs, figures, log) for log in _LOG_ERRORS),
     )
 
 
 def _critical(inputs: Inputs, figures: Figures) -> Line:
-    """The guide's line about critical issues: P0 and P1 incidents that were open in the day."""
+    """The guide's line about critical issues: P0 and P1 incidents that were open in the day.
+
+    An outage of the platform opens no incident: with a critical figure it is not said that nothing is critical.
+    """
     found = inputs.incidents
+    is_critical = any(each.outcome is Outcome.CRITICAL for each in figures.collected)
     incidents = "incident" if len(found) == 1 else "incidents"
     first = f"{found[0].incident_id} ({found[0].incident_class}) {found[0].title}" if found else ""
     outcome = Outcome.CRITICAL if found else Outcome.OK
@@ -149,7 +162,7 @@ def _critical(inputs: Inputs, figures: Figures) -> Line:
         )
     )
     if not found:
-        return Line("", "None critical", note, outcome)
+        return Line("", "No P0 or P1 incident" if is_critical else "None critical", note, outcome)
     items = tuple(_incident(each, inputs.window.timezone) for each in found)
     return Line("Critical", f"{len(found)} {incidents}", note, outcome, items)
 
@@ -167,25 +180,24 @@ def _time(at: datetime, timezone: str) -> str:
     return f"{at.astimezone(ZoneInfo(timezone)):%Y-%m-%d %H:%M %Z}"
 
 
-def _logged_errors(inputs: Inputs, figures: Figures) -> Line:
-    line = figure_line(figures.add("logged_errors", "Logged Errors"))
+def _log_errors(inputs: Inputs, figures: Figures, log: str) -> Line:
+    line = figure_line(figures.add(*_LOG_ERRORS[log]))
     if line.text == "not available":
         return line
-    items = tuple(
-        f"{formats.count(row['errors'])} x {clean(row['kind'])} at {clean(row['endpoint'])} ({row['source']} log)"
-        for row in inputs.errors[:_TOP_ERRORS]
-    )
-    return Line(line.label, line.text, line.note, line.outcome, items)
+    most = [row for row in inputs.errors if row["source"] == log][:MOST_ERRORS_OF_A_LOG]
+    items = (f"{formats.count(row['errors'])} x {clean(row['kind'])} at {clean(row['endpoint'])}" for row in most)
+    return Line(line.label, line.text, line.note, line.outcome, tuple(items))
 
 
-def _unknown_time(inputs: Inputs) -> Section:
-    """Time up, down, under maintenance and unknown of every component, chain and cache included."""
-    heading = "Unknown Time by Component"
+def _components(inputs: Inputs, figures: Figures) -> Section:
+    """The uptime of the components that the guide's report does not name, and the times of every component."""
+    heading = "Uptime by Component"
     if remark := subject_remark(inputs, "uptime"):
         return Section(heading, remark=remark)
+    lines = figures.lines({name: label for name, label in _MORE_UPTIME.items() if uptime_row(inputs, name)})
     header = ("Component", "Uptime", "Up", "Down", "Maintenance", "Unknown", "Outages")
     table = Table(header, tuple(_component(inputs, row) for row in inputs.uptime))
-    return Section(heading, table=table, remark=change_remark(table))
+    return Section(heading, lines, table, change_remark(table))
 
 
 def _component(inputs: Inputs, row: Row) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ _MORE_TRANSACTIONS = {
     "value_cancelled": "Value Cancelled",
     "value_failed": "Value Failed",
 }
-_REVENUE = {"revenue": "Revenue", "fees": "Fees Charged"}
+_REVENUE = {"revenue": "Revenue", "fees": "Fees and Refunds"}
 _FEEDBACK = {"ratings": "Ratings", "rating_average": "Average Rating"} | {
     f"rating_{stars}": f"{stars} {'Star' if stars == 1 else 'Stars'}" for stars in range(5, 0, -1)
 }

@@ -1,8 +1,9 @@
 """The rules that judge a daily report against the guide's thresholds (config: targets, alerts).
 
-- uptime below targets.uptime: warning; when one day's downtime is more than the whole downtime that the target allows
-  in 30 days (0.1 % of 30 days, 43.2 minutes): critical;
-- no time of an uptime known, or more than 1 % of the day unknown: unknown, for downtime may hide in it;
+- uptime, overall or of any component, below targets.uptime: warning; when one day's downtime is more than the whole
+  downtime that the target allows in 30 days (0.1 % of 30 days, 43.2 minutes): critical;
+- no time of an uptime known, or more than 1 % of the day unknown, of a component besides what is unknown overall:
+  unknown, for downtime may hide in it;
 - error rate above targets.error_rate: warning; above alerts.error_rate: critical;
 - average response time above targets.response_seconds: warning;
 - 95th percentile above alerts.response_seconds: warning (the guide's own good day has 2.8 s, above the target);
@@ -19,12 +20,14 @@ from decimal import Decimal
 
 from include.outcome import Completeness, Outcome, worst
 from include.reporting import formats
-from include.reporting.figures import ENOUGH, Figure, Subject
+from include.reporting.figures import ENOUGH, UPTIMES, Figure, Subject
 from include.reporting.formats import Number
 from include.settings import Settings
 
 BUDGET_DAYS = 30
 """Days whose allowed downtime makes a single day critical (the error budget of a month)."""
+
+_DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -49,70 +52,87 @@ class Limits:
         )
 
 
+@dataclass(frozen=True)
+class Times:
+    """What some figures are judged by, in seconds: the day, and in it the time a component was down or unknown.
+
+    What is unknown overall has a figure of its own.
+    """
+
+    day: Decimal
+    down: Decimal = Decimal(0)
+    unknown: Decimal = Decimal(0)
+    unknown_overall: Decimal = Decimal(0)
+
+
 Judgement = tuple[Outcome, str]
 _OK: Judgement = (Outcome.OK, "")
 
 
-def judge(figure: Figure, limits: Limits, day_seconds: Decimal) -> Figure:
-    """Return the figure with its outcome; one without a threshold stays ``not_applicable``."""
+def judge(figure: Figure, limits: Limits, times: Times) -> Figure:
+    """Return the figure with its outcome; one without a threshold stays ``not_applicable``.
+
+    ``times`` tells of the component whose uptime the figure is.
+    """
     if figure.value is None or figure.name not in _RULES:
         return figure
-    return figure.judged(*_RULES[figure.name](figure, figure.value, limits, day_seconds))
+    return figure.judged(*_RULES[figure.name](figure, figure.value, limits, times))
 
 
-def _uptime(figure: Figure, value: Number, limits: Limits, _: Decimal) -> Judgement:
-    if 1 - value > BUDGET_DAYS * (1 - limits.uptime):
+def _uptime(figure: Figure, value: Number, limits: Limits, times: Times) -> Judgement:
+    if times.down > BUDGET_DAYS * (1 - limits.uptime) * _DAY_SECONDS:
         return Outcome.CRITICAL, (
-            f"{figure.label} {figure.text}: down longer than the target of {formats.limit(limits.uptime)} allows"
-            f" in {BUDGET_DAYS} days"
+            f"{figure.label} {figure.text}: down for {formats.duration(times.down)}, longer than the target of"
+            f" {formats.limit(limits.uptime)} allows in {BUDGET_DAYS} days"
         )
     if value < limits.uptime:
-        return Outcome.WARNING, f"{figure.label} {figure.text} is below the target of {formats.limit(limits.uptime)}"
+        return Outcome.WARNING, _beyond(figure, value, "below the target", limits.uptime)
+    if times.unknown - times.unknown_overall > (1 - ENOUGH) * times.day:
+        return Outcome.UNKNOWN, f"{figure.label} is not known for {formats.duration(times.unknown)}"
     return _OK
 
 
-def _unknown_time(figure: Figure, value: Number, _: Limits, day_seconds: Decimal) -> Judgement:
-    if value > (1 - ENOUGH) * day_seconds:
+def _beyond(figure: Figure, value: Number, where: str, most: Decimal) -> str:
+    """Say of a share or of seconds that they are above or below a limit, in numbers that show it."""
+    text, limit = formats.beside(value, most, figure.unit)
+    return f"{figure.label} {text} is {where} of {limit}"
+
+
+def _unknown_time(figure: Figure, value: Number, _: Limits, times: Times) -> Judgement:
+    if value > (1 - ENOUGH) * times.day:
         return Outcome.UNKNOWN, f"the state of the platform is not known for {figure.text}"
     return _OK
 
 
-def _error_rate(figure: Figure, value: Number, limits: Limits, _: Decimal) -> Judgement:
+def _error_rate(figure: Figure, value: Number, limits: Limits, _: Times) -> Judgement:
     if value > limits.error_rate_critical:
-        critical = formats.limit(limits.error_rate_critical)
-        return Outcome.CRITICAL, f"{figure.label} {figure.text} is above the alert limit of {critical}"
+        return Outcome.CRITICAL, _beyond(figure, value, "above the alert limit", limits.error_rate_critical)
     if value > limits.error_rate:
-        target = formats.limit(limits.error_rate)
-        return Outcome.WARNING, f"{figure.label} {figure.text} is above the target of {target}"
+        return Outcome.WARNING, _beyond(figure, value, "above the target", limits.error_rate)
     return _OK
 
 
-def _response_average(figure: Figure, value: Number, limits: Limits, _: Decimal) -> Judgement:
+def _response_average(figure: Figure, value: Number, limits: Limits, _: Times) -> Judgement:
     if value > limits.response_seconds:
-        target = formats.seconds(limits.response_seconds)
-        return Outcome.WARNING, f"{figure.label} {figure.text} is above the target of {target}"
+        return Outcome.WARNING, _beyond(figure, value, "above the target", limits.response_seconds)
     return _OK
 
 
-def _response_p95(figure: Figure, value: Number, limits: Limits, _: Decimal) -> Judgement:
+def _response_p95(figure: Figure, value: Number, limits: Limits, _: Times) -> Judgement:
     if value > limits.response_p95_seconds:
-        most = formats.seconds(limits.response_p95_seconds)
-        return Outcome.WARNING, f"{figure.label} {figure.text} is above the alert limit of {most}"
+        return Outcome.WARNING, _beyond(figure, value, "above the alert limit", limits.response_p95_seconds)
     return _OK
 
 
-def _breached(figure: Figure, value: Number, _: Limits, __: Decimal) -> Judgement:
+def _breached(figure: Figure, value: Number, _: Limits, __: Times) -> Judgement:
     if value > 0:
         tickets = "support ticket was" if value == 1 else "support tickets were"
         return Outcome.WARNING, f"{figure.text} {tickets} not answered within the target"
     return _OK
 
 
-_RULES: dict[str, Callable[[Figure, Number, Limits, Decimal], Judgement]] = {
-    "uptime_overall": _uptime,
-    "uptime_frontend": _uptime,
-    "uptime_api": _uptime,
-    "uptime_database": _uptime,
+_RULES: dict[str, Callable[[Figure, Number, Limits, Times], Judgement]] = {
+    **dict.fromkeys(UPTIMES, _uptime),
     "unknown_seconds": _unknown_time,
     "error_rate": _error_rate,
     "response_average_seconds": _response_average,

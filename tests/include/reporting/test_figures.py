@@ -8,8 +8,9 @@ from decimal import Decimal
 import pytest
 
 from include.outcome import Completeness, Outcome
+from include.platform.probes import PROBES
 from include.reporting import formats
-from include.reporting.figures import DEFINITIONS, Day, Subject, comparison_days, figure
+from include.reporting.figures import DEFINITIONS, UPTIMES, Day, Subject, comparison_days, figure
 from include.reporting.formats import Unit
 from include.warehouse.metrics import SUBJECT_TABLES
 
@@ -43,6 +44,10 @@ DAY = date(2026, 10, 3)
         (Decimal("-1250000"), Unit.US_DOLLARS, "-$1.2M"),
         (Decimal("-100.25"), Unit.US_DOLLARS, "-$100.25"),
         (Decimal("0.00"), Unit.US_DOLLARS, "$0.00"),
+        (Decimal("0.004"), Unit.US_DOLLARS, "$0.004"),  # less than a cent is not nothing
+        (Decimal("-0.0000001"), Unit.US_DOLLARS, "-$0.0000001"),
+        (Decimal("1.005"), Unit.US_DOLLARS, "$1.00"),  # half to even
+        (Decimal("1.015"), Unit.US_DOLLARS, "$1.02"),
         (Decimal("12345678901234567.89"), Unit.US_DOLLARS, "$12,345.7T"),
         (512, Unit.BYTES, "512 bytes"),
         (999_999, Unit.BYTES, "1.0 MB"),
@@ -71,6 +76,7 @@ def test_texts(value: Decimal | int, unit: Unit, text: str) -> None:
         ("2300000", "2000000", Unit.US_DOLLARS, "+15.0%"),
         ("5", "0", Unit.US_DOLLARS, "+$5.00"),
         ("5", "-5", Unit.US_DOLLARS, "+$10.00"),
+        ("0.005", "0", Unit.US_DOLLARS, "+$0.005"),
         ("1.2", "1.1", Unit.SECONDS, "+9.1%"),
         ("10800", "0", Unit.DURATION, "+3 h"),
         ("4.1", "4.25", Unit.RATING, "-0.15"),
@@ -80,9 +86,31 @@ def test_changes(value: str, median: str, unit: Unit, text: str) -> None:
     assert formats.change(Decimal(value), Decimal(median), unit) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "most", "unit", "texts"),
+    [
+        ("2.1", "2", Unit.SECONDS, ("2.1s", "2.0s")),
+        ("2.03", "2", Unit.SECONDS, ("2.03s", "2.0s")),
+        ("1.9996", "2", Unit.SECONDS, ("1.9996s", "2.0s")),
+        ("2", "2", Unit.SECONDS, ("2.0s", "2.0s")),
+        ("2.041", "2.04", Unit.SECONDS, ("2.041s", "2.04s")),  # a limit is never rounded
+        ("0.251", "0.25", Unit.SECONDS, ("0.251s", "0.25s")),
+        ("0.99898148", "0.999", Unit.SHARE, ("99.898%", "99.9%")),
+        ("0.05005", "0.05", Unit.SHARE, ("5.005%", "5%")),
+        ("0.9999999", "0.05", Unit.SHARE, ("99.99999%", "5%")),
+    ],
+)
+def test_a_value_reads_as_above_or_below_its_limit(value: str, most: str, unit: Unit, texts: tuple[str, str]) -> None:
+    assert formats.beside(Decimal(value), Decimal(most), unit) == texts
+
+
+def test_every_component_that_can_be_probed_has_its_uptime() -> None:
+    assert set(UPTIMES) == {f"uptime_{name}" for name in ("overall", *PROBES)}
+
+
 def test_every_figure_belongs_to_a_subject_of_the_metrics() -> None:
     assert {definition.subject for definition in DEFINITIONS.values()} == set(SUBJECT_TABLES)
-    assert len(DEFINITIONS) == 45
+    assert len(DEFINITIONS) == 48
 
 
 def day(when: date, active_users: int | None, state: str = "complete", share: str = "1", reason: str = "") -> Day:

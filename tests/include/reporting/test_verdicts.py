@@ -36,8 +36,29 @@ from tests.include.reporting.report_rows import (
         (
             {"down": {"overall": 2678.4}},  # 3.1 % of the day; 0.1 % of 30 days are 3 % of one
             "critical",
-            "Overall Uptime 96.9%: down longer than the target of 99.9% allows in 30 days.",
+            "Overall Uptime 96.9%: down for 44 min 38 s, longer than the target of 99.9% allows in 30 days.",
         ),
+        ({"down": {"overall": 2592}}, "warning", "Overall Uptime 97% is below the target of 99.9%."),  # exactly 3 %
+        # 8 minutes down of the 4 hours that are known are 3.3 % of them, and still 8 minutes.
+        (
+            {"down": {"overall": 480, "frontend": 0, "api": 0, "chain": 0}, "unknown": 72000},
+            "warning",
+            "Overall Uptime 96.67% is below the target of 99.9% (1 more below).",
+        ),
+        ({"down": {"chain": 864}}, "warning", "Chain Uptime 99% is below the target of 99.9%."),
+        (
+            {"down": {"cache": 7200}},
+            "critical",
+            "Cache Uptime 91.67%: down for 2 h, longer than the target of 99.9% allows in 30 days.",
+        ),
+        # So near to the limit that two decimals, or one, would show the limit itself.
+        ({"down": {"overall": 88}}, "warning", "Overall Uptime 99.898% is below the target of 99.9%."),
+        (
+            {"traffic": {"response_seconds_sum": 40600}},
+            "warning",
+            "Average Response Time 2.03s is above the target of 2.0s.",
+        ),
+        ({"traffic": {"errors": 1001}}, "critical", "Error Rate 5.005% is above the alert limit of 5%."),
         ({"unknown": 865}, "unknown", "The state of the platform is not known for 14 min 25 s."),
         (
             {"support": {"high": (1, 1, 0, 0, 0, 2)}},
