@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from include import connections
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import psycopg
 
 _LONGEST_IDLE_SECONDS = 30.0  # a connection that was unused for longer may have been cut by what lies between
+_CLOCKS_APART = timedelta(minutes=5)  # clocks that are kept right differ by less; what is old is told in days
 
 
 @dataclass
@@ -99,6 +101,25 @@ def transaction(connection_id: str = "warehouse") -> Iterator[psycopg.Connection
         raise SourceUnavailable(
             f"the connection {connection_id} was lost or timed out: {_first_line(error)}"
         ) from error
+
+
+def present() -> datetime:
+    """Return the present moment in UTC by this machine's clock, to tell what is old enough to be deleted.
+
+    Raises ConfigurationError when the warehouse's clock is more than five minutes apart from it, and otherwise as
+    ``transaction`` does.
+    """
+    with transaction() as connection:
+        row = connection.execute("SELECT clock_timestamp()").fetchone()
+        now = datetime.now(UTC)
+    assert row is not None
+    theirs = row[0].astimezone(UTC)
+    if abs(now - theirs) > _CLOCKS_APART:
+        raise ConfigurationError(
+            f"this worker's clock says {now:%Y-%m-%d %H:%M} UTC but the warehouse's {theirs:%Y-%m-%d %H:%M} UTC, so "
+            "what is old cannot be told and nothing is deleted; set the clock that is wrong"
+        )
+    return now
 
 
 def _first_line(error: Exception) -> str:

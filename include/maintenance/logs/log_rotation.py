@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -45,12 +45,12 @@ def rotate(run_id: str, dry_run: bool, now: datetime | None = None) -> list[dict
 
     Returns the acts' summaries, the last of them that of the act on all logs, which also tells why a run could not
     even begin. One file that fails does not keep the others from their turn; in the end ConfigurationError (all
-    failures are for a person to correct) or MaintenanceFailed is raised.
+    failures are for a person to correct, such as a clock that is wrong) or MaintenanceFailed is raised.
     """
     with session.kept_open():
         whole = actions.plan(_KIND, ALL_LOGS, run_id, dry_run=dry_run, plan={})
         with nullcontext() if whole.done else actions.failures_recorded(whole):
-            done = _rotate(run_id, dry_run, now or datetime.now(UTC))
+            done = _rotate(run_id, dry_run, now or session.present())
         return [*done, _closed(whole, done).summary()]
 
 

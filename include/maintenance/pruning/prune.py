@@ -23,7 +23,7 @@ from include.maintenance.pruning.pace import Batches, PausedTooLong, Throttle
 from include.maintenance.pruning.work import Work
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import database, folders
-from include.warehouse import actions, archives
+from include.warehouse import actions, archives, session
 
 if TYPE_CHECKING:
     import psycopg
@@ -45,12 +45,11 @@ def prune(rule: Prune, run_id: str, dry_run: bool, now: datetime | None = None) 
     ``now`` is an aware datetime, by default the present. Returns the action's summary with ``rows`` and ``archives``.
     After ``rule.longest_minutes``, or when deletion has to pause too long, no further archive is begun: the act is
     postponed, and the next run goes on. Whether the table keeps up is reported (backlog.py). Whatever fails is recorded
-    as the act's failure, unless the warehouse itself is away. Raises ConfigurationError (a missing privilege, column or
-    unique key, rows of other tables that would go too), MaintenanceFailed (a damaged archive, a lock) or
-    SourceUnavailable.
+    as the act's failure, unless the warehouse itself is away. Raises ConfigurationError (a wrong clock, a missing
+    privilege, column or unique key, rows of other tables that would go too), MaintenanceFailed (a damaged archive, a
+    lock) or SourceUnavailable.
     """
-    cut_off = (now or datetime.now(UTC)).astimezone(UTC) - timedelta(days=rule.keep_days)
-    facts = {"cut_off": cut_off.isoformat(), "keep_days": rule.keep_days, "batch_rows": rule.batch_rows}
+    facts: dict[str, Any] = {"keep_days": rule.keep_days, "batch_rows": rule.batch_rows}
     with backlog.reported(rule.table, run_id, dry_run):
         earlier = actions.find("prune", rule.table, run_id)
         if earlier and earlier.done:
@@ -60,8 +59,11 @@ def prune(rule: Prune, run_id: str, dry_run: bool, now: datetime | None = None) 
                 action = actions.plan("prune", rule.table, run_id, dry_run=dry_run, plan=facts)
                 if action.done:
                     return _summary(action)
-                with actions.failures_recorded(action), _attempt(rule, cut_off, warehouse) as work:
-                    return _summary(_act_or_postpone(work, action, facts))
+                with actions.failures_recorded(action):
+                    cut_off = (now or session.present()).astimezone(UTC) - timedelta(days=rule.keep_days)
+                    facts |= {"cut_off": cut_off.isoformat()}
+                    with _attempt(rule, cut_off, warehouse) as work:
+                        return _summary(_act_or_postpone(work, action, facts))
         except _Busy as error:
             earlier = actions.find("prune", rule.table, run_id)
             own = earlier is not None and earlier.state in ("planned", "applying", "proven")

@@ -3,11 +3,13 @@
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta, tzinfo
 
 import psycopg
 import pytest
 
 from demo.databases import Databases
+from include.warehouse import session
 
 AUDIT_LOGS = """
 CREATE TABLE public.audit_logs (
@@ -54,3 +56,15 @@ def _platform_on(databases: Databases, environment: pytest.MonkeyPatch) -> Itera
         owner.execute(AUDIT_LOGS)
         yield owner
     databases.drop(name)
+
+
+@pytest.fixture
+def clock_ahead(environment: pytest.MonkeyPatch) -> None:
+    """Let this process take the present for thirty days later; the warehouse keeps its own clock."""
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(days=30)
+
+    environment.setattr(session, "datetime", Ahead)

@@ -43,6 +43,19 @@ def test_an_attempt_that_ended_before_its_proof_is_proven_by_the_next(
     assert (done["state"], done["rows"], done["archives"]) == ("proven", 23, 3)
 
 
+@pytest.mark.usefixtures("clock_ahead")
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("any_databases", ["postgresql18"], indirect=True)
+def test_a_clock_that_is_wrong_prunes_nothing(
+    filled: psycopg.Connection, warehouse: psycopg.Connection, dry_run: bool
+) -> None:
+    with pytest.raises(ConfigurationError, match="set the clock that is wrong") as raised:
+        prune.prune(rule(), "r1", dry_run=dry_run)
+    query = "SELECT state, reason FROM ops.maintenance_action"
+    assert warehouse.execute(query).fetchall() == [("failed", str(raised.value))]
+    assert filled.execute("SELECT count(*) FROM public.audit_logs").fetchone() == (30,)
+
+
 def test_rows_just_written_anywhere_among_the_old_ones_are_moved_as_well(
     filled: psycopg.Connection, warehouse: psycopg.Connection, any_databases: Databases
 ) -> None:
