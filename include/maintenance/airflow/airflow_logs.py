@@ -44,11 +44,10 @@ def clean(folder: Path, run_id: str, dry_run: bool, now: datetime | None = None)
     """Remove logs in Airflow's base log folder that were last written ``logs_keep_days`` before ``now`` (aware).
 
     Beyond ``logs_keep_bytes`` of all logs together younger ones go as well, down to those of the last day. Returns the
-    act's summary. Raises ConfigurationError, SourceUnavailable (runs that go on could not be asked for) or
-    MaintenanceFailed.
+    act's summary. Raises ConfigurationError (also for a clock that is wrong), SourceUnavailable (runs that go on
+    could not be asked for) or MaintenanceFailed.
     """
-    upkeep, now = settings().maintenance.airflow, now or datetime.now(UTC)
-    cut_off, untouched_since = now - timedelta(days=upkeep.logs_keep_days), now - _YOUNGEST
+    upkeep = settings().maintenance.airflow
     action = actions.plan(
         "delete_airflow_logs", "Airflow's logs", run_id, dry_run=dry_run, plan={"folder": str(folder)}
     )
@@ -57,6 +56,8 @@ def clean(folder: Path, run_id: str, dry_run: bool, now: datetime | None = None)
     with actions.failures_recorded(action):
         if not folder.is_dir():
             return actions.nothing_to_do(action, f"there is no folder {folder}").summary()
+        now = now or session.present()
+        cut_off, untouched_since = now - timedelta(days=upkeep.logs_keep_days), now - _YOUNGEST
         going_on, told_by = _going_on()
         try:
             everything = list(_all_logs(folder))
@@ -83,41 +84,51 @@ def clean(folder: Path, run_id: str, dry_run: bool, now: datetime | None = None)
         }
         action = actions.plan("delete_airflow_logs", "Airflow's logs", run_id, dry_run=dry_run, plan=plan)
         if not due:
-            none = f"no log is older than {upkeep.logs_keep_days} days"
-            if upkeep.logs_keep_bytes is not None:
-                none += f" or beyond {upkeep.logs_keep_bytes} bytes"
-            return actions.nothing_to_do(action, _kept_on_hold(plan) or none).summary()
+            size = "" if upkeep.logs_keep_bytes is None else f" or beyond {upkeep.logs_keep_bytes} bytes"
+            none = f"no log is older than {upkeep.logs_keep_days} days{size}"
+            return actions.nothing_to_do(action, _kept_on_hold(plan, {}) or none).summary()
         if dry_run:
             return action.summary()
         return _remove(actions.applying(action), folder, due, untouched_since).summary()
 
 
-def _kept_on_hold(plan: dict[str, Any]) -> str:
-    holds = ", ".join(map(str, plan.get("legal_holds", [])))
-    return f"{plan['kept_by_legal_holds']} runs and days are kept: legal hold {holds}" if holds else ""
+def _kept_on_hold(plan: dict[str, Any], meanwhile: dict[Path, int]) -> str:
+    """What holds keep: those in force when the act was planned, and the ones placed ``meanwhile``."""
+    holds = ", ".join(map(str, sorted({*plan.get("legal_holds", []), *meanwhile.values()})))
+    kept = plan.get("kept_by_legal_holds", 0) + len(meanwhile)
+    return f"{kept} runs and days are kept: legal hold {holds}" if holds else ""
 
 
 def _remove(action: actions.Action, folder: Path, due: list[_Logs], untouched_since: datetime) -> actions.Action:
+    held: dict[Path, int] = {}
+    written_to = 0
     try:
-        held = sum(_remove_old_files(logs.folder, untouched_since.timestamp()) for logs in due)
+        with session.kept_open():
+            for logs in due:
+                if found := _held([logs]):  # asked again each time: a hold counts for all that goes after it was placed
+                    held |= found
+                else:
+                    written_to += _remove_old_files(logs.folder, untouched_since.timestamp())
     except PermissionError as error:
         raise _not_permitted(error) from None
     after = list(_all_logs(folder))
-    due_folders = {logs.folder for logs in due}
-    still = [logs for logs in after if logs.folder in due_folders and logs.newest < untouched_since]
-    if len(still) > held:
+    removed = [logs for logs in due if logs.folder not in held]
+    folders = {logs.folder for logs in removed}
+    still = [logs for logs in after if logs.folder in folders and logs.newest < untouched_since]
+    if len(still) > written_to:
         raise MaintenanceFailed(f"{len(still)} folders of old logs are still there, such as {still[0].folder.name}")
     proof = {
         "files_before": action.plan["files_in_all"],
         "files_after": sum(logs.files for logs in after),
         "bytes_after": sum(logs.bytes for logs in after),
         "old_folders_after": len(still),
-        "kept_because_written_to": held,
+        "kept_because_written_to": written_to,
+        "kept_by_legal_holds_placed_meanwhile": len(held),
     }
-    applied = {"folders": len(due), "bytes_freed": sum(logs.bytes for logs in due)}
+    applied = {"folders": len(removed), "bytes_freed": sum(logs.bytes for logs in removed)}
     left = action.plan["left_for_the_next_night"]
     more = [f"{left} files are left for the next night"] if left else []
-    more += [kept] if (kept := _kept_on_hold(action.plan)) else []
+    more += [kept] if (kept := _kept_on_hold(action.plan, held)) else []
     return actions.prove(action, proof, applied, "; ".join(more))
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from include.maintenance.logs import log_proofs
@@ -18,6 +18,9 @@ from include.settings import settings
 from include.warehouse import actions, findings, legal_holds, session
 from include.warehouse.findings import Finding
 from include.warehouse.legal_holds import LegalHold
+
+if TYPE_CHECKING:
+    import psycopg
 
 AIRFLOW_LOGS = "airflow_logs"
 HELD_AS = ("platform_logs", *(f"{kind.value}_logs" for kind in Kind), AIRFLOW_LOGS)
@@ -61,9 +64,14 @@ class Keep:
                 "SELECT day FROM ops.daily_subject WHERE subject = 'traffic' AND state IN ('complete', 'partial')"
             )
             days = {day for (day,) in found}
-            held = tuple(hold for name in HELD_AS for hold in legal_holds.active(connection, name))
+            held = _holds(connection)
         zone = ZoneInfo(settings().platform.timezone)
         return cls(days, held, zone, today or datetime.now(zone).date())
+
+    def with_holds_of_now(self) -> Keep:
+        """The same with the holds in force at this moment: more may have been placed while files were read."""
+        with session.transaction() as connection:
+            return replace(self, holds=_holds(connection))
 
     def reason(self, path: Path, kind: Kind | None, days: list[date]) -> str:
         """Why a file with lines of these days must stay; empty when it need not.
@@ -107,6 +115,10 @@ class Keep:
         first_held, not_held = (at and at.astimezone(self.zone) for at in (hold.time_from, hold.time_until))
         begins_in_time = not_held is None or (min(days), time()) < (not_held.date(), not_held.time())
         return begins_in_time and (first_held is None or max(days) >= first_held.date())
+
+
+def _holds(connection: psycopg.Connection[Any]) -> tuple[LegalHold, ...]:
+    return tuple(hold for name in HELD_AS for hold in legal_holds.active(connection, name))
 
 
 def _waits_for(missing: list[date]) -> str:
@@ -159,6 +171,10 @@ def delete(due_file: Due, keep: Keep, run_id: str, dry_run: bool, closing: Closi
             return actions.nothing_to_do(action, reason)
         if dry_run:
             return action
+        while (now := keep.with_holds_of_now()) != keep:  # again: the file was read to its end, which may take long
+            keep = now
+            if reason := keep.reason(path, file.kind, days):
+                return actions.nothing_to_do(action, reason)
         action = actions.applying(action)
         log_checksums.forget(path.parent, path.name)
         path.unlink()

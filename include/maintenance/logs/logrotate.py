@@ -65,6 +65,9 @@ def rotate(configuration: Path, folder: Path, keep: Keep, run_id: str, dry_run: 
             action = actions.plan("rotate_logs", "logrotate", run_id, dry_run=dry_run, plan=plan)
             if dry_run:
                 return action
+            while (now := keep.with_holds_of_now()) != keep:  # again: all files were read to their ends
+                keep = now
+                _refuse_loss(intent, keep)
             action = actions.applying(action)
             ended = _run([program, "--state", str(folder / STATE), str(configuration)])
             return _prove(action, intent, held, ended)

@@ -160,6 +160,36 @@ def test_a_legal_hold_keeps_the_logs_of_its_time(folder: Path, warehouse: psycop
     assert left(folder) == []
 
 
+def test_a_legal_hold_that_is_placed_while_logs_are_removed_counts(
+    folder: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    for name, days in (("first", 50), ("second", 40), ("third", 39)):
+        log(folder, f"dag_id=a/run_id={name}/task_id=x/attempt=1.log", days, line("2026-08-14"))
+    remove, placed = airflow_logs._remove_old_files, list[int]()
+
+    def meanwhile(*arguments: Any) -> bool:
+        if not placed:
+            placed.append(holds.place("airflow_logs", "case 7", "counsel")["legal_hold"])
+        return remove(*arguments)
+
+    environment.setattr(airflow_logs, "_remove_old_files", meanwhile)
+    airflow_logs.clean(folder, "r1", False, NOW)
+    assert sorted(path.name for path in (folder / "dag_id=a").iterdir()) == ["run_id=second", "run_id=third"]
+    state, reason, plan, applied, proof = act(warehouse, "r1")
+    assert (state, reason) == ("proven", f"2 runs and days are kept: legal hold {placed[0]}")
+    assert (plan["runs_and_days"], applied["folders"], proof["kept_by_legal_holds_placed_meanwhile"]) == (3, 1, 2)
+
+
+@pytest.mark.usefixtures("clock_ahead")
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_clock_that_is_wrong_removes_nothing(folder: Path, warehouse: psycopg.Connection, dry_run: bool) -> None:
+    kept = log(folder, "dag_id=a/run_id=old/task_id=x/attempt=1.log", 400)
+    with pytest.raises(ConfigurationError, match="set the clock that is wrong"):
+        airflow_logs.clean(folder, "r1", dry_run)
+    assert kept.exists()
+    assert act(warehouse, "r1")[0] == "failed"
+
+
 def test_beyond_their_size_younger_logs_go_too_but_none_of_the_last_day(
     folder: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,9 @@ import psycopg
 import pytest
 
 from include.maintenance.logs import log_compression, log_rotation
-from include.outcome import MaintenanceFailed, Outcome
+from include.maintenance.logs.log_closing import Closing
+from include.outcome import ConfigurationError, MaintenanceFailed, Outcome
+from include.platform.log_files import RotatedLog
 from include.settings import settings
 from include.warehouse import findings, legal_holds
 from include.warehouse.findings import Finding
@@ -55,6 +57,17 @@ def test_only_what_the_warehouse_knows_is_deleted(logs: Path, warehouse: psycopg
         "access.log-20260927.zst",
         "error.log-20260922.zst",
     ]
+
+
+@pytest.mark.usefixtures("clock_ahead")
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_clock_that_is_wrong_deletes_nothing(logs: Path, warehouse: psycopg.Connection, dry_run: bool) -> None:
+    known(warehouse, "2026-09-20")
+    path = old(logs / "access.log-20260920.gz", access("20/Sep/2026:10:00:00"), 13)
+    with pytest.raises(ConfigurationError, match="set the clock that is wrong") as raised:
+        log_rotation.rotate("r1", dry_run)
+    assert path.exists()
+    assert acts(warehouse)["rotate_logs", "all logs"][:2] == ["failed", str(raised.value)]
 
 
 def test_a_damaged_old_file_is_a_failure(logs: Path, warehouse: psycopg.Connection) -> None:
@@ -155,6 +168,26 @@ def test_a_hold_that_is_placed_while_the_checksums_are_read_counts(
     log_rotation.rotate("r1", False, NOW)
     assert path.exists()
     assert acts(warehouse)["delete_logs", path.name][0] == "nothing_to_do"
+
+
+def test_a_hold_that_is_placed_while_a_file_is_read_keeps_it_and_those_after_it(
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    reason_to_keep, placed = Closing.reason_to_keep, []
+
+    def meanwhile(closing: Closing, file: RotatedLog) -> str:
+        if file.path.name == "access.log-20260920.gz":
+            placed.append(legal_holds.place({"source_table": "access_logs"}, "case 9", "counsel").legal_hold_id)
+        return reason_to_keep(closing, file)
+
+    environment.setattr(Closing, "reason_to_keep", meanwhile)
+    known(warehouse, "2026-09-19", "2026-09-20", "2026-09-21")
+    for day in (19, 20, 21):
+        old(logs / f"access.log-202609{day}.gz", access(f"{day}/Sep/2026:10:00:00"), 13)
+    log_rotation.rotate("r1", False, NOW)
+    assert names(logs) == ["access.log-20260920.gz", "access.log-20260921.gz"]
+    kept = ["nothing_to_do", f"kept: legal hold {placed[0]} (case 9)"]
+    assert [acts(warehouse)["delete_logs", name][:2] for name in names(logs)] == [kept, kept]
 
 
 @pytest.mark.parametrize(

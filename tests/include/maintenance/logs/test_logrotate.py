@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -120,6 +121,27 @@ def test_it_may_not_delete_what_must_stay(logs: Path, warehouse: psycopg.Connect
     assert len(visible(logs)) == 1
     proof = acts(warehouse)["rotate_logs", "logrotate"][3]
     assert sorted(proof["removed"]) == ["access.log-20261001", "access.log-20261002"]
+
+
+@needs_logrotate
+def test_a_hold_that_is_placed_while_all_files_are_read_counts(
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
+) -> None:
+    configure(logs, RULES.replace("30", "1"))
+    known(warehouse, "2026-10-01", "2026-10-02")
+    for day in ("01", "02"):
+        old(logs / f"access.log-202610{day}", access(f"{day}/Oct/2026:10:00:00"), 2)
+    (logs / "access.log").write_text(access("03/Oct/2026:10:00:00"))
+    before, plan = visible(logs), logrotate._plan
+
+    def meanwhile(*arguments: Any) -> dict[str, Any]:
+        legal_holds.place({"source_table": "access_logs"}, "case 9", "counsel")
+        return plan(*arguments)
+
+    environment.setattr(logrotate, "_plan", meanwhile)
+    with pytest.raises(MaintenanceFailed, match="would delete access.log-20261001, .* legal hold .* Nothing was rotat"):
+        log_rotation.rotate("r1", False, NOW)
+    assert visible(logs) == before
 
 
 @needs_logrotate
