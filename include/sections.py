@@ -115,11 +115,12 @@ class Support(Section):
 
 
 class Reports(Section):
-    """Where reports go and what their figures are compared with."""
+    """Where reports go, what their figures are compared with, and for how long their days follow late rows."""
 
     folder: str
     comparison_weeks: Annotated[int, Field(ge=1, le=52)]
     chart_days: Annotated[int, Field(ge=7, le=366)]
+    late_rows_days: Annotated[int, Field(ge=0, le=31)] = 7
 
 
 class BackupSource(Section):

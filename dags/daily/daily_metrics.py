@@ -2,12 +2,12 @@
 
 **Purpose**: compute every figure of the guide's daily reports and of its evening metrics summary for one finished day.
 **Schedule**: at midnight for the day that has just ended (`schedules.daily_metrics`), partitioned by day; each subject
-waits for late log lines and rows first (`traffic.late_lines_minutes`). After an outage only the last of the days that
-ended meanwhile is computed by itself; the board names the others. A backfill takes a range of dates, in the UI or with
-`airflow backfill create`.
+waits for late log lines and rows first (`traffic.late_lines_minutes`). Later ones come into their day by the runs of
+later days: rows for `reports.late_rows_days`. After an outage only the last of the days that ended meanwhile is
+computed by itself; the board names the others. A backfill takes dates, in the UI or with `airflow backfill create`.
 **Reads**: the source contract (`platform_db`), the logs (`platform_logs`), `ops.observation`, `ops.maintenance_window`.
-**Writes**: `ops.daily_*`, `ops.hourly_*`, `ops.metric_write`, `ops.rollup_announcement`; reports the day on the asset
-`daily_metrics`, which the reports follow, and on `weeks_to_roll_up` and `months_to_roll_up` when these are due.
+**Writes**: `ops.daily_*`, `ops.hourly_*`, `ops.metric_write`, `ops.rollup_announcement`; reports the day, and others
+that it changed, on `daily_metrics`, which the reports follow, and on `weeks_to_roll_up`, `months_to_roll_up` when due.
 **Parameters**: `day` for a run by hand.
 **On failure**: incident P2. The day is reported all the same, with what there is of it (`report_incomplete_day`). A
 source that was away: clear the failed tasks once it is back. A gap in its views: `python -m include.platform check`.
@@ -79,38 +79,38 @@ with operations_dag(
     @task.sensor(mode="reschedule", poke_interval=60, timeout=LONGEST_WAIT, pool=PLATFORM_DB_POOL)
     def users(**context: Any) -> PokeReturnValue:
         """Registrations, active users, sessions and page views."""
-        from include.reporting import users
+        from include.reporting import subject, users
 
-        return _once_over(users.compute, context)
+        return _once_over(subject.with_late_rows("users", users.compute), context)
 
     @task.sensor(mode="reschedule", poke_interval=60, timeout=LONGEST_WAIT, pool=PLATFORM_DB_POOL)
     def transactions(**context: Any) -> PokeReturnValue:
         """Transactions by outcome, revenue and fees."""
-        from include.reporting import transactions
+        from include.reporting import subject, transactions
 
-        return _once_over(transactions.compute, context)
+        return _once_over(subject.with_late_rows("transactions", transactions.compute), context)
 
     @task.sensor(mode="reschedule", poke_interval=60, timeout=LONGEST_WAIT, pool=PLATFORM_DB_POOL)
     def support(**context: Any) -> PokeReturnValue:
         """Support tickets against their targets, and feedback."""
-        from include.reporting import support
+        from include.reporting import subject, support
 
-        return _once_over(support.compute, context)
+        return _once_over(subject.with_late_rows("support", support.compute), context)
 
     @task(outlets=[DAILY_METRICS, WEEKS_TO_ROLL_UP, MONTHS_TO_ROLL_UP])
-    def report_day(changed_by_late_lines: list[str] | None, **context: Any) -> list[str]:
-        """Report the day, once it is over, and earlier ones that late lines changed, to the DAGs that follow."""
+    def report_day(changed: list[list[str] | None], **context: Any) -> list[str]:
+        """Report the day, once it is over, and earlier ones that late lines or rows changed, to who follows."""
         from include.reporting import rollups
 
         window = demand_over(window_of(context), datetime.now(UTC))
-        days = {window.first_day, *map(date.fromisoformat, changed_by_late_lines or [])}
+        days = {window.first_day, *(date.fromisoformat(day) for late in changed for day in late or [])}
         announce(context, DAILY_METRICS, days)
         due = rollups.due(days, window.timezone, context["run_id"])
         announce(context, WEEKS_TO_ROLL_UP, due[Grain.WEEK])
         announce(context, MONTHS_TO_ROLL_UP, due[Grain.MONTH])
         return sorted(day.isoformat() for day in days)
 
-    subjects = [uptime(), late := traffic(), users(), transactions(), support()]
+    subjects = [uptime(), *(late := [traffic(), users(), transactions(), support()])]
     subjects >> report_day(late)  # type: ignore[arg-type]
     # When a subject fails, report_day does not run: that fails the run, and it is cleared with the subject. The reports
     # show all the same what there is and what is missing: one_failed waits for no other subject, none_skipped for all.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from include.outcome import Completeness
 from include.reporting.extent import Begins, Extent, not_begun
+from include.settings import settings
 from include.warehouse import metrics
 from include.warehouse.metrics import TableRows
-from include.window import Window
+from include.window import Window, day_window, last_finished_day
 
 if TYPE_CHECKING:
     import psycopg
@@ -71,3 +72,25 @@ def compute_day(window: Window, run_id: str, subject: str, read: Callable[[Windo
         run_id=run_id,
         is_correction=not is_missing and not found.extent.begins_late,
     )
+
+
+def with_late_rows(subject: str, compute: Callable[[Window, str], bool]) -> Callable[[Window, str], list[str]]:
+    """Return a function that computes a subject's day, and returns earlier days (YYYY-MM-DD) that late rows changed.
+
+    On the day that ended last the ``reports.late_rows_days`` days before it are computed again, those that ever were:
+    a row is dated when something happened, and may come after its day was read. A run that is repeated returns what it
+    changed at its first try too, which may have ended before it was told. Raises what ``compute`` raises, and as
+    ``metrics.subject_states`` does.
+    """
+
+    def computed(window: Window, run_id: str) -> list[str]:
+        compute(window, run_id)
+        if window.first_day != last_finished_day(datetime.now(UTC), window.timezone):
+            return []
+        earlier = [window.first_day - timedelta(days=n) for n in range(1, settings().reports.late_rows_days + 1)]
+        for day, states in metrics.subject_states(earlier).items():
+            if states[subject].content_hash:
+                compute(day_window(day, window.timezone), run_id)
+        return [day.isoformat() for day in metrics.days_changed_by(run_id, subject, earlier)]
+
+    return computed

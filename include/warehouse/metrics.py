@@ -157,6 +157,20 @@ def subject_states(days: Iterable[date], *, connection_id: str = "warehouse") ->
     return states
 
 
+def days_changed_by(run_id: str, subject: str, days: Iterable[date]) -> list[date]:
+    """Return those of ``days`` whose rows of ``subject`` a run has changed, oldest first.
+
+    What it changed at an earlier try counts. Raises as ``session.transaction`` does.
+    """
+    with session.transaction() as connection:
+        found = connection.execute(
+            "SELECT DISTINCT day FROM ops.metric_write"
+            " WHERE day = ANY (%s) AND subject = %s AND run_id = %s AND changed ORDER BY day",
+            (list(days), subject, run_id),
+        )
+        return [day for (day,) in found]
+
+
 def content_hash(
     tables: dict[str, TableRows], *, state: Completeness, completeness: Decimal, reason: str, detail: dict[str, Any]
 ) -> str:

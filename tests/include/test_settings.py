@@ -60,6 +60,7 @@ def test_the_guide_is_the_default() -> None:
         ("watch.probe_timeout_seconds", 0, "watch.probe_timeout_seconds"),
         ("watch.probe_timeout_seconds", 16.6, "watch.probe_timeout_seconds"),
         ("watch.confirm_failure_after_seconds", 25.1, "watch.confirm_failure_after_seconds"),
+        ("reports.late_rows_days", -1, "reports.late_rows_days"),
         ("maintenance.prune.0.keep_days", 0, "maintenance.prune.0.keep_days"),
         ("maintenance.prune.0.table", "audit_logs; DROP TABLE x", "maintenance.prune.0.table"),
         ("maintenance.airflow.most_minutes", 41, "maintenance.airflow.most_minutes"),
