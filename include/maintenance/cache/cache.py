@@ -46,7 +46,8 @@ def statistics(run_id: str, dry_run: bool = False) -> dict[str, Any]:
         action = actions.plan(_KIND, CONNECTION, run_id, dry_run=dry_run, plan=plan)
         if dry_run:
             return action.summary() | {"keys": action.plan["before"]["keys"]}
-        refused = cache_server.refused_commands(server)
+        replica = measured["cluster"] and measured["role"] != "master"
+        refused = cache_server.refused_commands(server, cluster_replica=replica)
         if "scan" not in refused:  # else no key is asked for, and the hits stay the platform's own
             action = actions.applying(action)
         proof = _look(server, action, measured, refused, limits)

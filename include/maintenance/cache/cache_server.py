@@ -71,7 +71,8 @@ def measure(server: redis.Redis) -> dict[str, Any]:
         "fragmentation_note": "" if speaks else "the ratio says nothing below 100 MB of used memory",
         "keys": sum(databases.values()),
         "databases": databases,
-        "shards": _shards(server) if int(info.get("cluster_enabled", 0)) else 1,
+        "cluster": (cluster := bool(int(info.get("cluster_enabled", 0)))),
+        "shards": _shards(server) if cluster else 1,
     }
 
 
@@ -152,15 +153,21 @@ def leave_order_alone(server: Any, version: str) -> bool:
     return True
 
 
-def refused_commands(server: Any) -> list[str]:
-    """Return which of the commands of the pass over the keys this login may not use, as ACL names."""
+def refused_commands(server: Any, *, cluster_replica: bool = False) -> list[str]:
+    """Return which of the commands of the pass over the keys this login may not use, as ACL names.
+
+    The replica of a cluster sends whoever asks for a key to its primary, unless told by this connection that what it
+    has itself will do.
+    """
     import redis as library
 
     refused = []
-    for name, command in _TRIED.items():
+    for name, command in (({"readonly": ("READONLY",)} if cluster_replica else {}) | _TRIED).items():
         try:
             # Undecoded: a name that is no text would otherwise be an error here.
             server.execute_command(*command, NEVER_DECODE=True)
+        except library.exceptions.AskError:  # or MovedError: it may be used, and that key would be on another node
+            continue
         except library.exceptions.ResponseError as error:
             text = str(error)
             # A login that is bound to some keys may well use the command; the pass itself sees which keys it may read.
