@@ -88,7 +88,10 @@ def plan(kind: str, resource: str, run_id: str, *, dry_run: bool, plan: dict[str
 
 
 def applying(action: Action) -> Action:
-    """Record that the change begins. Raises MaintenanceFailed on a dry run: it must stop after its plan."""
+    """Record that the change of this attempt begins, whatever an earlier one has begun.
+
+    Raises MaintenanceFailed on a dry run: it must stop after its plan.
+    """
     if action.dry_run:
         raise MaintenanceFailed(f"{action.kind} of {action.resource} is a dry run and must not change anything")
     _change("applying", action, {})

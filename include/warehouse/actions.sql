@@ -15,7 +15,8 @@ ON CONFLICT (idempotency_key) DO UPDATE SET
 RETURNING maintenance_action_id, kind, resource, run_id, dry_run, state, plan, applied, proof, reason, planned_at;
 
 -- statement: applying
-UPDATE ops.maintenance_action SET state = 'applying', applied_at = coalesce(applied_at, clock_timestamp())
+-- The change of this attempt begins: an earlier one of the same act is over, and how long it takes counts anew.
+UPDATE ops.maintenance_action SET state = 'applying', applied_at = clock_timestamp()
 WHERE maintenance_action_id = %(id)s AND state IN ('planned', 'applying');
 
 -- statement: prove

@@ -68,6 +68,19 @@ def test_an_attempt_that_was_killed_is_continued_with_its_first_plan(warehouse: 
     assert actions.left_by("r1") == []
 
 
+def test_an_attempt_after_one_that_failed_begins_anew(warehouse: psycopg.Connection) -> None:
+    """How long it has been applying tells whether its task hangs: the pause since the first attempt does not count."""
+    begun = "SELECT state, applied_at, finished_at FROM ops.maintenance_action"
+    actions.fail(actions.applying(_plan(rows=5)), "the replica was away")
+    [(_, first, ended)] = warehouse.execute(begun).fetchall()
+    planned = _plan(rows=2)
+    assert warehouse.execute(begun).fetchall() == [("planned", first, None)]
+    actions.applying(planned)
+    [(state, second, finished)] = warehouse.execute(begun).fetchall()
+    assert (state, finished) == ("applying", None)
+    assert second > ended
+
+
 def test_what_changed_nothing_is_planned_anew(warehouse: psycopg.Connection) -> None:
     _plan(rows=5, dry_run=True)
     actions.nothing_to_do(_plan(rows=0), "no rows")
