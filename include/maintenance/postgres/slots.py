@@ -72,7 +72,7 @@ def _slot(slot: dict[str, Any], bounded: bool, unread_since: datetime | None) ->
     remedy = _remedy(slot, bounded, forgotten) if outcome in (Outcome.WARNING, Outcome.CRITICAL) else ""
     if outcome is Outcome.UNKNOWN:
         remedy = f"-- see whether the reader of {name} is away for good; a later run tells whether it came back"
-    gain = {"bytes": retained} if remedy.startswith("SELECT") and retained else None
+    gain = {"bytes": retained} if "pg_drop_replication_slot" in remedy and retained else None
     return Finding(name, outcome, f"slot {name}: {why}", evidence, remedy, gain)
 
 
@@ -82,7 +82,10 @@ def _remedy(slot: dict[str, Any], bounded: bool, forgotten: bool) -> str:
     if slot["synced"]:
         return f"-- {name} is copied from the primary: drop it there, when its reader is gone for good"
     if slot["wal_status"] == "lost" or slot["invalidation_reason"]:
-        return f"{drop}  -- its reader must start anew from a copy"
+        return (
+            f"-- first see where the reader of {name} stopped: it must start anew from a copy\n"
+            f"-- then this slot is of no use any more: {drop}"
+        )
     if slot["active"]:
         return (
             f"-- find out why the reader of {name} does not confirm what it has read, or which long query of its "
@@ -91,7 +94,10 @@ def _remedy(slot: dict[str, Any], bounded: bool, forgotten: bool) -> str:
     bound = "\n-- and bound what slots may keep: ALTER SYSTEM SET max_slot_wal_keep_size = '50GB';"
     if not forgotten:
         return f"-- start the reader of {name}, which may be away for a moment only" + ("" if bounded else bound)
-    return f"{drop}  -- only when its reader is gone for good; else start the reader" + ("" if bounded else bound)
+    return (
+        f"-- first look for the reader of {name} (a standby, a subscription, an export) and start it: without its slot "
+        f"it has to be copied anew\n-- only when it is gone for good: {drop}"
+    ) + ("" if bounded else bound)
 
 
 def _is_forgotten(slot: dict[str, Any], unread_since: datetime | None) -> bool:
@@ -161,9 +167,14 @@ def _prepared(row: tuple[Any, ...]) -> Finding:
         outcome = Outcome.CRITICAL
     remedy = ""
     if outcome is not Outcome.OK:
-        where = database.in_comment(f"in the database {name}, as {owner} or a superuser")
-        remedy = (
-            f"ROLLBACK PREPARED {database.literal(gid)};  -- {where}; or COMMIT PREPARED, as its coordinator decides"
+        remedy = "\n".join(
+            f"-- {database.in_comment(line)}"
+            for line in (
+                "first ask its coordinator what was decided: what was to be committed and is rolled back here is lost",
+                f"then in the database {name}, as {owner} or a superuser",
+                f"where it was to be committed: COMMIT PREPARED {database.literal(gid)};",
+                f"where it was to be rolled back: ROLLBACK PREPARED {database.literal(gid)};",
+            )
         )
     summary = f"{gid} of {owner} is prepared for {minutes:,.0f} minutes; it holds its locks and keeps dead rows"
     return Finding(gid, outcome, summary, evidence, remedy)

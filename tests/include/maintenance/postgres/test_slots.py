@@ -81,7 +81,10 @@ def test_a_slot_is_forgotten_when_it_was_unread_for_a_day(
         slots.check_slots(run_id)
         forgotten = found("replication_slots")["standby_b"]
         assert forgotten.outcome is Outcome.WARNING
-        assert forgotten.remedy.startswith("SELECT pg_drop_replication_slot('standby_b');")
+        assert forgotten.remedy.startswith("-- first look for the reader of standby_b ")
+        assert "-- only when it is gone for good: SELECT pg_drop_replication_slot('standby_b');" in forgotten.remedy
+        assert _does_nothing(forgotten.remedy), "a standby that is off for a weekend keeps its slot"
+        assert forgotten.estimated_gain == {"bytes": forgotten.evidence["retained_bytes"]}
         assert "max_slot_wal_keep_size" in forgotten.remedy
         read = found("replication_slots")["reports"]
         assert read.outcome is not Outcome.WARNING, "somebody has read it since"
@@ -100,13 +103,14 @@ def test_an_invalidated_slot_is_critical(superuser: psycopg.Connection) -> None:
     slots.check_slots("run")
     lost = found("replication_slots")["lost"]
     assert lost.outcome is Outcome.CRITICAL
+    assert _does_nothing(lost.remedy)
     assert "its reader has lost changes" in lost.summary or "about to lose" in lost.summary
 
 
 def test_a_name_cannot_leave_the_comment_of_a_remedy(environment: pytest.MonkeyPatch) -> None:
     row = ("transfer", "me\nDROP TABLE a;", "b\r\\! reboot", datetime(2026, 10, 1, tzinfo=UTC), 90_000.0, 7)
     remedy = slots._prepared(row).remedy
-    assert len(remedy.splitlines()) == 1
+    assert _does_nothing(remedy)
     assert "in the database b?\\! reboot, as me?DROP TABLE a; or a superuser" in remedy
 
 
@@ -124,7 +128,12 @@ def test_prepared_transactions_by_their_age(superuser: psycopg.Connection, envir
         slots.check_prepared("run 2")
         old = found("prepared_transactions")["transfer'17"]
         assert old.outcome is Outcome.WARNING
-        assert old.remedy.startswith("ROLLBACK PREPARED 'transfer''17';")
+        assert old.remedy.splitlines() == [
+            "-- first ask its coordinator what was decided: what was to be committed and is rolled back here is lost",
+            "-- then in the database escrow, as postgres or a superuser",
+            "-- where it was to be committed: COMMIT PREPARED 'transfer''17';",
+            "-- where it was to be rolled back: ROLLBACK PREPARED 'transfer''17';",
+        ]
     finally:
         superuser.execute("ROLLBACK PREPARED 'transfer''17'")
 
@@ -141,6 +150,11 @@ def test_what_could_not_be_looked_at_is_unknown(
     with pytest.raises(SourceUnavailable):
         check("run 2")
     assert {resource: one.outcome for resource, one in found(name).items()} == {"the check": Outcome.UNKNOWN}
+
+
+def _does_nothing(remedy: str) -> bool:
+    """Whether it is only words for who pastes it."""
+    return all(line.startswith("-- ") for line in remedy.splitlines())
 
 
 def _a_minute_is_too_long() -> Any:
@@ -197,7 +211,8 @@ def test_how_bad_a_slot_is(environment: pytest.MonkeyPatch, changed: dict[str, A
     assert finding.outcome is outcome
     may_be_dropped = slot["wal_status"] == "lost" or slot["invalidation_reason"] == "rows_removed"
     may_be_dropped |= slot["inactive_since"] == _ago(hours=24)
-    assert finding.remedy.startswith("SELECT pg_drop") == may_be_dropped
+    assert ("SELECT pg_drop_replication_slot('s');" in finding.remedy) == may_be_dropped
+    assert _does_nothing(finding.remedy)
     if outcome not in (Outcome.OK, Outcome.UNKNOWN):
         assert finding.remedy, "what is to be done is said"
     if slot["transaction_age"] == 200_000_000:
