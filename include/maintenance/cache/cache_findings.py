@@ -20,6 +20,7 @@ CHECKS = (
     "cache_large_keys", "cache_latency",
 )  # fmt: skip
 
+_SAMPLES = 1000  # elements of a key that are measured; all of a large one would keep everybody waiting
 _MOST_NAMED = 3  # databases that were not visited
 _LONGEST_SLICE_MILLISECONDS = 10.0  # what the collection promises of any call to the platform's Redis
 _UNITS = {"string": "bytes", "hash": "fields", "set": "members", "zset": "members", "list": "elements"}
@@ -87,7 +88,7 @@ def _evictions(since: dict[str, Any], server: dict[str, Any], limits: Cache) -> 
         "maxmemory_bytes": most,
         "maxmemory_policy": policy,
     }
-    remedy = f"redis-cli CONFIG SET maxmemory {round(max(most, used) * 1.25)}" if most else ""
+    remedy = _more_memory(round(max(most, used) * 1.25)) if most else ""
     if evicted and hours is None:
         return _one(Outcome.WARNING, f"{evicted} keys were evicted since {since['since']}", evidence, remedy)
     if evicted and evicted / (hours or 1) > limits.evictions_per_hour:
@@ -101,6 +102,16 @@ def _evictions(since: dict[str, Any], server: dict[str, Any], limits: Cache) -> 
             outcome, full + (": when it is full writes fail" if policy == "noeviction" else ""), evidence, remedy
         )
     return _one(Outcome.OK, f"{evicted} keys were evicted since {since['since']}", evidence)
+
+
+def _more_memory(size: int) -> str:
+    """How to give Redis more memory, as a comment: more than the machine has gets it killed, less than now evicts."""
+    return (
+        "# first see that the machine has that much to spare (total_system_memory of redis-cli INFO memory), or its "
+        "kernel ends Redis,\n"
+        "# and that maxmemory is still lower than this (redis-cli CONFIG GET maxmemory), or keys are evicted:\n"
+        f"# redis-cli CONFIG SET maxmemory {size}"
+    )
 
 
 def _fragmentation(since: dict[str, Any], server: dict[str, Any], limits: Cache) -> Finding:
@@ -204,7 +215,7 @@ def _program(told: dict[str, Any], own: int) -> str:
 
 
 def _set_expiry(prefix: str, program: str) -> str:
-    """The command for the prefix's keys without expiry; empty where its name is not shown as it is."""
+    """How the prefix's keys are made to expire: a comment, as it deletes them. Empty where its name is not shown."""
     if prefix == NO_PREFIX:
         keys = f"{program} --scan | LC_ALL=C grep -v :"
     elif re.fullmatch(r"[\w.@/+=-]{1,119}", prefix):  # no pattern, and neither masked nor escaped nor cut off
@@ -212,7 +223,11 @@ def _set_expiry(prefix: str, program: str) -> str:
     else:
         return ""
     set_it = f'if [ "$({program} TTL "$key")" = -1 ]; then {program} EXPIRE "$key" 604800; fi'
-    return f"{keys} | while read -r key; do {set_it}; done"
+    return (
+        "# first find out what these keys hold: a ledger, a queue or flags must stay, and an expiry deletes them\n"
+        "# let what writes them set it; only where all of them are copies, this deletes those of now in a week:\n"
+        f"# {keys} | while read -r key; do {set_it}; done"
+    )
 
 
 def _large(keys: dict[str, Any]) -> list[Finding]:
@@ -232,7 +247,7 @@ def _large(keys: dict[str, Any]) -> list[Finding]:
             Outcome.WARNING,
             f"{name} is a {one['type']} with {one['elements']} {unit} in about {one['bytes']} bytes: split it",
             {name: one[name] for name in ("type", "bytes", "elements")},
-            f"{_program(one, keys['database'])} MEMORY USAGE {shlex.quote(one['key'])} SAMPLES 0",
+            f"{_program(one, keys['database'])} MEMORY USAGE {shlex.quote(one['key'])} SAMPLES {_SAMPLES}",
         )
     number = sum(keys["large_keys_by_type"].values())
     evidence = {"large_keys_by_type": keys["large_keys_by_type"], "largest_by_type": keys["largest_by_type"]}

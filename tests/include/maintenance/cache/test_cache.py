@@ -173,9 +173,12 @@ def test_the_remedy_for_keys_without_expiry_is_about_these_keys_only(
     def limited_by(name: str) -> set[str]:
         """The keys that have an expiry once the remedy was carried out."""
         here = f'redis-cli() {{ command redis-cli -p {server.connection_pool.connection_kwargs["port"]} "$@"; }}'
-        subprocess.run(["bash", "-c", f"{here}\n{remedies[name]}"], check=True, stdout=subprocess.DEVNULL)
+        command = remedies[name].splitlines()[-1].removeprefix("# ")
+        subprocess.run(["bash", "-c", f"{here}\n{command}"], check=True, stdout=subprocess.DEVNULL)
         return {key.decode() if isinstance(key, bytes) else key for key in server.scan_iter() if server.ttl(key) != -1}
 
+    assert remedies["prefix rate"].startswith("# first find out what these keys hold: a ledger, a queue or flags must ")
+    assert all(line.startswith("# ") for remedy in remedies.values() for line in remedy.splitlines()), "it deletes"
     assert limited_by("prefix rate") == {"rate:1", "rate:2", "rate:3", "three"}
     assert server.ttl("rate:1") in (604_799, 604_800)
     assert server.ttl("rate:3") <= 100, "its own expiry is kept"
@@ -213,19 +216,19 @@ def test_every_database_that_holds_keys_is_swept_and_looked_at(
     prefixes = {name: told.get("database") for name, told in proof["keys"]["by_prefix"].items()}
     assert prefixes == {"rate": None, "db1 rate": 1, "db1 (none)": 1, "db3 blob": 3}
     [large] = [one.finding for one in findings.latest("cache_large_keys")]
-    assert (large.resource, large.remedy) == ("db3 blob:1", "redis-cli -n 3 MEMORY USAGE blob:1 SAMPLES 0")
+    assert (large.resource, large.remedy) == ("db3 blob:1", "redis-cli -n 3 MEMORY USAGE blob:1 SAMPLES 1000")
 
     first.mset({"rate:2": "x", "rate:3": "x"})
     cache.statistics("r2")
     growing = next(one.finding for one in findings.latest("cache_keys_without_expiry") if one.finding.remedy)
     assert (growing.resource, growing.evidence["keys_without_expiry_before"]) == ("prefix db1 rate", 1)
-    assert growing.remedy.startswith("redis-cli -n 1 --scan --pattern 'rate:*' | ")
+    assert "\n# redis-cli -n 1 --scan --pattern 'rate:*' | " in growing.remedy
 
     port = server.connection_pool.connection_kwargs["port"]
     environment.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://127.0.0.1:{port}/3")
     cache.statistics("r3")
     [large] = [one.finding for one in findings.latest("cache_large_keys")]
-    assert (large.resource, large.remedy) == ("blob:1", "redis-cli -n 3 MEMORY USAGE blob:1 SAMPLES 0")
+    assert (large.resource, large.remedy) == ("blob:1", "redis-cli -n 3 MEMORY USAGE blob:1 SAMPLES 1000")
     assert set(_proof(warehouse, "r3")["keys"]["by_prefix"]) == {"blob", "db0 rate", "db1 rate", "db1 (none)"}
     settings.cache_clear()
 
