@@ -148,10 +148,21 @@ def _judge(
     evidence["wasted_share"] = round(wasted / evidence["size_bytes"], 4)
     summary = f"{wasted / evidence['size_bytes']:.0%} of its {evidence['size_bytes']} bytes are wasted, {how}."
     table = one["table_name"]  # of TOAST the one that it belongs to: both are written anew together
-    remedy = f"VACUUM (FULL, ANALYZE) {table};  -- locks it for as long as it takes; pg_repack does the same without"
     if kind == "index":
         remedy = f"{database.update_first(connection)}REINDEX INDEX CONCURRENTLY {one['name']};"
+    else:
+        remedy = _written_anew(table)
     return Finding(one["name"], Outcome.WARNING, summary, evidence, remedy, {"bytes": wasted})
+
+
+def _written_anew(table: str) -> str:
+    """What gives a table's wasted room back: a comment, because it locks everybody out of the table meanwhile."""
+    lines = [
+        f"pg_repack writes {table} anew while others read and write it; without it, while the platform is down, as "
+        "nobody can read or write it for as long as this takes, and with room on the disk for the table once more:",
+        *database.briefly([f"VACUUM (FULL, ANALYZE) {table};"]),
+    ]
+    return "\n".join(f"-- {database.in_comment(line)}" for line in lines)
 
 
 def _unknown(kind: Kind, one: dict[str, Any], evidence: dict[str, Any]) -> Finding:

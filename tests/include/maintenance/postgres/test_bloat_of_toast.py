@@ -50,9 +50,8 @@ def test_toast_is_measured(long_values: psycopg.Connection) -> None:
     assert (name, found.outcome) == ("TOAST of public.t", Outcome.WARNING)
     assert found.evidence["size_bytes"] == 200 * PAGE
     assert found.evidence["measured_wasted_bytes"] == pytest.approx(100 * PAGE, rel=0.01)
-    assert found.remedy.startswith("VACUUM (FULL, ANALYZE) public.t;")
-    statement = found.remedy.split(";")[0]
-    long_values.execute(statement.encode())
+    for line in found.remedy.splitlines()[1:]:
+        long_values.execute(line.removeprefix("-- ").encode())
     bloat.review("r1")
     [(name, found)] = _tables().items()
     assert found.outcome is Outcome.OK
