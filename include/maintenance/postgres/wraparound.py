@@ -202,14 +202,25 @@ def _freeze_all(name: str, identifier: str, closed: bool) -> list[str]:
 
 
 def _freeze(table: dict[str, Any]) -> str:
-    """SQL that lowers a table's age. Only its own session can vacuum a temporary table."""
-    name, session = table["name"], table["session"]
+    """SQL that lowers a table's age. Only its own session can vacuum a temporary table.
+
+    The numbers of sessions and of their schemas are given out again: an old line must not meet another session.
+    """
+    name, session, began = table["name"], table["session"], table["session_began"]
     if not table["temporary"]:
         return f"VACUUM (FREEZE) {name};"
+    who = database.in_comment(name)
+    if session is not None and began is None:
+        return f"-- let somebody who may see the session {session} end it: only it can vacuum its temporary table {who}"
     if session is not None:
-        only = f"only this session can vacuum its temporary table {database.in_comment(name)}"
-        return f"SELECT pg_terminate_backend({session});  -- {only}"
-    return f"DROP TABLE {name};  -- as a superuser, when the session of this temporary table has ended; else end that"
+        which = f"pid = {session} AND backend_start = {database.literal(began.isoformat(' '))}"
+        end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {which};"  # noqa: S608 - quoted
+        return f"{end}  -- only this session can vacuum its temporary table {who}"
+    look = f" (SELECT pg_stat_get_backend_pid({table['backend']}) finds none)" if table["backend"] is not None else ""
+    return (
+        f"-- first see that no session has this temporary table{look}, or end that session\n"
+        f"-- what it left goes by this, as a superuser: DROP TABLE {who};"
+    )
 
 
 def _table(

@@ -103,8 +103,10 @@ def test_names_in_remedies_stay_names() -> None:
     several = wraparound._freeze_all("a\n\\! reboot", '"a\n\\! reboot"', closed=True)
     several += wraparound._first_end(database.Horizon("the prepared transaction a\nDROP TABLE b; of c", 9, 1, None), 9)
     assert [line[:3] for text in several for line in text.splitlines()] == ["-- "] * 4
-    freeze = wraparound._freeze({"name": '"a\nDROP TABLE b"', "session": 7, "temporary": True})
-    assert len(freeze.splitlines()) == 1
+    named = {"name": '"a\nDROP TABLE b"', "temporary": True, "backend": 3, "session": 7, "session_began": NOON}
+    assert len(wraparound._freeze(named).splitlines()) == 1
+    left = wraparound._freeze(named | {"session": None})
+    assert [line[:3] for line in left.splitlines()] == ["-- "] * 2
 
 
 # ------------------------------------------------------------------------------------------------- real servers
@@ -257,9 +259,27 @@ def test_a_temporary_table_is_found_with_its_session(superuser: psycopg.Connecti
         assert name.endswith(".basket")
         assert finding.evidence["transaction"]["age"] >= 2000
         if superuser.info.server_version >= 160000:
-            assert finding.remedy.startswith(f"SELECT pg_terminate_backend({forgotten.info.backend_pid});")
+            statement, _, why = finding.remedy.partition("  -- ")
+            assert why == f"only this session can vacuum its temporary table {name.removeprefix('table ')}"
+            pid = str(forgotten.info.backend_pid)
+            other = str(superuser.info.backend_pid)
+            assert superuser.execute(statement.replace(pid, other)).fetchall() == [], "a later session of that number"
+            assert superuser.execute(statement).fetchall() == [(True,)]
         else:
-            assert finding.remedy.startswith("DROP TABLE pg_temp_")
+            assert finding.remedy.splitlines()[0] == (
+                "-- first see that no session has this temporary table, or end that session"
+            )
+
+
+def test_a_temporary_table_is_not_taken_from_whoever_has_its_name_by_then() -> None:
+    left = {"name": "pg_temp_3.basket", "temporary": True, "backend": 3, "session": None, "session_began": None}
+    assert wraparound._freeze(left).splitlines() == [
+        "-- first see that no session has this temporary table (SELECT pg_stat_get_backend_pid(3) finds none), or end "
+        "that session",
+        "-- what it left goes by this, as a superuser: DROP TABLE pg_temp_3.basket;",
+    ]
+    unseen = wraparound._freeze(left | {"session": 4711})
+    assert unseen.startswith("-- let somebody who may see the session 4711 end it: ")
 
 
 def test_who_holds_little_is_not_to_be_ended(superuser: psycopg.Connection, own_cluster: Databases) -> None:
