@@ -252,7 +252,7 @@ def _redundant(connection: psycopg.Connection[Any]) -> list[Finding]:
 
 def _invalid(connection: psycopg.Connection[Any]) -> list[Finding]:
     found = []
-    for name, table, size, partitioned, left_over, create, whole, pid in connection.execute(_STATEMENTS["invalid"]):
+    for name, table, size, partitioned, left_over, whole, pid in connection.execute(_STATEMENTS["invalid"]):
         evidence = {"table": table, "size_bytes": size, "left_by_reindex": left_over}
         if pid and not partitioned:
             summary = f"It is invalid; {database.MAINTENANCE} may not see whether process {pid} builds it just now."
@@ -266,10 +266,11 @@ def _invalid(connection: psycopg.Connection[Any]) -> list[Finding]:
             continue
         what = "an interrupted REINDEX CONCURRENTLY" if left_over else "a failed build"
         summary = f"It is invalid, left by {what}: no query uses it, but every write to {table} maintains it."
-        remedy = _drop(name, False) + ("" if left_over else f"\n{database.update_first(connection)}{create};")
+        # Where it was mended meanwhile, to drop it and make it again would leave queries without it for a while.
+        again = f"{database.update_first(connection)}REINDEX INDEX CONCURRENTLY {name};"
+        remedy = _drop(name, False) if left_over else again
         if whole:  # the server drops no part of another index
             attach = f"ALTER INDEX {whole} ATTACH PARTITION {name};  -- valid now"
-            again = f"{database.update_first(connection)}REINDEX INDEX CONCURRENTLY {name};"
             remedy = "\n".join([again, *database.briefly([attach])])
         found.append(Finding(name, Outcome.WARNING, summary, evidence, remedy, {"bytes": size} if left_over else None))
     return found

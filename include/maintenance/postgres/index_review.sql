@@ -115,7 +115,6 @@ ORDER BY one.name, identical.it DESC, other.bytes, other.oid;
 -- only lock that a builder has while it waits for others; an autovacuum has that lock as well.
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), quote_ident(tn.nspname) || '.' || quote_ident(t.relname),
        pg_relation_size(c.oid)::bigint, c.relkind = 'I', c.relname ~ '_cc(new|old)[0-9]*$',
-       regexp_replace(pg_get_indexdef(i.indexrelid), '^CREATE (UNIQUE )?INDEX ', 'CREATE \1INDEX CONCURRENTLY '),
        (SELECT quote_ident(wn.nspname) || '.' || quote_ident(w.relname) FROM pg_inherits h
         JOIN pg_class w ON w.oid = h.inhparent JOIN pg_namespace wn ON wn.oid = w.relnamespace
         WHERE h.inhrelid = i.indexrelid) AS whole,
