@@ -39,7 +39,9 @@ def widening(sequence: dict[str, Any], column: dict[str, Any] | None, sizes: dic
         altered = [views, *_altered(changed, total)]
         lines += altered if total <= _ALTERED_AT_ONCE_BYTES else _exchanged(changed, altered, update_first)
     widened = _sequence_widened(sequence, way)
-    return "\n".join([*lines, *(f"-- then {in_comment(line)}" if keyed else line for line in widened)])
+    if keyed:
+        return "\n".join([*lines, *(f"-- then {in_comment(line)}" for line in widened)])
+    return "\n".join([*lines, *(briefly(widened) if widened else [])])
 
 
 def _own_end(sequence: dict[str, Any], way: int, columns_end: int | None) -> str:
@@ -50,7 +52,8 @@ def _own_end(sequence: dict[str, Any], way: int, columns_end: int | None) -> str
     type_end = way * sequence["highest" if way > 0 else "lowest"]
     wider = " AS bigint" if (columns_end or way * _BIGINT[way]) > type_end else ""
     to = f"NO {word}" if columns_end is None else f"{word} {way * columns_end}"
-    return f"ALTER SEQUENCE {name}{wider} {to};  -- unless its end was meant to be one"
+    comment = "-- unless its end was meant to be one; try again when the lock is not free"
+    return "\n".join([comment, *briefly([f"ALTER SEQUENCE {name}{wider} {to};"])])
 
 
 def _sequence_widened(sequence: dict[str, Any], way: int) -> list[str]:

@@ -197,6 +197,25 @@ def test_no_statement_queues_for_its_lock(
     any_platform.execute("INSERT INTO public.t DEFAULT VALUES")
 
 
+@pytest.mark.parametrize("sequence", ["MAXVALUE 100", "AS smallint"])
+def test_a_sequence_is_not_queued_for_either(
+    any_databases: Databases, any_platform: psycopg.Connection, sequence: str
+) -> None:
+    """A transaction holds a lock on a sequence from its first number to its end; all others would wait behind."""
+    any_platform.execute(
+        f"CREATE SEQUENCE public.s {sequence}; CREATE TABLE public.t (id bigint DEFAULT nextval('public.s'));"
+        "SELECT setval('public.s', 99); SELECT setval('public.s', seqmax - 1) FROM pg_sequence"
+        " WHERE seqrelid = 'public.s'::regclass; SET statement_timeout = '60s'"
+    )
+    finding = found(any_platform, "public.s")
+    assert finding is not None
+    with psycopg.connect(any_databases.url(any_platform.info.dbname, "escrow_owner")) as writer:
+        writer.execute("INSERT INTO public.t DEFAULT VALUES")
+        assert paste(any_platform, finding.remedy) == ["canceling statement due to lock timeout"]
+    assert paste(any_platform, finding.remedy) == []
+    any_platform.execute("INSERT INTO public.t DEFAULT VALUES; INSERT INTO public.t DEFAULT VALUES")
+
+
 def test_rows_of_heirs_get_their_copy_too(any_platform: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     any_platform.execute(
         "CREATE TABLE public.parent (id serial); CREATE TABLE public.heir () INHERITS (public.parent);"
