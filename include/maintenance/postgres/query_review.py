@@ -142,10 +142,10 @@ def _read(connection: psycopg.Connection[Any]) -> _Source | Finding:
 
 
 def _to_preload(loaded: str | None) -> str:
-    """The line that makes the server load the library beside those it ``loaded``; nothing when it has it already.
+    """How the server is made to load the library beside those it ``loaded``; nothing when it has it already.
 
-    The setting is one list: to set it to one name would unload all others, such as those that audit or replicate. Who
-    may not read it gets words.
+    A comment: the setting is one list, and an old one would unload what was added since, such as what audits or
+    replicates.
     """
     if loaded is None:
         return (
@@ -156,7 +156,11 @@ def _to_preload(loaded: str | None) -> str:
     if LIBRARY in names:
         return ""
     listed = ", ".join(map(database.literal, [*names, LIBRARY]))
-    return f"ALTER SYSTEM SET shared_preload_libraries = {listed};  -- takes a restart\n"
+    return (
+        "-- first see that SHOW shared_preload_libraries still gives all but the last of these, or the others are "
+        "unloaded, and\n-- that pg_available_extensions has that one, or the server does not start again; then, with a "
+        f"restart:\n-- {database.in_comment(f'ALTER SYSTEM SET shared_preload_libraries = {listed};')}\n"
+    )
 
 
 def _masked(text: str | None) -> str:

@@ -280,15 +280,18 @@ def test_the_library_is_added_to_those_that_are_loaded(any_platform: psycopg.Con
         return query_review._to_preload(loaded)
 
     assert to_preload("pg_cron, pg_stat_statements") == ""
-    assert to_preload("") == "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements';  -- takes a restart\n"
-    assert to_preload('auto_explain,"$libdir/my audit"').startswith(
-        "ALTER SYSTEM SET shared_preload_libraries = 'auto_explain', '$libdir/my audit', 'pg_stat_statements';"
+    assert to_preload("").endswith("\n-- ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements';\n")
+    assert to_preload('auto_explain,"$libdir/my audit"').endswith(
+        "\n-- ALTER SYSTEM SET shared_preload_libraries = 'auto_explain', '$libdir/my audit', 'pg_stat_statements';\n"
     )
-    assert all(line.startswith("-- ") for line in to_preload(None).splitlines()), "unreadable: words only"
+    for loaded in (None, "", "auto_explain"):
+        assert all(line.startswith("-- ") for line in to_preload(loaded).splitlines()), (
+            "words: what is old unloads others"
+        )
     with database.maintenance_session() as connection:
-        loaded = connection.execute(query_review._STATEMENTS["libraries"]).fetchone()
-        assert loaded is not None
-        assert loaded[0].startswith("pg_stat_statements")
+        row = connection.execute(query_review._STATEMENTS["libraries"]).fetchone()
+        assert row is not None
+        assert row[0].startswith("pg_stat_statements")
         connection.execute("SET ROLE pg_read_all_stats")  # a role that may not read the setting
         assert connection.execute(query_review._STATEMENTS["libraries"]).fetchone() is None
 
