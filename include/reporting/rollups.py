@@ -8,6 +8,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from include.reporting import distinct, latency
+from include.reporting.figures import ENOUGH
 from include.warehouse import rollups
 from include.warehouse.rollups import Estimates, Sketches
 from include.window import WINDOW_OF, Grain, Window
@@ -26,11 +27,11 @@ def compute(window: Window, run_id: str) -> list[str]:
     if window.grain is Grain.DAY:
         raise ValueError(f"a rollup is about a week or a month, not about a {window.grain.value}")
     today = _today(window)
-    written = [window.key] if rollups.replace_period(window, today, _estimate) else []
+    written = [window.key] if _replace(window, today) else []
     is_newest = today - timedelta(days=1) in window.days
     for first_day in rollups.stale_periods(window.grain.value, today, stored_only=not is_newest):
         other = WINDOW_OF[window.grain](first_day, window.timezone)
-        if rollups.replace_period(other, today, _estimate):
+        if _replace(other, today):
             written.append(other.key)
     logger.info("%s wrote the rollups %s", run_id, ", ".join(written) or "of no period: nothing had changed")
     return written
@@ -55,6 +56,10 @@ def _due(grain: Grain, days: set[date], timezone: str, run_id: str, *, with_week
         if rollups.announce(window, max(own), _today(window), run_id, with_week=bool(own & with_week)):
             found.add(max(own))
     return found
+
+
+def _replace(window: Window, today: date) -> bool:
+    return rollups.replace_period(window, today, _estimate, enough=ENOUGH)
 
 
 def _today(window: Window) -> date:

@@ -96,11 +96,12 @@ def announce(window: Window, day: date, today: date, run_id: str, *, with_week: 
         return connection.execute(_STATEMENTS["announce"], values).fetchone() is not None
 
 
-def replace_period(window: Window, today: date, estimate: Callable[[Sketches], Estimates]) -> bool:
+def replace_period(window: Window, today: date, estimate: Callable[[Sketches], Estimates], *, enough: Decimal) -> bool:
     """Replace all rollup rows of a week or month in one transaction; tell whether anything was written.
 
     Nothing is written when no day holds anything, or when the rollup was made of the same figures already.
-    ``estimate`` turns the merged sketches of the same snapshot into figures. Raises as ``session.transaction`` does.
+    ``estimate`` turns the merged sketches of the same snapshot into figures; a day of which less than the share
+    ``enough`` (0 to 1) of its source was there is counted as incomplete. Raises as ``session.transaction`` does.
     """
     import psycopg
 
@@ -114,7 +115,7 @@ def replace_period(window: Window, today: date, estimate: Callable[[Sketches], E
             found = _periods(connection, grain, window, today)
             if not found or not found[0].holds_anything or not found[0].is_stale:
                 return False
-            _write(connection, window, found[0], estimate)
+            _write(connection, window, found[0], estimate, enough)
             return True
 
 
@@ -130,24 +131,30 @@ def _periods(connection: psycopg.Connection[Any], grain: str, window: Window | N
 
 
 def _write(
-    connection: psycopg.Connection[Any], window: Window, period: Period, estimate: Callable[[Sketches], Estimates]
+    connection: psycopg.Connection[Any],
+    window: Window,
+    period: Period,
+    estimate: Callable[[Sketches], Estimates],
+    enough: Decimal,
 ) -> None:
-    bounds = {"period_start": window.first_day, "period_end": _day_after(window)}
+    bounds = {"period_start": window.first_day, "period_end": _day_after(window), "enough": enough}
     sketches = Sketches(
         dict(connection.execute(_STATEMENTS["latency"], bounds).fetchall()),
         [registers for (registers,) in connection.execute(_STATEMENTS["sketches"], bounds)],
     )
-    held = dict(connection.execute(_STATEMENTS["held"], bounds).fetchall())
+    held = {figures: days for figures, *days in connection.execute(_STATEMENTS["held"], bounds)}
     parameters: dict[str, Any] = {
         **bounds,
         **period._asdict(),
         **estimate(sketches)._asdict(),
         "grain": window.grain.value,
         "period_key": window.key,
+        "subjects": len(SUBJECT_TABLES),
     }
     for figures in (*SUBJECT_TABLES, "fees", "feedback"):
-        parameters[f"{figures}_held"] = held.get(figures, 0)
-        parameters[f"{figures}_final"] = period.is_over and held.get(figures, 0) == period.days_expected
+        days, incomplete = held.get(figures, (0, 0))
+        parameters[f"{figures}_held"], parameters[f"{figures}_incomplete"] = days, incomplete
+        parameters[f"{figures}_final"] = period.is_over and days == period.days_expected
     connection.execute(_STATEMENTS["clear"], parameters)
     for text in _WRITES:
         connection.execute(text, parameters)

@@ -257,7 +257,52 @@ def test_stored_rollups_that_counted_too_many_days_are_corrected(warehouse: psyc
         warehouse.execute(f"UPDATE ops.rollup_{table.split()[0]} SET days_held = 7, is_final = true")
     migrate.upgrade()
     assert held(warehouse) == HELD
-    assert rollups.compute(WEEK, "test") == []
+    assert rollups.compute(WEEK, "test") == ["2026-W37"], "what was stored does not know which days are incomplete"
+    assert held(warehouse) == HELD
+    assert one(warehouse, "feedback", "days_incomplete") == (0,)
+    assert one(warehouse, "transactions", "days_incomplete") == (3,)
+
+
+def lose(warehouse: psycopg.Connection[Any], number: int, subject: str, completeness: str) -> None:
+    """Let only a share of a subject's source be there on a day of the week, 0 to 6."""
+    warehouse.execute(
+        "UPDATE ops.daily_subject SET state = 'partial', completeness = %s WHERE day = %s AND subject = %s",
+        (completeness, MONDAY + timedelta(days=number), subject),
+    )
+
+
+def test_each_row_counts_its_days_that_are_incomplete(warehouse: psycopg.Connection[Any]) -> None:
+    for number in range(7):
+        day = MONDAY + timedelta(days=number)
+        write_day(day)
+        unknown = 864 if number == 6 else 72_000  # of 86,400 seconds; 864 are just enough to be known
+        warehouse.execute(
+            "INSERT INTO ops.daily_uptime VALUES (%s, 'api', %s, 0, 0, %s, 0)", (day, 86400 - unknown, unknown)
+        )
+    lose(warehouse, 2, "traffic", "0.08333")
+    lose(warehouse, 3, "traffic", "0.98999")
+    lose(warehouse, 3, "transactions", "0.5")
+    lose(warehouse, 4, "users", "0.99")
+    saturday = MONDAY + timedelta(days=5)  # incomplete too, but not held with all its subjects
+    warehouse.execute("DELETE FROM ops.daily_subject WHERE day = %s AND subject = 'support'", (saturday,))
+    lose(warehouse, 5, "users", "0.5")
+    rollups.compute(WEEK, "test")
+    assert warehouse.execute("SELECT days_held, days_incomplete FROM ops.rollup").fetchall() == [(6, 2)]
+    for table, days in (("traffic", 2), ("error", 2), ("transactions", 1), ("revenue", 1), ("users", 1), ("support", 0),
+                        ("feedback", 0), ("uptime WHERE component = 'api'", 6),
+                        ("uptime WHERE component = 'overall'", 0)):  # fmt: skip
+        assert warehouse.execute(f"SELECT days_incomplete FROM ops.rollup_{table}").fetchall() == [(days,)], table
+
+
+def test_sums_of_money_are_exact(warehouse: psycopg.Connection[Any]) -> None:
+    fees = {"daily_revenue": TableRows(("kind", "fees", "amount_usd"), [("escrow", 1, Decimal("4.995"))])}
+    for number in range(7):
+        metrics.replace_day(
+            MONDAY + timedelta(days=number), "transactions", fees,
+            state=Completeness.COMPLETE, completeness=Decimal(1), reason="", detail={}, run_id="test",
+        )  # fmt: skip
+    rollups.compute(WEEK, "test")
+    assert one(warehouse, "revenue", "amount_usd") == (Decimal("34.965"),)  # and not 7 x 5.00
 
 
 def test_a_subject_can_be_final_before_its_period(warehouse: psycopg.Connection[Any]) -> None:

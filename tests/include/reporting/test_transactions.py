@@ -57,7 +57,7 @@ def test_the_edges_of_the_day(warehouse: psycopg.Connection[Any], platform: psyc
     before, last = FIRST - INSTANT, AFTER - INSTANT
     fill(platform, "transactions", [
         # id, created, completed, disputed, cancelled, failed, amount
-        (1, FIRST, last, None, None, None, "100.10", None),  # created and completed: counts on both
+        (1, FIRST, last, None, None, None, "100.105", None),  # created and completed: counts on both
         (2, before, FIRST, None, None, None, "20", None),  # created the day before
         (3, last, AFTER, None, None, None, "3", None),  # completed the day after
         (4, AFTER, None, None, None, None, "1000000", None),
@@ -65,18 +65,18 @@ def test_the_edges_of_the_day(warehouse: psycopg.Connection[Any], platform: psyc
         (6, before, None, None, AFTER, AFTER, "7", None),
     ])  # fmt: skip
     fill(platform, "fees", [
-        (1, "escrow", FIRST, "1.10"), (2, "escrow", last, "2.20"), (3, "refund", last, "-0.30"),
+        (1, "escrow", FIRST, "1.104"), (2, "escrow", last, "2.201"), (3, "refund", last, "-0.30"),
         (4, "escrow", AFTER, "50"), (5, "dispute", before, "50"),
     ])  # fmt: skip
     assert transactions.compute(WINDOW, "test") is True
     assert by_outcome(warehouse) == {
-        "created": (2, Decimal("103.10")),
-        "completed": (2, Decimal("120.10")),
+        "created": (2, Decimal("103.105")),
+        "completed": (2, Decimal("120.105")),
         "disputed": (1, Decimal("0.50")),
         "cancelled": (0, Decimal("0.00")),
         "failed": (1, Decimal("0.50")),
     }
-    assert by_kind(warehouse) == {"escrow": (2, Decimal("3.30")), "refund": (1, Decimal("-0.30"))}
+    assert by_kind(warehouse) == {"escrow": (2, Decimal("3.305")), "refund": (1, Decimal("-0.30"))}
     assert (state().state, state().completeness, state().reason) == (Completeness.COMPLETE, Decimal(1), "")
 
 

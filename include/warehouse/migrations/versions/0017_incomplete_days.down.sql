@@ -1,0 +1,13 @@
+ALTER TABLE ops.rollup DROP COLUMN days_incomplete;
+ALTER TABLE ops.rollup_uptime DROP COLUMN days_incomplete;
+ALTER TABLE ops.rollup_traffic DROP COLUMN days_incomplete;
+ALTER TABLE ops.rollup_error DROP COLUMN days_incomplete;
+ALTER TABLE ops.rollup_users DROP COLUMN days_incomplete;
+ALTER TABLE ops.rollup_transactions DROP COLUMN days_incomplete;
+ALTER TABLE ops.rollup_revenue DROP COLUMN days_incomplete;
+ALTER TABLE ops.rollup_support DROP COLUMN days_incomplete;
+ALTER TABLE ops.rollup_feedback DROP COLUMN days_incomplete;
+ALTER TABLE ops.daily_transactions ALTER COLUMN value_usd TYPE numeric(24, 2);
+ALTER TABLE ops.daily_revenue ALTER COLUMN amount_usd TYPE numeric(24, 2);
+ALTER TABLE ops.rollup_transactions ALTER COLUMN value_usd TYPE numeric(24, 2);
+ALTER TABLE ops.rollup_revenue ALTER COLUMN amount_usd TYPE numeric(24, 2);
