@@ -36,8 +36,8 @@ FIGURES: dict[str, dict[str, str]] = {
         "sessions": "Sessions",
         "page_views": "Page views",
         "new_users": "Registrations",
-        "verified_users": "Verified",
-        "pending_verification": "Pending verification",
+        "verified_users": "Verified on the day of registration",
+        "pending_verification": "Not verified on that day",
     },
     "transactions": {
         "transactions_created": "Created",
@@ -144,7 +144,7 @@ class Cell:
     ``text`` is empty when it is absent, and ``reason`` says why. ``change`` is the difference to the period before,
     empty when there is nothing to compare it with, and ``comparison`` tells that period's figure as well. ``error`` is
     the standard error of an estimate. ``days`` says of how many days of the period the figure is, and is empty when
-    they are as many as the period holds.
+    they are as many as the period holds and none is incomplete.
     """
 
     name: str
@@ -171,7 +171,8 @@ def cell(name: str, row: Row, before: Row, grain: Grain) -> Cell:
         of_days = "" if old_whole else f" in {_days(before, table)}"
         comparison = f"{grain} before: {formats.write(old, unit)}{of_days}{', ' if change else ''}{change}"
     error = row["active_users_relative_error"] if name == "active_users" else None
-    days = "" if row[f"{table}_days"] == row["days_held"] else _days(row, table)
+    as_held = row[f"{table}_days"] == row["days_held"] and not row[f"{table}_incomplete"]
+    days = "" if as_held else _days(row, table)
     return Cell(
         name, label, formats.write(value, unit), change=change, comparison=comparison, days=days,
         error=formats.percent(error) if error else "",
@@ -189,12 +190,15 @@ def change_of(value: Number | None, before: Number | None, unit: Unit) -> str:
 
 
 def is_whole(row: Row, table: str) -> bool:
-    """Whether a period was rolled up and the figures of a rollup table are of all its days."""
-    return row["days_expected"] is not None and row[f"{table}_days"] == row["days_expected"]
+    """Whether a period was rolled up and the figures of a rollup table are of all its days, none of them incomplete."""
+    if row["days_expected"] is None or row[f"{table}_incomplete"]:
+        return False
+    return bool(row[f"{table}_days"] == row["days_expected"])
 
 
 def _days(row: Row, table: str) -> str:
-    return f"{row[f'{table}_days']} of {row['days_expected']} days"
+    incomplete = row[f"{table}_incomplete"]
+    return f"{row[f'{table}_days']} of {row['days_expected']} days{f', {incomplete} incomplete' if incomplete else ''}"
 
 
 def _why_absent(name: str, table: str, row: Row, grain: Grain) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from include import connections
 from include.outcome import ConfigurationError, SourceUnavailable
-from include.reporting.figures import OUTCOME_COLUMNS
+from include.reporting.figures import ENOUGH, OUTCOME_COLUMNS
 
 if TYPE_CHECKING:
     import psycopg
@@ -52,7 +52,8 @@ class Reader:
 
     def rows(self, query: str, **parameters: Any) -> list[Row]:
         """Return all rows of the query in the file ``query``.sql."""
-        text = (SQL / f"{query}.sql").read_text().replace("{outcome_columns}", OUTCOME_COLUMNS)
+        text = (SQL / f"{query}.sql").read_text()
+        text = text.replace("{outcome_columns}", OUTCOME_COLUMNS).replace("{enough}", f"{ENOUGH}")
         return self._connection.execute(text.encode(), parameters).fetchall()
 
     def row(self, query: str, **parameters: Any) -> Row | None:

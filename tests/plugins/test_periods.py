@@ -100,6 +100,69 @@ def test_a_week_that_lacks_days_is_marked_and_the_next_one_not_compared(
     )
 
 
+def lose_a_part(warehouse: psycopg.Connection, day: date, subject: str) -> None:
+    warehouse.execute(
+        "UPDATE ops.daily_subject SET state = 'partial', completeness = 0.08333, reason = 'no line from 02:00 to 24:00'"
+        " WHERE day = %s AND subject = %s",
+        (day, subject),
+    )
+
+
+def test_a_week_with_an_incomplete_day_is_marked_and_its_totals_are_not_compared(
+    browser: TestClient, warehouse: psycopg.Connection
+) -> None:
+    for day in days(MONDAY - timedelta(weeks=1), 14):
+        write_day(day)
+    lose_a_part(warehouse, MONDAY + timedelta(days=2), "traffic")
+    # The watch was away for most of six days: what it saw was up.
+    warehouse.execute(
+        "UPDATE ops.daily_uptime SET up_seconds = 14400, down_seconds = 0, unknown_seconds = 72000"
+        " WHERE day BETWEEN %s AND %s",
+        (MONDAY, MONDAY + timedelta(days=5)),
+    )
+    for monday in (MONDAY - timedelta(weeks=1), MONDAY):
+        rollups.compute(week_window(monday, "UTC"), "test")
+    page = said(browser, "periods")
+    assert "Days held not rolled up 7 of 7 days, 1 incomplete 7 of 7 Platform" in page
+    assert "Requests - this week was not rolled up 28 in 7 of 7 days, 1 incomplete 28 Error rate" in page
+    assert "25% no change in 7 of 7 days, 1 incomplete 25% Average" in page, "a share is compared all the same"
+    assert "in 7 of 7 days, 6 incomplete 99.99% Requests" in page
+    assert "Registrations - this week was not rolled up 21 no change 21" in page, (
+        "that no line tells is no matter of users"
+    )
+    one = said(browser, "periods/week/2026-W39")
+    assert "Week 2026-W39 21 to 27 Sep · 7 of 7 days, 1 incomplete" in one
+    assert (
+        "Not all figures are of the whole week: 7 of 7 days are held, 1 of them incomplete, and what is missing" in one
+    )
+    assert "Wed 23 Sep 2026" in one
+    assert "No line from 02:00 to 24:00" in one
+    assert "Requests 28 in 7 of 7 days, 1 incomplete week before: 28 Error rate" in one
+    assert "7 of 7, 6 incomplete" in one
+    assert "/ 500 access 7 -" in one, "nor are its errors"
+
+
+def test_a_week_is_not_compared_with_an_incomplete_one(browser: TestClient, warehouse: psycopg.Connection) -> None:
+    for day in days(MONDAY - timedelta(weeks=1), 14):
+        write_day(day)
+    lose_a_part(warehouse, MONDAY - timedelta(days=3), "transactions")
+    warehouse.execute("DELETE FROM ops.daily_revenue")  # no fee was charged, of which an incomplete day tells less too
+    for monday in (MONDAY - timedelta(weeks=1), MONDAY):
+        rollups.compute(week_window(monday, "UTC"), "test")
+    page = said(browser, "periods/week/2026-W39")
+    assert "What is missing" not in page
+    assert "Created 7 week before: 7 in 7 of 7 days, 1 incomplete Completed" in page
+    assert "Revenue $0.00 week before: $0.00 in 7 of 7 days, 1 incomplete Fees charged" in page
+    before = said(browser, "periods/week/2026-W38")
+    assert "Created 7 in 7 of 7 days, 1 incomplete no comparison yet" in before
+
+
+def test_verified_is_told_as_what_it_is(browser: TestClient, warehouse: psycopg.Connection) -> None:
+    roll_up((MONDAY, 7, 1))
+    page = said(browser, "periods/week/2026-W39")
+    assert "Verified on the day of registration 14 no comparison yet Not verified on that day 7" in page
+
+
 def test_there_is_nothing_before_the_first_rollup(browser: TestClient, warehouse: psycopg.Connection) -> None:
     page = said(browser, "periods")
     assert "No week has been rolled up yet." in page
@@ -281,5 +344,5 @@ def test_the_names_of_figures_are_those_of_the_reports(warehouse: psycopg.Connec
         [row] = reader.rows("periods", grain="week", first_days=[rows.midnight(NOW).date()])
     names = {name for table in periods.FIGURES.values() for name in table}
     assert names <= set(DEFINITIONS)
-    assert names | {f"{table}_days" for table in periods.FIGURES} <= set(row)
+    assert names | {f"{table}_{what}" for table in periods.FIGURES for what in ("days", "incomplete")} <= set(row)
     assert {name for group in periods.KEY_FIGURES.values() for name in group} <= names

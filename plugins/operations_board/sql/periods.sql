@@ -1,13 +1,17 @@
 -- One row per asked week or month, in the order asked. Figures are named like those of the daily reports; <table>_days is
--- of how many days those of one rollup table are. A period that was never rolled up has a row without any figure.
+-- of how many days those of one rollup table are, <table>_incomplete how many of these days are incomplete. A period that
+-- was never rolled up has a row without any figure.
 -- What stands in braces is put in from include/reporting/figures.py.
 SELECT
     asked.first_day,
     rollup.days_expected,
     rollup.days_held,
+    rollup.days_incomplete,
     uptime.days_held AS uptime_days,
+    uptime.days_incomplete AS uptime_incomplete,
     uptime.uptime AS uptime_overall,
     traffic.days_held AS traffic_days,
+    traffic.days_incomplete AS traffic_incomplete,
     traffic.requests,
     traffic.errors,
     traffic.client_errors,
@@ -18,6 +22,7 @@ SELECT
     traffic.bytes_sent,
     traffic.lines_broken,
     users.days_held AS users_days,
+    users.days_incomplete AS users_incomplete,
     users.active_users,
     users.active_users_relative_error,
     users.sessions,
@@ -28,10 +33,12 @@ SELECT
     transactions.*,
     -- No row of a kind is no fee only where a day tells of fees.
     coalesce(revenue.revenue_days, told.fees_days) AS revenue_days,
+    coalesce(revenue.revenue_incomplete, told.fees_incomplete) AS revenue_incomplete,
     coalesce(revenue.revenue, CASE WHEN told.fees_days > 0 THEN 0 END) AS revenue,
     coalesce(revenue.fees, CASE WHEN told.fees_days > 0 THEN 0 END) AS fees,
     support.*,
     feedback.days_held AS feedback_days,
+    feedback.days_incomplete AS feedback_incomplete,
     feedback.ratings,
     feedback.rating_average,
     feedback.rating_1,
@@ -49,18 +56,23 @@ LEFT JOIN ops.rollup_users AS users ON users.grain = rollup.grain AND users.peri
 LEFT JOIN LATERAL (
     SELECT
         max(days_held) AS transactions_days,
+        max(days_incomplete) AS transactions_incomplete,
         {outcome_columns}
     FROM ops.rollup_transactions AS one
     WHERE one.grain = rollup.grain AND one.period_start = rollup.period_start
     HAVING count(*) > 0  -- an outcome without a row is none only where the days tell of transactions
 ) AS transactions ON true
 LEFT JOIN LATERAL (
-    SELECT max(days_held) AS revenue_days, sum(amount_usd) AS revenue, sum(one.fees)::bigint AS fees
+    SELECT
+        max(days_held) AS revenue_days,
+        max(days_incomplete) AS revenue_incomplete,
+        sum(amount_usd) AS revenue,
+        sum(one.fees)::bigint AS fees
     FROM ops.rollup_revenue AS one
     WHERE one.grain = rollup.grain AND one.period_start = rollup.period_start
 ) AS revenue ON true
 LEFT JOIN LATERAL (
-    SELECT count(*)::integer AS fees_days
+    SELECT count(*)::integer AS fees_days, count(*) FILTER (WHERE completeness < {enough}) AS fees_incomplete
     FROM ops.daily_subject
     WHERE day >= rollup.period_start AND day < rollup.period_start + rollup.days_expected
       AND subject = 'transactions' AND state <> 'missing'
@@ -69,6 +81,7 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT
         max(days_held) AS support_days,
+        max(days_incomplete) AS support_incomplete,
         sum(created)::bigint AS tickets_created,
         sum(resolved)::bigint AS tickets_resolved,
         sum(breached)::bigint AS tickets_breached,
