@@ -1,5 +1,7 @@
 """Looks whether Airflow runs what it should: DAGs that are missing, paused, broken, held up, or whose runs are stuck.
 
+Failed runs that told nobody are among it (airflow_lost_failures.py).
+
 It changes nothing; what it finds are findings of the check ``airflow_dags``.
 """
 
@@ -9,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from include.maintenance.airflow import airflow_connections
+from include.maintenance.airflow import airflow_connections, airflow_lost_failures
 from include.outcome import Outcome
 from include.platform import airflow_api
 from include.platform.airflow_api import CONNECTION
@@ -22,12 +24,13 @@ _TOLERANCE = timedelta(hours=1)  # clocks change, and a tick may come between th
 
 
 def check(run_id: str, now: datetime | None = None) -> dict[str, Any]:
-    """Look at every DAG of the collection and every unfinished run at ``now`` (aware); return small facts.
+    """Look at every DAG of the collection, its unfinished and its failed runs at ``now`` (aware); return small facts.
 
     Where workers are without the connection ``airflow_api`` on purpose the outcome is ``not_applicable``. Raises
     ConfigurationError (also when it is just missing) or SourceUnavailable, and records ``unknown`` then.
     """
     now = now or datetime.now(UTC)
+    expected = sorted(path.stem for path in (ROOT / "dags").glob("*/*.py") if path.stem != "__init__")
     with findings.unknown_recorded(run_id, _CHECK, CONNECTION):
         if not airflow_connections.is_given(CONNECTION):
             reason = airflow_connections.left_out(CONNECTION, "DAGs and their runs are not looked at here")
@@ -36,10 +39,17 @@ def check(run_id: str, now: datetime | None = None) -> dict[str, Any]:
             dags = {dag["dag_id"]: dag for dag in api.pages("/dags", "dags")}
             errors = api.pages("/importErrors", "import_errors")
             runs = api.pages("/dags/~/dagRuns", "dag_runs", state=["running", "queued"])
-    expected = sorted(path.stem for path in (ROOT / "dags").glob("*/*.py") if path.stem != "__init__")
-    found = [*_broken(errors), *_missing_or_paused(expected, dags), *_held_up(dags, now), *_stuck(runs, dags, now)]
+            critical = {
+                name for name, dag in dags.items() if "tier:critical" in [tag["name"] for tag in dag.get("tags") or []]
+            }
+            lost = airflow_lost_failures.find(api, expected, critical, now)
+    found = [*_broken(errors), *_missing_or_paused(expected, dags, critical), *_held_up(dags, now), *lost]
+    found += _stuck(runs, dags, now)
     if not found:
-        summary = f"all {len(expected)} DAGs are there, none is paused, held up or broken and no run is stuck"
+        summary = (
+            f"all {len(expected)} DAGs are there, none is paused, held up or broken, no run is stuck and every failure "
+            "was told"
+        )
         numbers = {"dags": len(expected), "unfinished_runs": len(runs)}
         found = [Finding("airflow", Outcome.OK, summary, numbers)]
     return findings.replace(run_id, _CHECK, found)
@@ -62,7 +72,7 @@ def _broken(errors: list[dict[str, Any]]) -> list[Finding]:
     return list(found.values())
 
 
-def _missing_or_paused(expected: list[str], dags: dict[str, dict[str, Any]]) -> list[Finding]:
+def _missing_or_paused(expected: list[str], dags: dict[str, dict[str, Any]], critical: set[str]) -> list[Finding]:
     found = []
     for name in expected:
         if name not in dags:
@@ -71,9 +81,8 @@ def _missing_or_paused(expected: list[str], dags: dict[str, dict[str, Any]]) -> 
         elif dags[name]["is_paused"] and name in settings().maintenance.airflow.paused_on_purpose:
             found.append(Finding(name, Outcome.NOT_APPLICABLE, f"{name} is paused on purpose (paused_on_purpose)"))
         elif dags[name]["is_paused"]:
-            critical = {"name": "tier:critical"} in [{"name": tag["name"]} for tag in dags[name].get("tags") or []]
             summary = f"{name} is paused: its schedule starts nothing, and what is triggered waits forever"
-            outcome = Outcome.CRITICAL if critical else Outcome.WARNING
+            outcome = Outcome.CRITICAL if name in critical else Outcome.WARNING
             found.append(Finding(name, outcome, summary, {}, f"airflow dags unpause {name}"))
     return found
 

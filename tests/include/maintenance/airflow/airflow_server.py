@@ -7,28 +7,51 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-LISTINGS = {"/api/v2/dags": "dags", "/api/v2/importErrors": "import_errors", "/api/v2/dags/~/dagRuns": "dag_runs"}
+LISTINGS = {
+    "/api/v2/dags": "dags",
+    "/api/v2/importErrors": "import_errors",
+    "/api/v2/dags/~/dagRuns": "dag_runs",
+    "/api/v2/eventLogs": "event_logs",
+}
 MOST_ON_A_PAGE = 100
 
 
 @dataclass
 class Served:
-    """What it lists; ``status`` other than 200 is its answer to every listing."""
+    """What it lists; ``status`` other than 200 is its answer to every listing, ``refused`` names those that get 403."""
 
     dags: list[dict[str, Any]] = field(default_factory=list)
     import_errors: list[dict[str, Any]] = field(default_factory=list)
     dag_runs: list[dict[str, Any]] = field(default_factory=list)
+    event_logs: list[dict[str, Any]] = field(default_factory=list)
     status: int = 200
+    refused: set[str] = field(default_factory=set)
     port: int = 0
 
     @property
     def connection(self) -> str:
         """The connection of a user who may log in."""
         return f"http://maintenance:right@127.0.0.1:{self.port}"
+
+
+def _is_asked_for(item: dict[str, Any], query: dict[str, list[str]]) -> bool:
+    """Whether an item passes the filters; what has not ended passes every beginning of its end, as in Airflow."""
+    wanted = [
+        item[key] in query[name] for key, name in (("state", "state"), ("event", "included_events")) if name in query
+    ]
+    for key, name, way in (("end_date", "end_date_gte", 1), ("end_date", "end_date_lte", -1), ("when", "after", 1)):
+        if name in query:
+            at = item.get(key)
+            apart = (
+                datetime.fromisoformat(at) - datetime.fromisoformat(query[name][0]) if at else timedelta(seconds=way)
+            )
+            wanted.append(way * apart >= timedelta(seconds=0))
+    return all(wanted)
 
 
 @contextmanager
@@ -57,11 +80,11 @@ def airflow_server() -> Iterator[Served]:
                 self.answer(401, {"detail": "Not authenticated"})
             elif served.status != 200 or parts.path not in LISTINGS:
                 self.answer(served.status if served.status != 200 else 404, {"detail": "a detail"})
+            elif LISTINGS[parts.path] in served.refused:
+                self.answer(403, {"detail": "Forbidden"})
             else:
                 key = LISTINGS[parts.path]
-                found = getattr(served, key)
-                if "state" in query:
-                    found = [item for item in found if item["state"] in query["state"]]
+                found = [item for item in getattr(served, key) if _is_asked_for(item, query)]
                 first, most = int(query.get("offset", ["0"])[0]), min(int(query["limit"][0]), MOST_ON_A_PAGE)
                 self.answer(200, {key: found[first : first + most], "total_entries": len(found)})
 
