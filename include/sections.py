@@ -196,10 +196,14 @@ class Backups(Section):
 
 
 class Restoration(Section):
-    """What a backup has beside the databases: patterns of names within the connection ``backups``, or empty."""
+    """What a backup has beside the databases: patterns of names within the connection ``backups``, or empty.
+
+    ``archives_minutes`` is for how long archives are restored, the newest first.
+    """
 
     globals: str
     configuration: str
+    archives_minutes: Annotated[float, Field(gt=0, le=240)] = 60  # a drill has six hours
 
 
 class Failover(Section):

@@ -19,6 +19,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     back.add_argument("archive", help="an archive_id of ops.archive")
     back.add_argument("connection", help="name of a connection whose role may write or create the table")
     back.add_argument("target", help="schema.table; created without indexes when it does not exist")
+    back.add_argument(
+        "--as-text", action="store_true", help="in a new table: values of the platform's own types as text"
+    )
     verify = commands.add_parser("verify-archives", help="check every file and manifest of a table's archives")
     verify.add_argument("table")
     hold = commands.add_parser("hold", help="place, release or list legal holds: rows and logs that are never deleted")
@@ -46,7 +49,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(given: argparse.Namespace) -> Any:
     """Run a command; return what it did as JSON-able facts."""
     if given.command == "restore":
-        return restore.restore(given.archive, given.connection, given.target)
+        return restore.restore(given.archive, given.connection, given.target, as_text=given.as_text)
     if given.command == "verify-archives":
         return manifests.verify_chain(given.table)
     if given.act == "list":

@@ -77,9 +77,7 @@ def check(run_id: str, due: datetime, number: int, *, dry_run: bool = False) -> 
                 server = stack.enter_context(scratch_server(major, f"sample of the archives, run {run_id}"))
             with stages.stage("restore"):
                 with _unknown_recorded(run_id):
-                    found += archive_restoration.restore_all(
-                        server, _DATABASE, chosen, keep=False, unknown_as_text=True
-                    )
+                    found += archive_restoration.restore_all(server, _DATABASE, chosen)
                     result = findings.replace(run_id, CHECK, [*map(_finding, found), _rest(candidates, chosen)])
                 stages.facts = archive_restoration.summary(found) | {"month": month, "archives": len(candidates)}
                 stages.rto_seconds = stages.facts["seconds"]

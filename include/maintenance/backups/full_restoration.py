@@ -8,6 +8,7 @@ server that makes everything durable, as the one that would replace production d
 from __future__ import annotations
 
 import statistics
+import time
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +24,7 @@ from include.maintenance.backups import (
 from include.maintenance.backups.backup_checks import Result, failed, not_applicable, passed, unknown
 from include.maintenance.backups.drill_stages import Stages
 from include.maintenance.pruning import archive_restoration
+from include.maintenance.pruning.archive_restoration import Restoration
 from include.outcome import ConfigurationError
 from include.platform import backups
 from include.platform.backup_facts import TableFacts
@@ -34,8 +36,9 @@ from include.warehouse import archives, drills
 from include.warehouse.drills import Drill, DrillOutcome
 
 KIND = "full_restoration"
-_RECOVERY = ("fetch", "wal", "server", "restore", "analyze", "globals", "archives", "configuration")
-"""Stages that bring something back; the others check it."""
+_RECOVERY = ("fetch", "wal", "server", "restore", "analyze", "globals", "configuration")
+"""Stages that bring back what the platform needs to work again; the others check it. Of the archives a recovery brings
+back what somebody asks for, while here there are more of them every night: their time is told beside it."""
 
 _NEED_FACTS = ("checksums", "catalog", "row_counts", "newest_rows")
 """Stages that need facts recorded with the backup; where the source does not require facts they may be unknown."""
@@ -52,7 +55,8 @@ def rehearse(
     """Restore everything of a backup source to a scratch place, check it and record the drill; return small facts.
 
     ``due`` (aware) is when the run was due: archives made later are left out, so that a repeated task restores the
-    same. At most ``most_archives`` archive files are restored. With ``dry_run`` it only says what would be restored.
+    same. At most ``most_archives`` archive files are restored, and others for no longer than
+    ``restoration.archives_minutes``. With ``dry_run`` it only says what would be restored.
     Raises MaintenanceFailed (something did not come back, or a target was missed), ConfigurationError or
     SourceUnavailable (it could not run, which is no pass).
     """
@@ -116,18 +120,25 @@ def _bring_back(
 
 
 def _restore_archives(restored: Restored, wanted: list[archives.Archive], most: int) -> Result:
-    """Restore the archives to tables of their own, beside those of the restored database, whose types they need."""
+    """Restore each archive to a table of its own in the restored database, whose types it needs, and drop it again."""
     if not wanted:
         return not_applicable("nothing was archived yet")
-    chosen = wanted[-most:]
-    found = list(archive_restoration.restore_all(restored.server, restored.database, chosen))
+    until = time.monotonic() + settings().restoration.archives_minutes * 60
+    found: list[Restoration] = []
+    for one in archive_restoration.restore_all(restored.server, restored.database, wanted[-most:][::-1]):
+        found.append(one)
+        if time.monotonic() > until:
+            break
     detail = archive_restoration.summary(found) | {"archives": len(wanted)}
+    if types := sorted({name for one in found for name in one.as_text}):
+        detail["types_compared_as_text"] = types
     if damaged := [one.problem for one in found if one.problem and not one.unknown]:
         return failed(f"{len(damaged)} archives did not come back: {damaged[0]}", **detail)
     if untried := [one.problem for one in found if one.unknown]:
         return unknown(f"{len(untried)} archives could not be tried: {untried[0]}", **detail)
-    if len(chosen) < len(wanted):
-        return passed(**detail, remark=f"only the newest {len(chosen)} were asked for")
+    if len(found) < len(wanted):
+        told = f"only the newest {len(found)} of {len(wanted)} archives were restored: archives_minutes, most_archives"
+        return passed(**detail, remark=told)
     return passed(**detail)
 
 

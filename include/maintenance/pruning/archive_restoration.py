@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from include.maintenance.pruning import archive_files, manifests, restore
+from include.maintenance.pruning.restore import AsText
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import database, folders
 from include.platform.scratch_server import ScratchServer
 
 if TYPE_CHECKING:
+    import psycopg
+
     from include.warehouse.archives import Archive
 
 SCHEMA = "gold_escrow_archives"
@@ -25,7 +28,7 @@ class Restoration:
     """How the restoration of one archive went: ``problem`` is empty when it came back exactly.
 
     ``unknown`` tells that the problem says nothing of the archive: it could not be tried. ``as_text`` are the types
-    that the database lacks, whose values were compared as text.
+    whose values were compared as text: the database lacks them, or they refuse what they once took.
     """
 
     archive: Archive
@@ -35,18 +38,11 @@ class Restoration:
     as_text: tuple[str, ...] = ()
 
 
-def restore_all(
-    server: ScratchServer,
-    name: str,
-    archives: Sequence[Archive],
-    *,
-    keep: bool = True,
-    unknown_as_text: bool = False,
-) -> Iterator[Restoration]:
+def restore_all(server: ScratchServer, name: str, archives: Sequence[Archive]) -> Iterator[Restoration]:
     """Restore archives to the database ``name`` of a scratch server, one after the other, and compare each.
 
-    Unless they are to be kept, a table is dropped when it was compared. ``unknown_as_text`` as ``restore.into`` takes
-    it, for a database that is not the platform's. Raises SourceUnavailable when the storage cannot be reached.
+    The table is dropped when it was compared: the disk needs room for one at a time. Types of long ago are no fault of
+    an archive: what they would refuse is compared as text. Raises SourceUnavailable when the storage cannot be reached.
     """
     from psycopg import sql
 
@@ -55,7 +51,8 @@ def restore_all(
         for number, archive in enumerate(archives, start=1):
             target = f"{SCHEMA}.archive_{number}"
             begun = time.monotonic()
-            problem, unknown, as_text = "", False, ()
+            problem, unknown = "", False
+            as_text: tuple[str, ...] = ()
             try:
                 with _errors_named(archive):
                     if archive.manifest_sha256 is None:
@@ -64,21 +61,39 @@ def restore_all(
                             "release"
                         )
                     manifests.recorded(folders.open_folder(archive_files.CONNECTION), archive)
-                    done = restore.into(connection, archive, target, unknown_as_text=unknown_as_text)
-                    as_text = tuple(done.get("as_text", ()))
+                    as_text = _restore(connection, archive, target)
             except MaintenanceFailed as error:
                 problem = str(error)
             except ConfigurationError as error:
                 problem, unknown = str(error), True
-            yield Restoration(archive, round(time.monotonic() - begun, 3), problem, unknown, as_text)
-            if not keep:
-                connection.execute(f"DROP TABLE IF EXISTS {target}".encode())
+            seconds = round(time.monotonic() - begun, 3)
+            connection.execute(f"DROP TABLE IF EXISTS {target}".encode())
+            yield Restoration(archive, seconds, problem, unknown, as_text)
+
+
+def _restore(connection: psycopg.Connection[Any], archive: Archive, target: str) -> tuple[str, ...]:
+    """Restore an archive with the types that there are, or else as text; return the types that became text."""
+    import psycopg
+
+    try:
+        done = restore.into(connection, archive, target, AsText.UNKNOWN)
+    except (psycopg.OperationalError, archive_files.ArchiveDamaged):  # types have no part in that
+        raise
+    except (psycopg.Error, MaintenanceFailed):  # a type refuses a value, or writes it otherwise
+        done = restore.into(connection, archive, target, AsText.OWN)
+    return tuple(done.get("as_text", ()))
 
 
 @contextmanager
 def _errors_named(archive: Archive) -> Iterator[None]:
-    with database.errors_named(f"restore of {archive.archive_id} to a scratch server", "the scratch server"):
-        yield
+    import psycopg
+
+    what = f"restore of {archive.archive_id} to a scratch server"
+    with database.errors_named(what, "the scratch server"):
+        try:
+            yield
+        except psycopg.DataError as error:
+            raise MaintenanceFailed(f"{what}: {error.diag.message_primary}") from None
 
 
 def summary(found: Sequence[Restoration]) -> dict[str, Any]:

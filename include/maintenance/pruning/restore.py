@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +26,36 @@ if TYPE_CHECKING:
 _PIECE = 1 << 20
 
 
-def restore(archive_id: str, connection_id: str, target: str) -> dict[str, Any]:
+class AsText(StrEnum):
+    """Which columns become text in a table that is created.
+
+    What is compared is the text of every value, which is how they are archived: nothing is lost by it.
+    """
+
+    NONE = "none"
+    UNKNOWN = "unknown"
+    """Those of types that the database lacks."""
+    OWN = "own"
+    """Those of all types that PostgreSQL does not bring: enums and domains may refuse by now what they once took."""
+
+
+_TYPES = {
+    AsText.UNKNOWN: "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regtype(name) IS NULL",
+    AsText.OWN: (
+        "SELECT name FROM unnest(%s::text[]) AS name WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_type t"
+        " WHERE t.oid = to_regtype(name) AND t.typnamespace = 'pg_catalog'::regnamespace)"
+    ),
+}
+
+
+def restore(archive_id: str, connection_id: str, target: str, *, as_text: bool = False) -> dict[str, Any]:
     """Copy the rows of an archive into the table ``target`` (``schema.name``) of a database, and prove it.
 
-    A table that does not exist is created with the source's columns and types, without its indexes. All or nothing,
-    in one transaction: what the server says that it inserted must have the archive's content hash. Returns the archive,
-    target and number of rows. Raises ConfigurationError (no such archive, a missing privilege or partition) or
-    MaintenanceFailed (a damaged file, rows that are there already).
+    A table that does not exist is created with the source's columns and types, without its indexes; ``as_text`` makes
+    the columns of the platform's own types text there. All or nothing, in one transaction: what the server says that it
+    inserted must have the archive's content hash. Returns the archive, target and number of rows. Raises
+    ConfigurationError (no such archive, a missing privilege or partition, a type that has changed) or MaintenanceFailed
+    (a damaged file, rows that are there already).
     """
     with connections.postgres("warehouse", autocommit=True) as warehouse:
         archive = archives.get(warehouse, archive_id)
@@ -44,18 +69,32 @@ def restore(archive_id: str, connection_id: str, target: str) -> dict[str, Any]:
     with (
         connections.postgres(connection_id, autocommit=True) as connection,
         database.errors_named(what, connection_id),
+        _changed_types_named(what),
     ):
-        return into(connection, archive, target)
+        return into(connection, archive, target, AsText.OWN if as_text else AsText.NONE)
+
+
+@contextmanager
+def _changed_types_named(what: str) -> Iterator[None]:
+    """Name the way round a type that is gone, or that refuses what it once took."""
+    from psycopg import errors
+
+    try:
+        yield
+    except (errors.UndefinedObject, errors.InvalidSchemaName, errors.DataError, errors.IntegrityError) as error:
+        if isinstance(error, errors.IntegrityError) and not error.diag.datatype_name:  # not of a domain
+            raise
+        raise ConfigurationError(
+            f"{what}: {error.diag.message_primary}; if a type has changed since, restore to a new table with --as-text"
+        ) from None
 
 
 def into(
-    connection: psycopg.Connection[Any], archive: Archive, target: str, *, unknown_as_text: bool = False
+    connection: psycopg.Connection[Any], archive: Archive, target: str, as_text: AsText = AsText.NONE
 ) -> dict[str, Any]:
     """As ``restore``, over a connection that is open already, in autocommit mode.
 
-    With ``unknown_as_text`` a column of a type that this database lacks is created as text, to compare the archive
-    where the platform's own types are not. What is compared is the text of every value, so that nothing is lost by
-    it. The types are returned as ``as_text``.
+    The types whose values became text are returned as ``as_text``. Raises psycopg.Error for what the server refuses.
     """
     with tempfile.TemporaryDirectory(prefix="gold-escrow-restore-") as folder:
         path = Path(folder) / "archive.parquet"
@@ -63,28 +102,38 @@ def into(
         content = archive_files.read(path)
         archive_files.write_csv(content, path.with_suffix(".csv"))
         database.prepare(connection)
-        unknown = _unknown_types(connection, content.columns) if unknown_as_text else set()
         with connection.transaction():
-            table = _restore(connection, archive, content, path.with_suffix(".csv"), target, unknown)
+            types = _types(connection, content.columns, as_text)
+            table = _restore(connection, archive, content, path.with_suffix(".csv"), target, types)
     done = {"archive": archive.archive_id, "target": table.name, "rows": content.row_count}
-    return done | ({"as_text": sorted(unknown)} if unknown else {})
+    return done | ({"as_text": sorted(types)} if types else {})
 
 
-def _unknown_types(connection: psycopg.Connection[Any], columns: Sequence[Column]) -> set[str]:
-    """The types of these columns that the database does not have."""
+def _types(connection: psycopg.Connection[Any], columns: Sequence[Column], as_text: AsText) -> set[str]:
+    """The types of these columns whose values become text."""
+    if as_text is AsText.NONE:
+        return set()
     names = sorted({column.type_name for column in columns})
-    statement = "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regtype(name) IS NULL"
-    return {name for (name,) in connection.execute(statement, (names,))}
+    with _own_search_path(connection):
+        return {name for (name,) in connection.execute(_TYPES[as_text], (names,))}
+
+
+@contextmanager
+def _own_search_path(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Look for types by the database's own search path, which is how older archives name them; in a transaction."""
+    connection.execute("SET LOCAL search_path TO DEFAULT")
+    yield
+    connection.execute("SET LOCAL search_path TO pg_catalog")
 
 
 def _restore(
-    connection: psycopg.Connection[Any], archive: Archive, content: Content, csv: Path, target: str, unknown: set[str]
+    connection: psycopg.Connection[Any], archive: Archive, content: Content, csv: Path, target: str, as_text: set[str]
 ) -> Table:
     import psycopg
 
     what = f"restore of {archive.archive_id} to {target}"
-    as_text = [replace(one, type_name="text") if one.type_name in unknown else one for one in content.columns]
-    table = _target(connection, target, as_text)
+    described = [replace(one, type_name="text") if one.type_name in as_text else one for one in content.columns]
+    table = _target(connection, target, described)
     # The target computes its own generated columns; in a table made here they are plain ones.
     computed = {column.name for column in database.columns_of(connection, table) if column.generated}
     _copy(connection, table, content, csv)
@@ -115,10 +164,8 @@ def _target(connection: psycopg.Connection[Any], name: str, described: Sequence[
         (schema, relation),
     ).fetchone()
     if not exists:
-        # Older archives name types as the database's own search path finds them.
-        connection.execute("SET LOCAL search_path TO DEFAULT")
-        connection.execute(sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier(schema, relation), columns))
-        connection.execute("SET LOCAL search_path TO pg_catalog")
+        with _own_search_path(connection):
+            connection.execute(sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier(schema, relation), columns))
     return database.table_of(connection, sql.Identifier(schema, relation).as_string(connection))
 
 

@@ -78,17 +78,19 @@ def restored(run_id: str = "r1", **given: Any) -> tuple[Drill, str]:
 
 
 def archive_rows(databases: Databases, environment: pytest.MonkeyPatch, url: str) -> None:
-    """Let the daily pruning archive 50 rows."""
+    """Let the daily pruning archive 50 rows, with a value that no backup of before can have."""
     name = url.rsplit("/", 1)[-1]
     environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", databases.url(name, "operations_maintainer"))
     with psycopg.connect(url, autocommit=True) as owner:
         owner.execute(
-            "CREATE TABLE public.audit_logs (audit_log_id bigint PRIMARY KEY, created_at timestamptz NOT NULL)"
+            "CREATE TABLE public.audit_logs"
+            " (audit_log_id bigint PRIMARY KEY, created_at timestamptz NOT NULL, feels mood)"
         )
+        owner.execute("ALTER TYPE mood ADD VALUE 'glad'")
         owner.execute("GRANT USAGE ON SCHEMA public TO operations_maintainer")
         owner.execute("GRANT SELECT, DELETE ON public.audit_logs TO operations_maintainer")
         owner.execute(
-            "INSERT INTO public.audit_logs SELECT n, now() - interval '99 days' FROM generate_series(1, 50) n"
+            "INSERT INTO public.audit_logs SELECT n, now() - interval '99 days', 'glad' FROM generate_series(1, 50) n"
         )
     [rule] = settings().maintenance.prune
     prune.prune(rule, "prune", False)
@@ -108,13 +110,14 @@ def test_everything_comes_back_and_is_timed(
     }
     assert found["server_configuration"].outcome.value == "not_applicable", "a dump has none, which is said"
     assert found["archives"].detail["rows"] == 50
+    assert found["archives"].detail["types_compared_as_text"] == ["public.mood"]
     assert found["globals"].detail["roles"] >= 8
     assert drill.detail["durable"] is True
     roles = estate / "globals-20261001.sql"
     assert "PASSWORD" not in roles.read_text()
     assert roles.stat().st_mode & 0o077 == 0
     assert found["configuration"].detail["file"] == "operations-20261001.yaml"
-    parts = ("fetch", "wal", "server", "restore", "analyze", "globals", "archives", "configuration")
+    parts = ("fetch", "wal", "server", "restore", "analyze", "globals", "configuration")
     assert drill.rto_seconds == pytest.approx(sum(found[name].seconds or 0 for name in parts), abs=0.01)
     assert drill.rpo_seconds is not None
     assert drill.rpo_seconds < 120
