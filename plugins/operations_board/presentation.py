@@ -21,7 +21,7 @@ OUTCOME_WORDS = {
     "complete": "complete", "partial": "partial", "missing": "missing",
     "planned": "planned", "applying": "applying", "proven": "proven", "nothing_to_do": "nothing to do",
     "postponed": "postponed", "failed": "failed",
-    "up": "up", "down": "down", "slow": "slow",
+    "up": "up", "down": "down", "slow": "slow", "refuses": "refuses",
     "passed": "passed", "could_not_run": "could not run", "running": "running", "never": "never run",
     "overdue": "overdue", "gone": "not found any more", "met": "within target", "missed": "misses target",
 }  # fmt: skip
@@ -30,6 +30,7 @@ OUTCOME_WORDS = {
 TONES = {
     "ok": "ok", "complete": "ok", "proven": "ok", "up": "ok",
     "warning": "warning", "partial": "warning", "applying": "warning", "postponed": "warning", "slow": "warning",
+    "refuses": "warning",
     "critical": "critical", "failed": "critical", "down": "critical", "P0": "critical", "P1": "critical",
     "P2": "warning", "P3": "neutral",
     "unknown": "unknown", "missing": "unknown",
@@ -217,6 +218,11 @@ def facts(document: Any, prefix: str = "") -> list[Fact]:
     return found
 
 
+def is_address(text: str) -> bool:
+    """Whether a text is an address that a page may lead to: of HTTP, and nothing that a browser would run."""
+    return re.fullmatch(r"https?://[^\s<>\"'\\]+", text) is not None
+
+
 def split_proof(proof: Any) -> tuple[list[tuple[str, str, str]], list[Fact]]:
     """Split a proof into rows of (what, before, after) and the other facts.
 
@@ -275,6 +281,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "span": span, "day_name": day_name, "share": share, "words": words, "value_text": value_text, "facts": facts,
     "split_proof": split_proof, "duration": duration, "long_span": long_span, "size": size,
     "capital": capital, "component_name": component_name, "act_name": act_name,
-    "plural": plural, "gain_text": gain_text,
+    "plural": plural, "gain_text": gain_text, "is_address": is_address,
 }  # fmt: skip
 """What templates may use; pages.py adds what other modules write."""

@@ -45,7 +45,7 @@ def overview(request: Request, refresh: Annotated[int | None, Query(ge=15, le=36
         waiting = reader.row("waiting_signals")
         actions = reader.rows("latest_actions", since=clock.now - timedelta(days=DAYS_OF_ACTIONS))
         components = reader.rows(
-            "components", components=configured.platform.components, look_back=LOOK_BACK, holds=holds
+            "components", components=configured.platform.components, look_back=LOOK_BACK, holds=holds, now=clock.now
         )
         subjects = _completeness(reader, expected)
         freshness = reader.row("freshness")
@@ -102,7 +102,9 @@ def _shown(component: Row, clock: Clock, holds: timedelta) -> Row:
     """A component with the word for its present state and since when it has been so."""
     if attention.is_silent(component, clock, holds):
         return component | {"state": "unknown", "since": component["observed_at"], "silent": True}
-    state = {"ok": "up", "warning": "slow", "critical": "down"}.get(component["outcome"], component["outcome"])
+    status = component["evidence"].get("status")
+    warned = "refuses" if isinstance(status, int) and status >= 400 else "slow"
+    state = {"ok": "up", "warning": warned, "critical": "down"}.get(component["outcome"], component["outcome"])
     return component | {"state": state, "since": attention.since(component), "silent": False}
 
 
