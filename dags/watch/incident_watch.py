@@ -1,7 +1,7 @@
 """# Incident watch
 
 **Purpose**: turn the signals of failed tasks, failed runs and missed deadlines into incidents (guide, "Incident
-Response"): one open incident per cause, numbered without gaps, with a timeline.
+Response"): one open incident per DAG, numbered without gaps, with a timeline.
 **Schedule**: every minute (`schedules.incident_watch`).
 **Reads**: `ops.signal`, the spool of signals that were written while the warehouse was away.
 **Writes**: `ops.incident`, `ops.incident_signal`, `ops.incident_timeline`.
@@ -33,8 +33,8 @@ with operations_dag(
     @task
     def handle_signals() -> dict[str, Any]:
         """Bring spooled signals into the warehouse and open or continue their incidents."""
-        from include.incidents import incidents, signals
+        from include.incidents import incidents
 
-        return {"drained": signals.drain(), "incidents": incidents.handle()}
+        return incidents.drain_and_handle()
 
     handle_signals()

@@ -13,8 +13,10 @@ import argparse
 import sys
 import time
 
-from include.incidents import incidents, signals
+from include.incidents import incidents
 from include.outcome import ConfigurationError, SourceUnavailable
+
+_REMEDY = "look at the DAG incident_watch, or run python -m include.incidents handle"
 
 
 def _handle(given: argparse.Namespace) -> int:
@@ -29,8 +31,8 @@ def _handle(given: argparse.Namespace) -> int:
 
 
 def _handle_once() -> int:
-    drained = signals.drain()
-    touched = incidents.handle()
+    done = incidents.drain_and_handle()
+    drained, touched = done["drained"], done["incidents"]
     print(
         f"Spool: {drained['recorded']} recorded, {drained['known_already']} known already, {drained['broken']} broken."
     )
@@ -39,15 +41,22 @@ def _handle_once() -> int:
 
 
 def _list(_: argparse.Namespace) -> int:
-    found = incidents.open_incidents()
+    found, waiting = incidents.open_incidents(), incidents.waiting()
     for one in found:
-        print(
+        line = (
             f"{one.incident_id}  {one.incident_class}  {one.state:<12}  {one.detected_at:%Y-%m-%d %H:%M} UTC  "
             f"seen {one.occurrences}x  {one.affected}: {one.title}"
         )
-    if not found:
+        if one.failed_again:
+            line += f"; failed again since, last {one.last_seen_at:%Y-%m-%d %H:%M} UTC: {one.last_title}"
+        print(line)
+    if waiting.since:
+        number = "1 signal waits" if waiting.signals == 1 else f"{waiting.signals} signals wait"
+        then = f"nobody makes incidents of them; {_REMEDY}" if waiting.too_long else "handled within a minute"
+        print(f"{number} since {waiting.since:%Y-%m-%d %H:%M} UTC: {then}.")
+    elif not found:
         print("No incident is open.")
-    return 0
+    return 1 if waiting.too_long else 0
 
 
 def _acknowledge(given: argparse.Namespace) -> int:

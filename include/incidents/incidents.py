@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import getpass
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from include.incidents import signals
 from include.outcome import ConfigurationError
 from include.warehouse import incidents as warehouse_incidents
-from include.warehouse.incidents import Incident
+from include.warehouse.incidents import Incident, Waiting
 from include.warehouse.session import transaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Incident", "acknowledge", "cancel", "handle", "open_incidents", "resolve"]
+__all__ = ["Incident", "acknowledge", "cancel", "drain_and_handle", "handle", "open_incidents", "resolve", "waiting"]
 
 _HANDLER = "incident handler"
 _OPEN = ("detected", "acknowledged", "mitigated")
+
+
+def drain_and_handle() -> dict[str, Any]:
+    """Bring spooled signals into the warehouse and make incidents of all that wait there; return what became of both.
+
+    Those in the warehouse do not wait for the spool: where it cannot be drained they are handled before that is raised.
+    Raises as ``signals.drain`` and ``handle`` do.
+    """
+    try:
+        drained = signals.drain()
+    except Exception:
+        handle()
+        raise
+    return {"drained": drained, "incidents": handle()}
 
 
 def handle() -> list[str]:
@@ -36,9 +51,9 @@ def handle() -> list[str]:
 
 
 def acknowledge(incident_id: str, actor: str, message: str = "") -> None:
-    """Record that ``actor`` has taken an incident.
+    """Record that ``actor`` has taken an incident; one that was seen again since then can be taken again.
 
-    Raises ConfigurationError when there is no such incident or when it is not in the state detected.
+    Raises ConfigurationError when there is no such incident or when it is in another state.
     """
     _move(incident_id, ("detected",), "acknowledged", actor, message or f"Taken by {actor}.")
 
@@ -74,12 +89,14 @@ def _move(incident_id: str, allowed: Sequence[str], state: str, actor: str, mess
     ):
         if before is None:
             raise ConfigurationError(f"there is no incident {incident_id}; python -m include.incidents list shows them")
-        if before not in allowed:
+        taken_again = before.state == state == "acknowledged" and before.failed_again
+        if before.state not in allowed and not taken_again:
             raise ConfigurationError(
-                f"{incident_id} is {before} and cannot become {state}; that is possible from {' or '.join(allowed)}"
+                f"{incident_id} is {before.state} and cannot become {state}; that is possible from"
+                f" {' or '.join(allowed)}"
             )
         warehouse_incidents.change_state(
-            connection, incident_id, before=before, state=state, actor=actor.strip(), message=message
+            connection, incident_id, before=before.state, state=state, actor=actor.strip(), message=message
         )
 
 
@@ -87,6 +104,12 @@ def open_incidents() -> list[Incident]:
     """Return the open incidents, the worst first. Raises ConfigurationError or SourceUnavailable."""
     with transaction() as connection:
         return warehouse_incidents.open_incidents(connection)
+
+
+def waiting() -> Waiting:
+    """Return what is known of the signals that no incident has taken up. Raises as ``open_incidents`` does."""
+    with transaction() as connection:
+        return warehouse_incidents.waiting(connection)
 
 
 def whoever_runs_this() -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from include import connections
 from include.incidents import spool
 from include.masking import bounded, bounded_facts
+from include.outcome import ConfigurationError
 from include.settings import settings
 from include.warehouse import signals as warehouse_signals
 from include.warehouse.session import transaction
@@ -110,10 +111,18 @@ def drain() -> dict[str, int]:
 
     Killed anywhere and repeated it gives the same rows. A line that cannot be used is kept in the spool's ``.broken``
     file with the reason. Returns ``recorded``, ``known_already``, ``broken`` and ``files``. Raises ConfigurationError
-    or SourceUnavailable when the warehouse cannot be opened; the spool is then untouched.
+    or SourceUnavailable when the warehouse cannot be opened; the spool is then untouched. Raises ConfigurationError
+    when the spool cannot be read or written; what it holds waits there.
     """
+    path = settings().incidents.spool
     with transaction() as connection:
-        return spool.drain(settings().incidents.spool, lambda signals: _insert_all(connection, signals))
+        try:
+            return spool.drain(path, lambda signals: _insert_all(connection, signals))
+        except OSError as error:
+            raise ConfigurationError(
+                f"the spool {path} cannot be drained ({error.strerror or type(error).__name__}); let this user read and"
+                " write its folder, on a disk with free space"
+            ) from error
 
 
 def _insert_all(connection: psycopg.Connection[Any], signals: Sequence[Signal]) -> tuple[int, list[tuple[int, str]]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from include.warehouse.statements import statements
@@ -17,13 +17,18 @@ if TYPE_CHECKING:
     import psycopg
 
 _STATEMENTS = statements(__file__)
+LONG_WAITING = timedelta(minutes=10)
+"""Signals are taken up every minute; one that waits longer means that nobody does that."""
 _LOCK_SEED = 7_041_777  # any constant: keeps these locks apart from other users of advisory locks
 _OPEN = "state IN ('detected', 'acknowledged', 'mitigated')"
 
 
 @dataclass(frozen=True)
 class Incident:
-    """An open incident; times are aware datetimes in UTC, ``occurrences`` counts its signals."""
+    """An open incident; times are aware datetimes in UTC, ``occurrences`` counts its signals.
+
+    ``title`` is that of its first signal, ``last_title`` that of its latest.
+    """
 
     incident_id: str
     incident_class: str
@@ -34,6 +39,29 @@ class Incident:
     last_seen_at: datetime
     occurrences: int
     acknowledged_at: datetime | None
+    last_title: str
+
+    @property
+    def failed_again(self) -> bool:
+        """Whether it was seen after somebody took it."""
+        return self.acknowledged_at is not None and self.last_seen_at > self.acknowledged_at
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The signals that no incident has taken up: how many, since when (UTC) the first, and whether that is too long."""
+
+    signals: int
+    since: datetime | None
+    too_long: bool
+
+
+@dataclass(frozen=True)
+class Held:
+    """What an incident's locked row says: its state, and whether it was seen after somebody took it."""
+
+    state: str
+    failed_again: bool
 
 
 def pending_fingerprints(connection: psycopg.Connection[Any]) -> list[str]:
@@ -95,13 +123,15 @@ def _create(connection: psycopg.Connection[Any], names: dict[str, str]) -> str:
 
 
 @contextmanager
-def locked(connection: psycopg.Connection[Any], incident_id: str) -> Iterator[str | None]:
-    """Hold an incident's row for one transaction; gives its state, or None when there is no such incident."""
+def locked(connection: psycopg.Connection[Any], incident_id: str) -> Iterator[Held | None]:
+    """Hold an incident's row for one transaction; gives what it says, or None when there is no such incident."""
     with connection.transaction():
         found = connection.execute(
-            "SELECT state FROM ops.incident WHERE incident_id = %s FOR UPDATE", (incident_id,)
+            "SELECT state, coalesce(last_seen_at > acknowledged_at, false) FROM ops.incident"
+            " WHERE incident_id = %s FOR UPDATE",
+            (incident_id,),
         ).fetchone()
-        yield str(found[0]) if found else None
+        yield Held(*found) if found else None
 
 
 def change_state(
@@ -112,6 +142,14 @@ def change_state(
         _STATEMENTS["change_state"],
         {"incident_id": incident_id, "before": before, "state": state, "actor": actor, "message": message},
     )
+
+
+def waiting(connection: psycopg.Connection[Any]) -> Waiting:
+    """Return what is known of the signals that no incident has taken up yet."""
+    with connection.transaction():
+        found = connection.execute(_STATEMENTS["waiting"], {"too_long": LONG_WAITING}).fetchone()
+        assert found is not None
+        return Waiting(*found)
 
 
 def open_incidents(connection: psycopg.Connection[Any]) -> list[Incident]:

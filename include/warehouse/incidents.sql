@@ -9,6 +9,12 @@ WHERE NOT EXISTS (SELECT FROM ops.incident_signal i WHERE i.signal_id = s.signal
 GROUP BY s.fingerprint
 ORDER BY min(s.signal_id);
 
+-- statement: waiting
+-- How many signals belong to no incident yet, since when the first of them waits, and whether that is too long.
+SELECT count(*), min(s.received_at), coalesce(min(s.received_at) < now() - %(too_long)s::interval, false)
+FROM ops.signal s
+WHERE NOT EXISTS (SELECT FROM ops.incident_signal i WHERE i.signal_id = s.signal_id);
+
 -- statement: create
 -- Opens an incident for the earliest waiting signal, with its number, its link and its first timeline entry.
 -- Gives no row when another incident of the fingerprint is open; the number must then be given back (roll back).
@@ -105,8 +111,11 @@ FROM ops.incident_timeline
 WHERE incident_id = %(incident_id)s;
 
 -- statement: open
--- What people work on now, the worst first.
-SELECT incident_id, class, state, title, affected, detected_at, last_seen_at, occurrences, acknowledged_at
+-- What people work on now, the worst first, each with the title of its latest signal.
+SELECT incident_id, class, state, title, affected, detected_at, last_seen_at, occurrences, acknowledged_at,
+       (SELECT s.title FROM ops.signal s
+        WHERE s.fingerprint = incident.fingerprint AND s.occurred_at <= incident.last_seen_at
+        ORDER BY s.occurred_at DESC, s.signal_id DESC LIMIT 1) AS last_title
 FROM ops.incident
 WHERE state IN ('detected', 'acknowledged', 'mitigated')
 ORDER BY class, detected_at, incident_id;

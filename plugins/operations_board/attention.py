@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 
 from include.outcome import Outcome, worst
 from include.sections import ResponseMinutes
+from include.warehouse.incidents import LONG_WAITING
 from plugins.operations_board.presentation import (
     KIND_NAMES,
     Clock,
@@ -30,9 +31,6 @@ LONG_APPLYING = {"vacuum": timedelta(hours=12), "analyze": timedelta(hours=12), 
 """Execution timeouts of the tasks whose kinds of act may take longer than ``SHORT_APPLYING``, the timeout of all
 others: an act that still applies after it was killed or hangs.
 """
-
-LONG_WAITING = timedelta(minutes=10)
-"""The incident watch takes signals up every minute; one that waits longer means that the watch does not run."""
 
 MOST_LINES = 3
 """Lines of one sort, such as findings, that the list shows one by one."""
@@ -141,10 +139,13 @@ def of_incidents(incidents: Sequence[Row], clock: Clock, within: ResponseMinutes
 def response(incident: Row, clock: Clock, within: ResponseMinutes) -> str:
     """Say what an open incident waits for; ``within`` is how soon somebody must have taken it."""
     affected = f"Affected: {incident['affected']}."
+    taken_at, seen_at = incident["acknowledged_at"], incident["last_seen_at"]
+    if taken_at and seen_at > taken_at:  # also of another task: one incident is open per DAG
+        affected = f"It failed again since, last {clock.ago(seen_at)}: {incident['last_title']}. {affected}"
     if incident["state"] == "mitigated":
         return f"Mitigated; find the cause and resolve it. {affected}"
     if incident["state"] == "acknowledged":
-        return f"Somebody took it {clock.ago(incident['acknowledged_at'])}. {affected}"
+        return f"Somebody took it {clock.ago(taken_at)}. {affected}"
     minutes = {"P0": within.p0, "P1": within.p1, "P2": within.p2, "P3": within.p3}[incident["class"]]
     due = incident["detected_at"] + timedelta(minutes=minutes)
     if clock.now > due:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -15,7 +16,7 @@ from include import connections
 from include.incidents import __main__ as command
 from include.incidents import incidents, signals
 from include.outcome import ConfigurationError, IncidentClass, SourceUnavailable
-from include.settings import ROOT
+from include.settings import ROOT, settings
 from include.warehouse import incidents as warehouse_incidents
 from include.warehouse import signals as warehouse_signals
 from tests.include.incidents.helpers import NOON, rows, signal
@@ -119,6 +120,33 @@ def test_what_people_do_stands_in_the_timeline(warehouse: psycopg.Connection) ->
     ((acknowledged_at, resolved_at),) = rows(warehouse, "SELECT acknowledged_at, resolved_at FROM ops.incident")
     assert before <= acknowledged_at <= resolved_at <= datetime.now(UTC)
     assert incidents.open_incidents() == []
+
+
+def test_one_that_failed_again_since_somebody_took_it_can_be_taken_again(
+    warehouse: psycopg.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One incident is open per DAG: what else of it fails must not go unseen."""
+    _write(signal(1))
+    incidents.handle()
+    incidents.acknowledge("INC-2026-001", "ada")
+    assert command.main(["list"]) == 0
+    assert "failed again" not in capsys.readouterr().out
+    again = datetime.now(UTC) + timedelta(hours=1)
+    _write(
+        signal(2, occurred_at=again, title="daily_metrics: task traffic failed"),
+        signal(3, occurred_at=again - timedelta(minutes=5)),
+    )
+    incidents.handle()
+    assert command.main(["list"]) == 0
+    assert capsys.readouterr().out == (
+        "INC-2026-001  P2  acknowledged  2026-10-03 12:01 UTC  seen 3x  DAG daily_metrics: daily_metrics: task users"
+        f" failed (1); failed again since, last {again:%Y-%m-%d %H:%M} UTC: daily_metrics: task traffic failed\n"
+    )
+    incidents.acknowledge("INC-2026-001", "grace")
+    assert rows(warehouse, TIMELINE)[-1][2:] == ("grace", "acknowledged", "Taken by grace.")
+    incidents.resolve("INC-2026-001", "grace", "Over.")
+    with pytest.raises(ConfigurationError, match="is resolved and cannot become acknowledged"):
+        incidents.acknowledge("INC-2026-001", "ada")
 
 
 def test_a_false_alarm_is_cancelled_and_the_next_one_is_new(warehouse: psycopg.Connection) -> None:
@@ -270,14 +298,14 @@ def test_a_signal_that_comes_while_somebody_resolves_opens_a_new_incident(wareho
         connections.postgres("warehouse") as person,
         warehouse_incidents.locked(person, "INC-2026-001") as before,
     ):
-        assert before == "detected"
+        assert before == warehouse_incidents.Held("detected", failed_again=False)
         touched: list[str] = []
         handler = threading.Thread(target=lambda: touched.extend(incidents.handle()))
         handler.start()
         handler.join(0.5)
         assert handler.is_alive(), "it waits for the person to finish"
         warehouse_incidents.change_state(
-            person, "INC-2026-001", before=before, state="resolved", actor="ada", message="Over."
+            person, "INC-2026-001", before=before.state, state="resolved", actor="ada", message="Over."
         )
     handler.join(10)
     assert touched == ["INC-2026-002"]
@@ -328,6 +356,70 @@ def test_the_commands(warehouse: psycopg.Connection, capsys: pytest.CaptureFixtu
         "INC-2026-001 is resolved and cannot become resolved; that is possible from detected or acknowledged or"
         " mitigated\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("minutes", "status", "said"),
+    [
+        (9, 0, "handled within a minute"),
+        (
+            11,
+            1,
+            "nobody makes incidents of them; look at the DAG incident_watch, or run python -m include.incidents handle",
+        ),
+    ],
+)
+def test_signals_that_wait_are_told_of(
+    warehouse: psycopg.Connection, capsys: pytest.CaptureFixture[str], minutes: int, status: int, said: str
+) -> None:
+    since = datetime.now(UTC) - timedelta(minutes=minutes)
+    for number, at in ((1, datetime.now(UTC)), (2, since)):
+        warehouse.execute(
+            "INSERT INTO ops.signal (idempotency_key, kind, occurred_at, received_at, fingerprint, class, title)"
+            " VALUES (%s, 'task_failed', now(), %s, 'f', 'P1', 't')",
+            (str(number), at),
+        )
+    assert command.main(["list"]) == status
+    assert capsys.readouterr().out == f"2 signals wait since {since:%Y-%m-%d %H:%M} UTC: {said}.\n"
+    incidents.handle()
+    assert command.main(["list"]) == 0
+
+
+def _block(spool: Path) -> None:
+    """Let nobody, not even root, open the lock of a spool."""
+    spool.with_name(f"{spool.name}.drain-lock").mkdir(parents=True)
+
+
+def test_what_is_in_the_warehouse_does_not_wait_for_the_spool(
+    warehouse: psycopg.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spool = settings().incidents.spool
+    _block(spool)
+    _write(signal(1))
+    with pytest.raises(ConfigurationError, match="signals.jsonl cannot be drained .Is a directory.; let this user"):
+        incidents.drain_and_handle()
+    assert [one.incident_id for one in incidents.open_incidents()] == ["INC-2026-001"]
+    assert command.main(["handle"]) == 1
+    assert capsys.readouterr().err.startswith(f"the spool {spool} cannot be drained")
+    spool.with_name(f"{spool.name}.drain-lock").rmdir()
+    assert incidents.drain_and_handle()["incidents"] == []
+
+
+def test_the_handler_goes_on_while_the_spool_cannot_be_opened(warehouse: psycopg.Connection) -> None:
+    arguments = [sys.executable, "-m", "include.incidents", "handle", "--every", "1"]
+    _block(spool := settings().incidents.spool)
+    running = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert running.stderr
+        assert "cannot be drained" in running.stderr.readline()
+        _write(signal(1))
+        assert "cannot be drained" in running.stderr.readline()
+        spool.with_name(f"{spool.name}.drain-lock").rmdir()
+        assert running.stdout
+        assert running.stdout.readline() == "Spool: 0 recorded, 0 known already, 0 broken.\n"
+    finally:
+        running.terminate()
+        running.communicate(timeout=10)
 
 
 def test_the_handler_goes_on_over_an_outage(warehouse: psycopg.Connection, environment: pytest.MonkeyPatch) -> None:
