@@ -1,6 +1,7 @@
 """Writes the signals of failed tasks, failed runs and missed deadlines: the callbacks of every operations DAG.
 
-They read what Airflow hands them and import nothing of it.
+``raise_failures`` is for a task that fails its run for others. All read what Airflow hands them and import nothing of
+it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NoReturn
 
-from include.outcome import IncidentClass
+from include.outcome import IncidentClass, MaintenanceFailed
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def _never_raises(callback: Callable[..., None]) -> Callable[..., None]:
                     dag_id="unknown",
                     run_id=datetime.now(UTC).isoformat(),  # as no run can be named, each is a signal of its own
                     title="A DAG failed or is late, and which one could not be read: the logs of Airflow say more",
-                    error=f"{callback.__name__}: {type(error).__name__}: {error}",
+                    detail={"error": f"{callback.__name__}: {type(error).__name__}: {error}"},
                 )
 
     return guarded
@@ -77,8 +78,7 @@ def task_failed(context: Any) -> None:
         task_id=instance.task_id,
         map_index=instance.map_index,
         try_number=instance.try_number,
-        error=text,
-        log_url=getattr(instance, "log_url", None),
+        detail={"error": text} | _where(instance),
     )
 
 
@@ -86,19 +86,42 @@ def task_failed(context: Any) -> None:
 def run_failed(context: Any) -> None:
     """Write the signal of a run that failed, whatever ended its tasks. Never raises.
 
-    Airflow names no more than the DAG and the run's id when the task that failed is not in the DAG any more. A run
-    that was cleared and failed again is another signal.
+    Airflow names the task that failed last, or that waits for ever, and no more than the DAG and the run's id when that
+    task is not in the DAG any more. A task whose process was killed may have no other signal. A run that was cleared
+    and failed again is another signal.
     """
-    dag, run = context["dag"], context.get("dag_run")
+    dag, run, instance = context["dag"], context.get("dag_run"), context.get("ti")
     _record(
         "dag_failed",
         tags=list(dag.tags),
         dag_id=dag.dag_id,
         run_id=run.run_id if run else context["run_id"],
-        title=f"{dag.dag_id}: run failed",
+        title=f"{dag.dag_id}: run failed" + (f" at task {instance.task_id}" if instance else ""),
         try_number=getattr(run, "clear_number", None) or 0,
-        error=str(context.get("reason") or ""),
-        partition_key=getattr(run, "partition_key", None),
+        detail={
+            "error": str(context.get("reason") or ""),
+            "partition_key": getattr(run, "partition_key", None),
+            **({"task": instance.task_id, **_where(instance)} if instance else {}),
+        },
+    )
+
+
+def _where(instance: Any) -> dict[str, Any]:
+    """Say which of its copies a task was, if it is mapped, and where its log is."""
+    mapped = {"map_index": instance.map_index} if instance.map_index >= 0 else {}
+    return {**mapped, "log_url": getattr(instance, "log_url", None)}
+
+
+def raise_failures(instance: Any) -> NoReturn:
+    """Fail a task with the names of the tasks of its run that have failed before it; ``instance`` is the task's own.
+
+    A task whose process was killed tells nothing itself. A copy of a mapped task has its number at the end. Raises
+    MaintenanceFailed.
+    """
+    states = instance.get_task_states(dag_id=instance.dag_id, run_ids=[instance.run_id]).get(instance.run_id, {})
+    failed = sorted(name for name, state in states.items() if state == "failed")
+    raise MaintenanceFailed(
+        f"{', '.join(failed) or 'a task'} failed; the log of each says what and why, and just ends where it was killed"
     )
 
 
@@ -130,7 +153,7 @@ def _record(
     task_id: str = "",
     map_index: int = -1,
     try_number: int = 0,
-    **detail: Any,
+    detail: dict[str, Any] | None = None,
 ) -> None:
     from include.incidents import signals
 
@@ -144,6 +167,6 @@ def _record(
             fingerprint=f"airflow:{dag_id}",
             incident_class=tier.incident_class,
             title=title,
-            detail={"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "try_number": try_number, **detail},
+            detail={"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "try_number": try_number} | (detail or {}),
         )
     )

@@ -39,6 +39,7 @@ from airflow.sdk import (  # type: ignore[attr-defined]
 from include import run_bounds
 from include.dag_signals import Tier as Tier
 from include.dag_signals import deadline_missed as deadline_missed  # stored deadlines name it by its path here
+from include.dag_signals import raise_failures as raise_failures
 from include.dag_signals import run_failed, task_failed
 from include.outcome import ConfigurationError
 from include.settings import settings, use_bounds

@@ -21,8 +21,8 @@ from typing import Any
 
 from airflow.sdk import Param, get_current_context, task
 
+from include import dagkit
 from include.dagkit import PLATFORM_DB_POOL, Chapter, Tier, bounds_param, every, migrate_warehouse, operations_dag
-from include.outcome import MaintenanceFailed
 from include.settings import settings
 
 with operations_dag(
@@ -76,9 +76,9 @@ with operations_dag(
         return vacuum.finish(context["run_id"], context["params"]["dry_run"])
 
     @task(trigger_rule="one_failed", retries=0)
-    def fail_run() -> None:
+    def fail_run(**context: Any) -> None:
         """Fail the run when one of the tasks before it has failed: tasks that others follow count for nothing else."""
-        raise MaintenanceFailed("pruning or the maintenance of tables failed; the failed task says what and why")
+        dagkit.raise_failures(context["ti"])
 
     @task(pool=PLATFORM_DB_POOL, max_active_tis_per_dagrun=1, map_index_template="{{ table_name }}")
     def prune_table(table: str, **context: Any) -> dict[str, Any]:

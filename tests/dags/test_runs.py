@@ -209,6 +209,19 @@ def test_maintenance_fails_when_a_table_or_pruning_does_and_still_does_the_rest(
         ("prune_table", "failed"), ("fail_run", "failed"), ("maintain_table", "failed"),
         ("maintain_table", "success"), ("finish_tables", "success"),
     } <= states  # fmt: skip
+    # A task that was killed has no signal of its own: that of the run names the task that failed last.
+    [users] = [
+        one.map_index
+        for one in failed.get_task_instances()
+        if one.task_id == "maintain_table" and one.state == "failed"
+    ]
+    said = dict(warehouse_of("SELECT title, detail FROM ops.signal"))
+    of_run = said["daily_maintenance: run failed at task maintain_table"]
+    assert (of_run["task"], of_run["map_index"], of_run["error"]) == ("maintain_table", users, "task_failure")
+    assert of_run["log_url"].endswith(f"/tasks/maintain_table/mapped/{users}?try_number=1")
+    assert said["daily_maintenance: task fail_run failed"]["error"] == (
+        "MaintenanceFailed: prune_table_0 failed; the log of each says what and why, and just ends where it was killed"
+    ), "it does not wait for the tables"
     acts = dict(warehouse_of("SELECT resource, state FROM ops.maintenance_action WHERE kind IN ('vacuum', 'analyze')"))
     assert (acts.pop("all tables"), acts.pop("public.users")) == ("failed", "failed")
     assert set(acts.values()) == {"proven"}, "what can be done is done"
@@ -241,7 +254,7 @@ def test_maintenance_that_somebody_marks_failed_ends_as_failed(platform: Platfor
 
 
 def test_maintenance_fails_when_only_the_end_of_its_plan_does(
-    platform: Platform, environment: pytest.MonkeyPatch
+    warehouse_of: Any, platform: Platform, environment: pytest.MonkeyPatch
 ) -> None:
     from include.maintenance.postgres import vacuum
 
@@ -255,6 +268,8 @@ def test_maintenance_fails_when_only_the_end_of_its_plan_does(
     assert ended.state == "failed"
     failed = {one.task_id for one in ended.get_task_instances() if one.state == "failed"}
     assert failed == {"finish_tables", "fail_run"}
+    [(error,)] = warehouse_of("SELECT detail ->> 'error' FROM ops.signal WHERE title LIKE '%: task fail_run failed'")
+    assert error.startswith("MaintenanceFailed: finish_tables failed; the log of each says what and why")
     settings.cache_clear()
 
 

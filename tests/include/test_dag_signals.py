@@ -53,6 +53,35 @@ def test_callbacks_leave_one_signal_each_however_often_they_fire(warehouse: psyc
     assert "hunter2" not in str(warehouse.execute("SELECT detail FROM ops.signal").fetchall())
 
 
+def test_a_failed_run_names_the_task_that_failed_last(warehouse: psycopg.Connection) -> None:
+    """The only signal of a task whose process was killed. It is one signal, whichever task Airflow names."""
+    dag = SimpleNamespace(dag_id="daily_metrics", tags=["tier:important"])
+    for task, map_index, log in (("users", 3, "http://x/users"), ("traffic", -1, "http://x/traffic")):
+        instance = SimpleNamespace(task_id=task, map_index=map_index, try_number=2, log_url=log)
+        run = SimpleNamespace(run_id=f"run of {task}", partition_key="2026-10-03", clear_number=1)
+        for _ in range(2):
+            dag_signals.run_failed({"dag": dag, "dag_run": run, "ti": instance, "reason": "task_failure"})
+    assert [(key, title) for key, _, _, title in signals(warehouse)] == [
+        ("airflow:daily_metrics:run of users::-1:1:dag_failed", "daily_metrics: run failed at task users"),
+        ("airflow:daily_metrics:run of traffic::-1:1:dag_failed", "daily_metrics: run failed at task traffic"),
+    ]
+    of_all = {"dag_id": "daily_metrics", "task_id": "", "try_number": 1, "error": "task_failure"}
+    assert [detail for (detail,) in warehouse.execute("SELECT detail FROM ops.signal ORDER BY signal_id")] == [
+        {**of_all, "run_id": "run of users", "partition_key": "2026-10-03", "task": "users", "map_index": 3,
+         "log_url": "http://x/users"},
+        {**of_all, "run_id": "run of traffic", "partition_key": "2026-10-03", "task": "traffic",
+         "log_url": "http://x/traffic"},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("map_index", "told"), [(0, 0), (7, 7), (-1, None)])
+def test_a_copy_of_a_mapped_task_says_which(warehouse: psycopg.Connection, map_index: int, told: int | None) -> None:
+    instance = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=map_index, try_number=1)
+    dag_signals.task_failed({"dag": SimpleNamespace(tags=["tier:standard"]), "task_instance": instance})
+    [(detail,)] = warehouse.execute("SELECT detail FROM ops.signal").fetchall()
+    assert detail.get("map_index") == told
+
+
 def test_a_lost_process_has_no_exception(warehouse: psycopg.Connection) -> None:
     instance = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1)
     dag_signals.task_failed({"dag": SimpleNamespace(tags=["tier:standard"]), "task_instance": instance})
