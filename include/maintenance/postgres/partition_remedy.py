@@ -27,6 +27,7 @@ Interval = Literal["day", "week", "month"]
 _PARTITIONS_AHEAD = 3
 _STATEMENTS = statements(__file__)
 _EARLIEST = timedelta(days=14)  # the first boundary: a person reads this, and the long steps of a large table take days
+_CONFIRMED = "operations.confirmed"  # a setting of the session of whoever runs it
 _LATEST = timedelta(days=2)  # step 1 is not begun later than this before the boundary, when every insert would fail
 
 
@@ -76,7 +77,7 @@ def plan(
     if obstacles:
         return Plan("", obstacles, [])
     confirm = _changed_keys(names, keys) + partition_exchange.to_confirm(rows)
-    return Plan("\n".join(_lines(connection, names, keys, rows, confirm)), [], confirm)
+    return Plan("\n".join(_lines(connection, names, keys, rows, confirm, oid)), [], confirm)
 
 
 def _obstacles(names: Names, keys: list[tuple[Any, ...]], rows: Rows, version: int) -> list[str]:
@@ -138,17 +139,26 @@ def _changed_keys(names: Names, keys: list[tuple[Any, ...]]) -> list[str]:
 
 
 def _lines(
-    connection: psycopg.Connection[Any], names: Names, keys: list[tuple[Any, ...]], rows: Rows, confirm: list[str]
+    connection: psycopg.Connection[Any],
+    names: Names,
+    keys: list[tuple[Any, ...]],
+    rows: Rows,
+    confirm: list[str],
+    oid: int,
 ) -> list[str]:
     limit, index = derived(names.relation, "_limit"), derived(names.relation, "_time_key")
     longer = [columns for _, _, columns, has_time, *_ in keys if not has_time]
     undo = [f"ALTER TABLE {names.table} DROP CONSTRAINT IF EXISTS {limit};"]
     undo += [f"DROP INDEX CONCURRENTLY IF EXISTS {names.schema}.{index};"] if longer else []
+    confirmed = (
+        f"-- When all of it is confirmed, run this in the same session, or step 1 stops: SET {_CONFIRMED} = '{oid}';"
+    )
     return [
         f"-- From step 1 until step 2 has been done the table refuses rows of {names.boundaries[0]:%Y-%m-%d} or later. "
         "Do both in time, or undo step 1:",
         *(in_comment(f"-- {line}") for line in undo),
         *(in_comment(f"-- Confirm before you run it: {what}.") for what in confirm),
+        *([confirmed] if confirm else []),
         "-- 1. Long steps, while others read and write; each on its own, not in a transaction but where it says so:",
         *(
             f"{database.update_first(connection)}CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {index} "
@@ -157,6 +167,7 @@ def _lines(
         ),
         *database.together(
             [
+                *([_is_confirmed(oid)] if confirm else []),
                 _may_begin(names),
                 f"ALTER TABLE {names.table} ADD CONSTRAINT {limit} CHECK ({names.time} < {names.first}) NOT VALID;",
             ]
@@ -179,6 +190,13 @@ def _block(body: str) -> str:
     while tag in body:
         tag = f"{tag[:-1]}o$"
     return f"DO {tag} BEGIN {body} END {tag};"
+
+
+def _is_confirmed(oid: int) -> str:
+    return _block(
+        f"IF current_setting('{_CONFIRMED}', true) IS DISTINCT FROM '{oid}' THEN"
+        " RAISE EXCEPTION 'first confirm what stands at the top, and run the SET that stands there'; END IF;"
+    )
 
 
 def _may_begin(names: Names) -> str:

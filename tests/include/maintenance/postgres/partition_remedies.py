@@ -1,5 +1,6 @@
 """Remedies that partition a table: planned as the maintenance role does it, and run as an operator pastes them."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,13 +20,29 @@ def planned(table: str = "public.audit_logs", time_column: str = "created_at", n
 
 
 def apply(connection: psycopg.Connection, sql: str) -> None:
-    """Run a remedy as psql would: each statement on its own."""
+    """Run a remedy as psql would: each statement on its own, once what it asks for is confirmed."""
+    confirm(connection, sql)
     for statement in sql.split(";\n"):
         connection.execute(statement.encode())
 
 
 def paste(connection: psycopg.Connection, sql: str) -> list[str]:
-    """Run a remedy as psql does when it is pasted: each statement, whatever became of others. Returns the errors."""
+    """Run a remedy as psql does when it is pasted: each statement, whatever became of others. Returns the errors.
+
+    What it asks for is confirmed.
+    """
+    confirm(connection, sql)
+    return paste_unread(connection, sql)
+
+
+def confirm(connection: psycopg.Connection, sql: str) -> None:
+    """Do as the remedy says for who has confirmed what it asks for."""
+    for statement in re.findall(r"^-- When all of it is confirmed.*: (SET .*;)$", sql, re.MULTILINE):
+        connection.execute(statement.encode())
+
+
+def paste_unread(connection: psycopg.Connection, sql: str) -> list[str]:
+    """Paste a remedy without a look at it; returns the errors."""
     errors = []
     for statement in sql.split(";\n"):
         try:

@@ -8,7 +8,7 @@ import pytest
 from demo.databases import Databases
 from include.maintenance.postgres import partition_remedy
 from include.platform import database
-from tests.include.maintenance.postgres.partition_remedies import apply, one, paste, planned
+from tests.include.maintenance.postgres.partition_remedies import apply, one, paste, paste_unread, planned
 
 INSERT = "INSERT INTO public.audit_logs (created_at, actor, action) VALUES (now() + interval '{} days', 'a', 'b')"
 KIND = "SELECT relkind::text FROM pg_class WHERE oid = 'public.audit_logs'::regclass"
@@ -124,6 +124,22 @@ def test_step_1_says_what_it_does_and_how_it_is_undone(any_platform: psycopg.Con
         any_platform.execute(undo.removeprefix("-- ").encode())
     any_platform.execute(INSERT.format(90).encode())
     assert one(any_platform, "SELECT to_regclass('public.audit_logs_time_key') IS NULL")
+
+
+def test_what_is_to_be_confirmed_stops_who_does_not_read_it(any_platform: psycopg.Connection) -> None:
+    """With the primary key that the exchange makes INSERT ... ON CONFLICT (audit_log_id) would fail."""
+    errors = paste_unread(any_platform, planned().sql)
+    assert errors[0] == "first confirm what stands at the top, and run the SET that stands there"
+    assert (one(any_platform, KIND), one(any_platform, LIMITS)) == ("r", 0)
+    any_platform.execute("SET operations.confirmed = '1'")  # what was confirmed of another table
+    any_platform.execute("DROP INDEX CONCURRENTLY public.audit_logs_time_key")
+    assert paste_unread(any_platform, planned().sql)[0] == errors[0]
+    any_platform.execute("DROP INDEX CONCURRENTLY public.audit_logs_time_key")
+    any_platform.execute(
+        "ALTER TABLE public.audit_logs DROP CONSTRAINT audit_logs_pkey, ADD PRIMARY KEY (audit_log_id, created_at)"
+    )
+    assert planned().confirm == []
+    assert paste_unread(any_platform, planned().sql) == [], "nothing is to be confirmed"
 
 
 def test_what_is_pasted_twice_does_not_bind_the_new_table(any_platform: psycopg.Connection) -> None:
