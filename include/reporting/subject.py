@@ -85,12 +85,11 @@ def with_late_rows(subject: str, compute: Callable[[Window, str], bool]) -> Call
 
     def computed(window: Window, run_id: str) -> list[str]:
         compute(window, run_id)
-        if window.first_day != last_finished_day(datetime.now(UTC), window.timezone):
-            return []
         earlier = [window.first_day - timedelta(days=n) for n in range(1, settings().reports.late_rows_days + 1)]
-        for day, states in metrics.subject_states(earlier).items():
-            if states[subject].content_hash:
-                compute(day_window(day, window.timezone), run_id)
+        if window.first_day == last_finished_day(datetime.now(UTC), window.timezone):
+            for day, states in metrics.subject_states(earlier).items():
+                if states[subject].content_hash:
+                    compute(day_window(day, window.timezone), run_id)
         return [day.isoformat() for day in metrics.days_changed_by(run_id, subject, earlier)]
 
     return computed

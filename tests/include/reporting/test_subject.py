@@ -74,7 +74,7 @@ def test_rows_that_come_after_their_day_was_read_are_counted(
     warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any]
 ) -> None:
     for day in BEFORE:
-        assert compute(day, "first") == set(), "the run of an older day looks no further back"
+        assert compute(day, f"first of {day}") == set(), "the run of an older day looks no further back"
     happen(platform, BEFORE[0], 100, hour=23)
     happen(platform, BEFORE[6], 101)
     happen(platform, BEFORE[7], 102)  # the eighth day before is out of reach
@@ -103,7 +103,7 @@ def test_how_far_it_looks_back_is_configured(
     warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any], environment: pytest.MonkeyPatch
 ) -> None:
     for day in BEFORE[:2]:
-        compute(day, "first", "transactions")
+        compute(day, f"first of {day}", "transactions")
         happen(platform, day, 100)
     for days, found in ((0, set()), (1, {BEFORE[0].isoformat()}), (2, {BEFORE[1].isoformat()})):
         environment.setenv("OPERATIONS__REPORTS__LATE_ROWS_DAYS", f"{days}")
@@ -115,7 +115,7 @@ def test_a_source_that_has_lost_a_day_since_makes_it_no_poorer(
     warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any]
 ) -> None:
     for day in BEFORE[:3]:
-        compute(day, "first")
+        compute(day, f"first of {day}")
     for table, time in (("page_views", "viewed_at"), ("fees", "charged_at"), ("feedback", "given_at")):
         platform.execute(f"DELETE FROM operations.{table} WHERE {time} < %s".encode(), (at(BEFORE[0]),))
     assert compute(NEWEST, "night") == set()
@@ -123,10 +123,10 @@ def test_a_source_that_has_lost_a_day_since_makes_it_no_poorer(
 
 
 def test_a_run_that_broke_off_tells_what_it_changed_when_it_is_repeated(
-    warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any]
+    warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any], environment: pytest.MonkeyPatch
 ) -> None:
     for day in BEFORE[:2]:
-        compute(day, "first", "users")
+        compute(day, f"first of {day}", "users")
         happen(platform, day, 100)
     calls: list[Window] = []
 
@@ -139,4 +139,6 @@ def test_a_run_that_broke_off_tells_what_it_changed_when_it_is_repeated(
     with pytest.raises(SourceUnavailable):
         subject.with_late_rows("users", breaks_off)(day_window(NEWEST, ZONE), "night")
     assert compute(NEWEST, "night", "users") == {day.isoformat() for day in BEFORE[:2]}
+    environment.setattr(subject, "last_finished_day", lambda *_: NEWEST + timedelta(days=1))
+    assert compute(NEWEST, "night", "users") == {day.isoformat() for day in BEFORE[:2]}, "the next day as well"
     assert compute(NEWEST, "another night", "users") == set()
