@@ -15,7 +15,7 @@ import time
 from datetime import date
 from pathlib import Path
 
-_VERSION = 2  # raise it when the rules for lines change
+_VERSION = 3  # raise it when the rules for lines change
 _KEEP_SECONDS = 60 * 86400
 
 
@@ -40,7 +40,10 @@ def _entry(kind: str, timezone: str, fingerprint: str, size: int, modified_ns: i
 
 
 def load(kind: str, timezone: str, fingerprint: str, size: int, modified_ns: int) -> dict[date, int] | None:
-    """Return the lines per day of a file that was read before, unchanged since; None when it is not known."""
+    """Return the lines per day of a file that was read before, unchanged since; None when it is not known.
+
+    A day that only unreadable lines name has none. Empty when no line is of any day.
+    """
     entry = _entry(kind, timezone, fingerprint, size, modified_ns)
     try:
         if entry is None:

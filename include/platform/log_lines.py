@@ -61,6 +61,9 @@ ISO_TIME = rf"({_YEAR}-\d{{2}}-\d{{2}}[T ]{_HOUR}:{_SIXTY}):{_SIXTY}(?:[.]\d{{1,
 ERROR_TIME = rf"({_YEAR}/\d{{2}}/\d{{2}}) {_HOUR}:{_SIXTY}:{_SIXTY} \[[a-z]+\] "
 """The beginning of a readable line of the error log; its group is the day."""
 _ISO_TIME, _ERROR_TIME = re.compile(ISO_TIME, re.ASCII), re.compile(ERROR_TIME, re.ASCII)
+_ANY_TIME = re.compile(
+    rf"(\d{{2}}/[A-Z][a-z]{{2}}/{_YEAR}:{_HOUR}:{_SIXTY}):{_SIXTY} ([+-]\d{{4}})|{ISO_TIME}", re.ASCII
+)
 
 # Read as DuckDB does: of a name that is given twice the first value counts, and numbers may have any length.
 _JSON = json.JSONDecoder(object_pairs_hook=lambda pairs: dict(reversed(pairs)), parse_int=str)
@@ -208,6 +211,37 @@ def broken_lines(
                     days[first], homeless = homeless, Broken()
                 before = line
     return days, homeless
+
+
+def lines_by_named_day(path: Path | str, zone: ZoneInfo) -> tuple[dict[date, Broken], Broken]:
+    """Give the lines of an access log without any readable line to the days in ``zone`` of the times that they name.
+
+    A line without a time is of the day of the line before it, or else after it. Returns the lines by day, and those
+    of a file in which no time stands.
+    """
+    days: dict[date, Broken] = {}
+    timeless = Broken()
+    last: date | None = None
+    with Path(path).open(encoding="utf-8", errors="surrogateescape", newline=None) as lines:
+        for line in _bounded(lines):
+            named = _named_day(line, zone)
+            if named and last is None and timeless.lines:
+                days[named], timeless = timeless, Broken()
+            last = named or last
+            (days.setdefault(last, Broken()) if last else timeless).add(line)
+    return days, timeless
+
+
+def _named_day(line: str, zone: ZoneInfo) -> date | None:
+    """The day of the first time in a line, as web servers write it; None without one. It need not be the line's own."""
+    try:
+        if (match := _ANY_TIME.search(line)) is None:
+            return None
+        if match[1]:
+            return access_minute(match[1], match[2]).astimezone(zone).date()
+        return datetime.fromisoformat(match[3] + match[4]).astimezone(zone).date()
+    except (ValueError, KeyError, OverflowError):
+        return None
 
 
 def _bounded(file: TextIO) -> Iterator[str]:

@@ -36,8 +36,9 @@ def fetch(
 ) -> dict[str, int]:
     """Copy the matching files that were written since ``oldest`` (aware) to the folder ``target``.
 
-    Returns when each was last written, in nanoseconds. Raises ConfigurationError when the folder does not exist or
-    refuses its credentials, SourceUnavailable when it cannot be read or a file was moved meanwhile.
+    Returns when each was last written, those older than that too, in nanoseconds. Raises ConfigurationError when the
+    folder does not exist or refuses its credentials, SourceUnavailable when it cannot be read or a file was moved
+    meanwhile.
     """
     times: dict[str, int] = {}
     try:
@@ -46,9 +47,9 @@ def fetch(
             if entry.get("type") == "directory" or not any(fnmatch.fnmatchcase(name, p) for p in patterns):
                 continue
             written = _written(entry)
+            times[name] = int(written.timestamp() * 1e9)
             if written < oldest:
                 continue
-            times[name] = int(written.timestamp() * 1e9)
             try:
                 file_system.get_file(entry["name"], str(target / name))
             except FileNotFoundError:

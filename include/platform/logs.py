@@ -15,8 +15,8 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
@@ -26,17 +26,14 @@ from include import connections
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import folders, log_catalogue, log_transfer, regular_files
 from include.platform.compression import compression_of, open_content
+from include.platform.log_bounds import MARGIN, bounded_by_successors, latest_in
 from include.platform.log_lines import Kind
 from include.platform.log_times import instants
 from include.sections import Traffic
 from include.window import Window
 
-MARGIN = timedelta(hours=3)
-"""How far lines may lie beyond the first and last times seen in a file before they count as late: buffers are flushed
-late, clocks differ. Later lines are found too, through the file that they stand in."""
-
 _log = logging.getLogger(__name__)
-_HEAD, _TAIL, _BLOCK = 64 << 10, 64 << 10, 1 << 20
+_HEAD, _BLOCK = 64 << 10, 1 << 20
 _QUIET_SECONDS = 60  # a file that was written to within this time is copied before it is read
 _ROTATION = re.compile(r"([-.]\d+([-_.T]\d+)*)?(\.(gz|zst|bz2|xz))?$")
 
@@ -50,7 +47,8 @@ class LogFile:
 
     ``log`` is the name that the file had before its rotation, ``fingerprint`` the SHA-256 of its first line.
     ``earliest`` and ``begun`` are the first and the last time near its beginning, ``latest`` the last time it can hold,
-    in UTC, None when unknown; ``days`` are the lines of each day when the file has been read before.
+    in UTC, None when unknown; ``days`` are the lines of each day when the file has been read before, none of a day
+    that only unreadable lines name, and empty when its lines name no day.
     """
 
     kind: Kind
@@ -73,8 +71,8 @@ class LogFile:
         return self.kind.value, self.log, self.fingerprint
 
     def may_hold(self, window: Window) -> bool:
-        """Tell whether lines of the window can stand in the file; certain when it has been read before."""
-        if self.days is not None:
+        """Tell whether lines of the window can stand in the file; certain when it has been read and tells times."""
+        if self.days:
             return any(day in self.days for day in window.days)
         if self.earliest is not None and self.earliest >= window.end + MARGIN:
             return False
@@ -103,13 +101,20 @@ class LogFolder:
     """The platform's log files at one moment. Use ``open_folder``."""
 
     def __init__(
-        self, files: list[LogFile], links: dict[str, datetime], temporary: Path, stack: ExitStack, zone: ZoneInfo
+        self,
+        files: list[LogFile],
+        links: dict[str, datetime],
+        live: set[Kind],
+        temporary: Path,
+        stack: ExitStack,
+        zone: ZoneInfo,
     ) -> None:
         """Take over the files; ``temporary`` is a folder for copies, ``zone`` the platform's time zone.
 
-        ``links`` lead to files which are not read; with when these were last written to (UTC).
+        ``links`` lead to files which are not read; with when these were last written to (UTC). Of the kinds
+        ``live`` a file is there by a name that no rotation gave, be it empty or too old to be fetched.
         """
-        self.files, self.temporary, self.zone = files, temporary, zone
+        self.files, self.temporary, self.zone, self.live = files, temporary, zone, live
         self._links = links
         self._stack = stack
         self._copies = 0
@@ -202,7 +207,9 @@ def open_folder(
                 file_system, folder, local, list(patterns.values()), oldest - MARGIN, connection_id
             )
         files, links = _look(local, patterns, zone, times, connection_id)
-        yield LogFolder(files, links, temporary, stack, zone)
+        names = [name for name in (*times, *_names(local, connection_id)) if _ROTATION.sub("", name) == name]
+        live = {kind for kind, pattern in patterns.items() if fnmatch.filter(names, pattern)}
+        yield LogFolder(files, links, live, temporary, stack, zone)
 
 
 # --------------------------------------------------------------------------------------------- looking at files
@@ -228,7 +235,7 @@ def _look(
                 "grant it read permission"
             ) from None
         if _names(folder, connection_id) == before:
-            return _bounded_by_successors(files), links
+            return bounded_by_successors(files), links
         time.sleep(0.2)
     raise SourceUnavailable(
         f"the files of the connection {connection_id} keep changing their names; trying again helps"
@@ -295,7 +302,7 @@ def _look_at(path: Path, kind: Kind, zone: ZoneInfo, times: dict[str, int]) -> L
         # What a line tells of a time after the file's last change, a clock told wrongly.
         first_times = [time for time in instants(kind, head, zone) if time <= modified + MARGIN]
         if not compression:
-            latest = _latest(handle, status.st_size, kind, zone, modified)
+            latest = latest_in(handle, status.st_size, kind, zone, modified)
         else:
             latest = min(modified, max(first_times, default=modified)) if len(head) < _HEAD else modified
     fingerprint = hashlib.sha256(first_line.rstrip(b"\r")).hexdigest()
@@ -314,52 +321,6 @@ def _look_at(path: Path, kind: Kind, zone: ZoneInfo, times: dict[str, int]) -> L
         latest=latest,
         days=log_catalogue.load(kind, zone.key, fingerprint, status.st_size, modified_ns),
     )
-
-
-def _latest(handle: IO[bytes], size: int, kind: Kind, zone: ZoneInfo, modified: datetime) -> datetime:
-    """Return the last time that an uncompressed file can hold: nothing in it was written after its last change.
-
-    Its end may be nothing but late lines: where it tells times long before that change, pieces further from the end,
-    by an eighth of the way each time, are looked at too.
-    """
-    found: list[datetime] = []
-    distance = 0
-    while distance < size and (not found or max(found) < modified - MARGIN):
-        distance = min(size, distance + max(_TAIL, distance // 8))
-        handle.seek(size - distance)
-        piece = handle.read(_TAIL)
-        found += instants(kind, piece if distance == size else piece.partition(b"\n")[2], zone)
-    return min(modified, max(found, default=modified))
-
-
-def _bounded_by_successors(files: list[LogFile]) -> list[LogFile]:
-    """A compressed file ended before the next but one of its log began, whatever its own time says.
-
-    The next one alone does not tell: all that stands at its beginning may be late lines.
-    """
-    bounded = []
-    for file in files:
-        following = _beginnings_after(file, files) if file.compression else []
-        if file.latest and len(following) > 1:
-            file = replace(file, latest=min(file.latest, following[1]))
-        bounded.append(file)
-    return bounded
-
-
-def _beginnings_after(file: LogFile, files: list[LogFile]) -> list[datetime]:
-    """Return when the files had begun that surely follow a file of their log, in order.
-
-    All times at their beginning lie after those of the file, and they were not changed last before it was. Changes
-    within the margin tell nothing: the files may have been copied here together.
-    """
-    found: dict[str, datetime] = {}  # by their first lines: a copy is no further file
-    changed = file.modified_ns - MARGIN // timedelta(microseconds=1) * 1000
-    for other in files:
-        if (other.kind, other.log) != (file.kind, file.log) or other.modified_ns < changed:
-            continue
-        if file.begun and other.earliest and other.begun and other.earliest > file.begun + MARGIN:
-            found[other.fingerprint] = other.begun
-    return sorted(found.values())
 
 
 # ----------------------------------------------------------------------------------------------- reading files

@@ -15,8 +15,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from include.outcome import Completeness
+from include.platform.log_lines import Kind
 from include.platform.logs import Identity, LogFile, LogFolder, LogsMoved, open_folder
-from include.reporting import traffic_day
+from include.reporting import formats, traffic_day
+from include.reporting.figures import ENOUGH
 from include.reporting.traffic_day import DayOfTraffic
 from include.settings import settings
 from include.warehouse import metrics
@@ -26,6 +28,8 @@ from include.window import Grain, Window, day_window
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 3  # a rotation in the midst of reading takes moments
 _REACH = timedelta(days=400)  # how far a day is looked back, and ahead, for lines that went astray
+_USUAL_DAYS = 7  # days before, of which the warehouse tells which logs there usually are
+_NOT_ENOUGH = ENOUGH - Decimal("0.01")  # the most that is there of a day of which it is not known how much is missing
 
 Held = dict[Identity, int]
 """Lines by the log they stand in."""
@@ -87,7 +91,7 @@ def _compute_day(window: Window, run_id: str, also: frozenset[Identity]) -> tupl
         )  # fmt: skip
         changed = _keep(window, day.held, own, run_id)
     else:
-        changed = _write(window, day, own, counted, run_id)
+        changed = _write(window, day, known, counted, run_id)
     late = _late_days(window.first_day, counted)
     # A later day that was computed meanwhile may have met lines of this day and found nothing to correct yet.
     logs = _found_by_later_days(window.first_day, _known(sorted(known)))
@@ -128,7 +132,8 @@ def _read(
 
 def _days_of_interest(folder: LogFolder, window: Window) -> list[date]:
     """Return the days that the files may be about, the window's own among them."""
-    bounds = [window.start, *(time for file in folder.files for time in (file.earliest, file.latest) if time)]
+    usual = window.start - timedelta(days=_USUAL_DAYS)
+    bounds = [usual, window.start, *(time for file in folder.files for time in (file.earliest, file.latest) if time)]
     zone = ZoneInfo(window.timezone)
     first = max(min(bounds).astimezone(zone).date(), window.first_day - _REACH)
     last = min(max(bounds).astimezone(zone).date(), window.first_day + _REACH)
@@ -177,7 +182,7 @@ def _late_days(day: date, counted: dict[LogFile, dict[date, int]]) -> dict[date,
     found: dict[date, Counter[Identity]] = {}
     for file, days in counted.items():
         for earlier, lines in days.items():
-            if earlier < day:
+            if lines and earlier < day:
                 found.setdefault(earlier, Counter())[file.identity] += lines
     late: dict[date, set[Identity]] = {}
     for earlier, known in _known(sorted(found)).items():
@@ -218,7 +223,7 @@ def _facts_of_files(window: Window, held: Held, counted: dict[LogFile, dict[date
     earlier: dict[Identity, Counter[str]] = {}
     for file, days in counted.items():
         for day, lines in days.items():
-            if day < window.first_day:
+            if lines and day < window.first_day:
                 earlier.setdefault(file.identity, Counter())[day.isoformat()] += lines
     return [
         {"kind": identity[0], "log": identity[1], "first_line": identity[2], "lines": lines}
@@ -228,24 +233,33 @@ def _facts_of_files(window: Window, held: Held, counted: dict[LogFile, dict[date
 
 
 def _write(
-    window: Window, day: DayOfTraffic, known: _Known, counted: dict[LogFile, dict[date, int]], run_id: str
+    window: Window,
+    day: DayOfTraffic,
+    known: dict[date, _Known],
+    counted: dict[LogFile, dict[date, int]],
+    run_id: str,
 ) -> bool:
+    own = known[window.first_day]
+    absent = _absent_logs(window.first_day, day, known) if day.has_lines else {}
     detail: dict[str, Any] = {
         "files": _facts_of_files(window, day.held, counted),
         # What was once seen stays said, so that a re-run after the rotation is over gives the same rows.
-        "read_once": sorted({*day.read_once, *known.read_once}),
+        "read_once": sorted({*day.read_once, *own.read_once}),
         "damaged_files": day.damaged,
         "broken_samples": day.broken_samples,
         "lines": day.line_counts,
-    }
-    missing = day.missing_hours
-    share = Decimal(day.hours - len(missing)) / day.hours
-    if not day.has_lines:
+    } | ({"absent_logs": absent} if absent else {})
+    if day.has_lines:
+        share, reason = _share(window, day, absent)
+        state = Completeness.PARTIAL if reason else Completeness.COMPLETE
+    else:
         state, share = Completeness.MISSING, Decimal(0)
         reason = "; ".join([_reason_for_missing(day), *_links_in_words(day)])
-    else:
-        reason = "; ".join([*_hours_in_words(window, missing), *_damage_in_words(day), *_links_in_words(day)])
-        state = Completeness.PARTIAL if reason else Completeness.COMPLETE
+
+    def is_correction(stored: dict[str, Any]) -> bool:
+        """No log has lost a line since: what is new are lines that cannot be read, and the like."""
+        return not absent and not Counter(_held_of_detail(stored)) - Counter(day.held)
+
     return metrics.replace_day(
         window.first_day,
         "traffic",
@@ -255,7 +269,53 @@ def _write(
         reason=reason,
         detail=detail,
         run_id=run_id,
+        is_correction=is_correction,
     )
+
+
+def _share(window: Window, day: DayOfTraffic, absent: dict[str, str]) -> tuple[Decimal, str]:
+    """Return how much of the day's logs was there, and why it is not all of them.
+
+    These are the hours with a line times the lines that could be read; a few that could not be do not count. What a
+    damaged file, a link or an absent log would hold is not known: such a day is never one to rely on.
+    """
+    missing, unread = day.missing_hours, _unread_in_words(day)
+    share = Decimal(day.hours - len(missing)) / day.hours
+    if unread:
+        share *= 1 - Decimal(day.unread.total()) / day.access_lines
+    unknown = [*_damage_in_words(day), *_links_in_words(day), *_absence_in_words(absent)]
+    if unknown:
+        share = min(share, _NOT_ENOUGH)
+    return share, "; ".join([*_hours_in_words(window, missing), *unread, *unknown])
+
+
+def _absent_logs(day: date, found: DayOfTraffic, known: dict[date, _Known]) -> dict[str, str]:
+    """Return the logs that are gone although days before held lines of them, with the last such day in words.
+
+    A log may be silent for a day, as an error log often is; its file is there all the same. Days on which it was gone
+    already tell nothing of it, so that after a week the platform is one without this log. What was once gone stays so
+    until lines of the day turn up, whatever file is there by then.
+    """
+    told: dict[str, str] = known[day].stored.detail.get("absent_logs", {})
+    absent = {}
+    for kind in (Kind.APPLICATION, Kind.ERROR):
+        if found.line_counts[f"{kind}_read"]:
+            continue
+        before = _lines_before(day, kind, known)
+        if kind in told:
+            absent[kind.value] = told[kind]
+        elif kind in found.gone and before:
+            last = max(before)
+            absent[kind.value] = f"{formats.count(before[last])} on {last}"
+    return absent
+
+
+def _lines_before(day: date, kind: Kind, known: dict[date, _Known]) -> dict[date, int]:
+    """Return how many lines of a log the days before held, those that held any and of which it was not gone."""
+    days = (day - timedelta(days=n) for n in range(1, _USUAL_DAYS + 1))
+    details = {other: known[other].stored.detail for other in days if other in known}
+    lines = {other: detail.get("lines", {}).get(f"{kind}_read", 0) for other, detail in details.items()}
+    return {other: count for other, count in lines.items() if count}
 
 
 def _reason_for_missing(day: DayOfTraffic) -> str:
@@ -284,6 +344,17 @@ def _hours_in_words(window: Window, missing: list[int]) -> list[str]:
     return ["no line from " + ", ".join(f"{at(first)} to {at(after)}" for first, after in spans)]
 
 
+def _unread_in_words(day: DayOfTraffic) -> list[str]:
+    """Tell of lines that could not be read, when they are more than those few that come with every log."""
+    unread = day.unread.total()
+    if unread <= (1 - ENOUGH) * day.access_lines:
+        return []
+    return [
+        f"{formats.count(unread)} of {formats.count(day.access_lines)} access log lines could not be read"
+        f" ({', '.join(sorted(day.unread))}); docs/source-contract.md tells their format"
+    ]
+
+
 def _damage_in_words(day: DayOfTraffic) -> list[str]:
     return [f"damaged, so that lines are missing: {', '.join(day.damaged)}"] if day.damaged else []
 
@@ -292,3 +363,10 @@ def _links_in_words(day: DayOfTraffic) -> list[str]:
     if not day.links:
         return []
     return [f"links are not read, so that lines may be missing: {', '.join(day.links)}; put the files in their place"]
+
+
+def _absence_in_words(absent: dict[str, str]) -> list[str]:
+    return [
+        f"no line of the {kind} log, which held {last}, so that errors may be missing; look whether it is still written"
+        for kind, last in absent.items()
+    ]

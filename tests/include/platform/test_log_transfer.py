@@ -18,6 +18,7 @@ import zstandard
 from include import connections
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import log_transfer
+from include.platform.log_lines import Kind
 from include.platform.logs import open_folder
 from include.settings import settings
 from tests.object_storage import BUCKET, ObjectStorage, one_empty_bucket, without_credentials
@@ -47,7 +48,15 @@ def test_matching_files_are_copied_with_their_times(storage: ObjectStorage, tmp_
     assert (tmp_path / "access.log.1").read_text() == "access.log.1\n"
     assert not (tmp_path / "other.txt").exists()
     assert all(abs(written / 1e9 - time.time()) < 600 for written in times.values())
-    assert fetch(tmp_path, after=HOUR) == {}
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert fetch(elsewhere, after=HOUR) == times, "of what is not copied too"
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_live_log_is_there_whether_or_not_it_is_copied(storage: ObjectStorage) -> None:
+    with open_folder(settings().traffic, ZoneInfo("UTC"), datetime.now(UTC) + 4 * HOUR) as folder:
+        assert (folder.files, folder.live) == ([], {Kind.ACCESS})
 
 
 def test_a_file_that_is_moved_while_it_is_copied_is_for_another_try(

@@ -101,6 +101,13 @@ def test_file_read_before_is_known_exactly_until_it_changes(folder: Path) -> Non
     assert looked_at()["access.log.1"].days is None
 
 
+def test_a_live_log_is_told_by_its_name(folder: Path) -> None:
+    for name in ("access.log-20261003", "access.log.1.gz", "application.log", "error.log-20261003.zst"):
+        (folder / name).write_text("")
+    with open_folder(settings().traffic, ZONE, WINDOW.start) as found:
+        assert found.live == {Kind.APPLICATION}, "even if it is empty"
+
+
 def test_catalogue_that_cannot_be_trusted_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     log_catalogue.store("access", "UTC", "f", 1, 2, {DAY: 3})
@@ -374,6 +381,27 @@ def test_broken_lines_of_a_file_without_a_readable_line_have_no_day(tmp_path: Pa
     (tmp_path / "x").write_text("a\nb\n\n")
     days, homeless = broken_lines(tmp_path / "x", Kind.ACCESS, ZONE, None)
     assert (days, homeless.lines, homeless.samples) == ({}, 2, ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("text", "days", "timeless"),
+    [
+        ("a\nb\n", {}, 2),
+        ("a\n[03/Oct/2026:23:30:00 -0100] x\nb\n", {4: 3}, 0),
+        ('x "2026-10-03T12:00:00.5Z"\n[04/Oct/2026:00:00:00 +0000] 2026-10-03T12:00:00Z\n', {3: 1, 4: 1}, 0),
+        ("2026-10-03 23:30:00+0000 [04/Oct/2026:00:00:00 +0000]\n[31/Feb/2026:12:00:00 +0000]\n", {3: 2}, 0),
+        ("2026-10-03T12:00:00 x\n[03/Oct/0001:12:00:00 +0000]\n", {}, 2),
+    ],
+)
+def test_lines_that_nobody_can_read_are_of_the_days_that_they_name(
+    tmp_path: Path, text: str, days: dict[int, int], timeless: int
+) -> None:
+    (tmp_path / "x").write_text(text)
+    found, rest = log_lines.lines_by_named_day(tmp_path / "x", ZONE)
+    assert ({day: one.lines for day, one in found.items()}, rest.lines) == (
+        {date(2026, 10, day): lines for day, lines in days.items()},
+        timeless,
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,260 @@
+"""How much of a day's logs was there: lines that cannot be read, what nobody knows of, and logs that are gone."""
+
+import gzip
+import os
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from tests.include.reporting.traffic_lines import (
+    DAY,
+    Warehouse,
+    at,
+    count,
+    everything,
+    full_day,
+    line,
+    log_folder,  # noqa: F401 - the fixture logs
+    run,
+    subject,
+)
+from tests.include.reporting.traffic_recount import json_line
+
+FORMAT = "docs/source-contract.md tells their format"
+WEEK = [DAY + timedelta(days=n) for n in range(7)]
+
+
+def combined(lines: Iterable[str]) -> list[str]:
+    """Lines without their response time, as nginx's own format has them: broken ones."""
+    return [one.rpartition(" ")[0] + "\n" for one in lines]
+
+
+def put(path: Path, lines: Iterable[str], written: datetime) -> None:
+    text = "".join(lines).encode()
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    os.utime(path, (written.timestamp(), written.timestamp()))
+
+
+def broken(warehouse: Warehouse, day: date = DAY) -> tuple[int, int]:
+    """Lines of a day, and those of them that could not be read."""
+    return count(warehouse, day), count(warehouse, day, "lines_broken")
+
+
+# ------------------------------------------------------------------------------------------ unreadable lines
+def test_lines_that_cannot_be_read_lower_the_completeness(logs: Path, warehouse: Warehouse) -> None:
+    api = combined(line(at(hour), "GET /api/x HTTP/1.1") for hour in range(0, 24, 2))
+    (logs / "access.log").write_text("".join(full_day(per_hour=2) + api))
+    run()
+    told = f"12 of 60 access log lines could not be read (access.log); {FORMAT}"
+    assert subject(warehouse)[:3] == ("partial", Decimal("0.80000"), told)
+    assert broken(warehouse) == (60, 12)
+
+
+def test_missing_hours_and_unreadable_lines_are_both_said(logs: Path, warehouse: Warehouse) -> None:
+    (logs / "access.log").write_text("".join(full_day()[:12] + combined(full_day()[:4])))
+    run()
+    told = f"no line from 12:00 to 24:00; 4 of 16 access log lines could not be read (access.log); {FORMAT}"
+    assert subject(warehouse)[:3] == ("partial", Decimal("0.37500"), told), "half of the hours, 12 of 16 lines"
+
+
+@pytest.mark.parametrize(("number", "expected"), [(1, ("complete", 1)), (2, ("partial", Decimal("0.98019")))])
+def test_a_few_broken_lines_leave_a_day_complete(
+    logs: Path, warehouse: Warehouse, number: int, expected: tuple[str, Decimal]
+) -> None:
+    """One of 100 lines is no more than 1 %, two of 101 are."""
+    lines = [*full_day(per_hour=4), *[line(at(23.9))] * 3]
+    (logs / "access.log").write_text("".join(lines + ["\\x16\\x03\n"] * number))
+    run()
+    assert (subject(warehouse)[:2], broken(warehouse)) == (expected, (99 + number, number))
+
+
+def test_a_file_of_which_nothing_can_be_read_lowers_the_days_that_its_lines_name(
+    logs: Path, warehouse: Warehouse
+) -> None:
+    """A server of its own, in another format: what its lines name is all that is known of them."""
+    for day in WEEK[:3]:
+        put(logs / f"access.log-{day}", full_day(day), at(24, day))
+    api = combined(full_day(per_hour=3)[:6] + full_day(WEEK[1]))
+    put(logs / "access.log.api", [*api, "an odd line of the second day\n"], at(0, WEEK[2]))
+    for day in WEEK[:3]:
+        assert run(day) == [day]
+    told = f"6 of 30 access log lines could not be read (access.log.api); {FORMAT}"
+    assert (*subject(warehouse)[:3], *broken(warehouse)) == ("partial", Decimal("0.80000"), told, 30, 6)
+    assert (*subject(warehouse, WEEK[1])[:2], *broken(warehouse, WEEK[1])) == ("partial", Decimal("0.48979"), 49, 25)
+    assert (*subject(warehouse, WEEK[2])[:2], *broken(warehouse, WEEK[2])) == ("complete", 1, 24, 0)
+    assert len(subject(warehouse)[3]["broken_samples"]) == 5
+    before = everything(warehouse)
+    assert [run(day) for day in WEEK[:3]] == [[], [], []], "also when its days are known"
+    assert everything(warehouse) == before
+    (logs / "access.log.api").unlink()
+    assert run() == []
+    assert subject(warehouse)[2] == told, "what is gone since is no reason to call the day complete"
+
+
+def test_a_format_that_is_none_of_ours_is_told_by_the_times_in_it(logs: Path, warehouse: Warehouse) -> None:
+    put(logs / "access.log", full_day(), at(24))
+    other = ['{"time": "2026-10-03T01:00:00+00:00", "status": 200}\n', '{"at": "03/Oct/2026:23:30:00 -0100"}\n']
+    put(logs / "access.log.json", other * 3, at(30))
+    run()
+    assert (subject(warehouse)[0], broken(warehouse)) == ("partial", (27, 3)), "the second ones are of the 4th in UTC"
+
+
+def test_lines_without_any_time_lower_the_days_before_their_files_last_change(
+    logs: Path, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    days = [DAY - timedelta(days=8), DAY - timedelta(days=7), DAY, DAY + timedelta(days=1)]
+    for day in days:
+        put(logs / f"access.log-{day}", full_day(day), at(24, day))
+    put(logs / "access.log.report", ["page: 17 visits\n"] * 6, at(12))
+    for day in days:
+        assert run(day) == [day]
+    told = f"6 of 30 access log lines could not be read (access.log.report); {FORMAT}"
+    found = [subject(warehouse, day)[:3] for day in days]
+    assert [state for state, *_ in found] == ["complete", "partial", "partial", "complete"]
+    assert found[1] == found[2] == ("partial", Decimal("0.80000"), told)
+    before = everything(warehouse)
+    assert [run(day) for day in days] == [[], [], [], []]
+    for entry in (tmp_path / "catalogue").iterdir():
+        entry.unlink()
+    assert [run(day) for day in days] == [[], [], [], []]
+    assert everything(warehouse) == before
+
+
+def test_a_day_of_broken_lines_only_tells_of_them_in_every_run(logs: Path, warehouse: Warehouse) -> None:
+    put(logs / "access.log", combined(full_day()), at(24))
+    assert run() == [DAY]
+    assert run() == []
+    told = "the access logs hold no readable line of the day, but 24 broken ones"
+    assert subject(warehouse)[:3] == ("missing", 0, told)
+
+
+def test_unreadable_lines_that_come_late_are_said(logs: Path, warehouse: Warehouse) -> None:
+    (logs / "access.log").write_text("".join(full_day()))
+    run()
+    (logs / "access.log").write_text("".join(full_day() + combined(full_day())))
+    assert run() == [DAY]
+    assert (*subject(warehouse)[:2], *broken(warehouse)) == ("partial", Decimal("0.50000"), 48, 24)
+
+
+# ------------------------------------------------------------------------------------------------- unknown parts
+def test_a_damaged_archive_is_nothing_to_rely_on(logs: Path, warehouse: Warehouse) -> None:
+    """Every hour has a line, and the end of the other server's log is lost: nobody knows how much that is."""
+    (logs / "access.log").write_text("".join(full_day()))
+    packed = zstandard.compress("".join(full_day(per_hour=900, size=9)).encode())
+    (logs / "access.log.web2.zst").write_bytes(packed[: len(packed) * 2 // 3])
+    run()
+    told = "damaged, so that lines are missing: access.log.web2"
+    assert subject(warehouse)[:3] == ("partial", Decimal("0.98000"), told)
+
+
+# ------------------------------------------------------------------------------------------------- absent logs
+def application(day: date, number: int = 4) -> list[str]:
+    return [
+        json_line(time=at(hour, day).isoformat(), level="ERROR", logger="app", message="m", path="/", exception="E")
+        for hour in range(number)
+    ]
+
+
+def errors(day: date) -> list[str]:
+    return [f"{day:%Y/%m/%d} 05:00:00 [error] 1#1: no memory\n"]
+
+
+def write(logs: Path, day: date, *, application_lines: int = 4, with_errors: bool = True) -> None:
+    """The three live logs as rotation leaves them after a day."""
+    for name, lines in {
+        "access.log": full_day(day),
+        "application.log": application(day, application_lines),
+        "error.log": errors(day) if with_errors else [],
+    }.items():
+        put(logs / name, lines, at(24, day))
+
+
+def rotate(logs: Path, day: date) -> None:
+    for path in logs.glob("*.log"):
+        path.rename(logs / f"{path.name}-{day}")
+
+
+def states(warehouse: Warehouse, days: Iterable[date]) -> list[str]:
+    return [subject(warehouse, day)[0] for day in days]
+
+
+@pytest.mark.parametrize(("kind", "lines"), [("application", 4), ("error", 1)])
+def test_a_log_that_is_gone_is_no_day_without_errors(logs: Path, warehouse: Warehouse, kind: str, lines: int) -> None:
+    first, second, third = WEEK[:3]
+    write(logs, first)
+    assert run(first) == [first]
+    rotate(logs, first)
+    write(logs, second)
+    (logs / f"{kind}.log").unlink()
+    assert run(second) == [second]
+    told = (
+        f"no line of the {kind} log, which held {lines} on 2026-10-03, so that errors may be missing; "
+        "look whether it is still written"
+    )
+    assert states(warehouse, [first]) == ["complete"]
+    assert subject(warehouse, second)[:3] == ("partial", Decimal("0.98000"), told)
+    # It comes back, and is live when the day is computed again: still nothing is known of the day.
+    rotate(logs, second)
+    write(logs, third)
+    assert [run(day) for day in (second, third)] == [[], [third]]
+    assert states(warehouse, [second, third]) == ["partial", "complete"]
+    # Its file of that day turns up at last.
+    put(logs / f"{kind}.log-{second}", application(second) if kind == "application" else errors(second), at(24, second))
+    assert run(second) == [second]
+    assert subject(warehouse, second)[:3] == ("complete", 1, "")
+
+
+def test_a_log_without_a_line_is_a_good_day(logs: Path, warehouse: Warehouse) -> None:
+    """As rotation leaves it: the live log is empty, or nobody has written to it for days."""
+    for place, day in enumerate(WEEK[:4]):
+        write(logs, day, application_lines=0 if place else 4, with_errors=not place)
+        if place == 3:
+            put(logs / "error.log", errors(DAY), at(5))
+        assert run(day) == [day]
+        rotate(logs, day)
+    assert states(warehouse, WEEK[:4]) == ["complete"] * 4
+
+
+def test_a_log_that_is_gone_for_a_week_is_none_of_the_platform(logs: Path, warehouse: Warehouse) -> None:
+    days = [DAY + timedelta(days=n) for n in range(9)]
+    for day in days:
+        write(logs, day, application_lines=4)
+        if day != DAY:
+            (logs / "application.log").unlink()
+        assert run(day) == [day]
+        rotate(logs, day)
+    assert states(warehouse, days) == ["complete", *["partial"] * 7, "complete"]
+    assert "which held 4 on 2026-10-03" in subject(warehouse, days[7])[2]
+
+
+def test_of_an_old_day_it_is_not_known_which_live_logs_there_were(logs: Path, warehouse: Warehouse) -> None:
+    """Rotation leaves no file of a silent log; that the live one is gone by now says nothing of then."""
+    for day in WEEK[:2]:
+        write(logs, day, with_errors=day == DAY)
+        rotate(logs, day)
+    (logs / f"error.log-{WEEK[1]}").unlink()
+    put(logs / "access.log", full_day(WEEK[3]), at(24, WEEK[3]))
+    assert [run(day) for day in WEEK[:2]] == [[day] for day in WEEK[:2]]
+    assert states(warehouse, WEEK[:2]) == ["complete"] * 2
+
+
+def test_a_platform_without_such_logs_is_complete(logs: Path, warehouse: Warehouse) -> None:
+    for day in WEEK:
+        put(logs / "access.log", full_day(day), at(24, day))
+        assert run(day) == [day]
+        (logs / "access.log").rename(logs / f"access.log-{day}")
+    assert states(warehouse, WEEK) == ["complete"] * 7
+    assert "absent_logs" not in subject(warehouse)[3]
+
+
+def test_figures_stay_when_hours_are_lost_whatever_other_logs_have_gained(logs: Path, warehouse: Warehouse) -> None:
+    write(logs, DAY)
+    assert run() == [DAY]
+    write(logs, DAY, application_lines=23)
+    (logs / "access.log").write_text("".join(full_day()[:12]))
+    assert run() == []
+    assert (*subject(warehouse)[:2], count(warehouse)) == ("complete", 1, 24)
