@@ -73,14 +73,16 @@ def _altered(columns: Sequence[dict[str, Any]], total: int) -> list[str]:
     return [
         f"-- each rewrites its table and its indexes ({total / 2**20:,.0f} MiB in all) while nobody can read or "
         "write it (ACCESS EXCLUSIVE); try again when the lock is not free",
-        *briefly(
-            [
-                f"ALTER TABLE {one['table']} ALTER COLUMN {one['column']} TYPE bigint;"
-                + (f"  -- what {in_comment(one['type'])} rules has to become a CHECK" if one["domain"] else "")
-                for one in columns
-            ]
-        ),
+        *briefly([_as_bigint(one) for one in columns]),
     ]
+
+
+def _as_bigint(column: dict[str, Any]) -> str:
+    """The statement; a comment where the column would lose what its domain rules."""
+    change = f"ALTER TABLE {column['table']} ALTER COLUMN {column['column']} TYPE bigint;"
+    if not column["domain"]:
+        return change
+    return in_comment(f"-- first give the table a CHECK of what {column['type']} rules; then {change}")
 
 
 def _exchanged(columns: Sequence[dict[str, Any]], altered: Sequence[str], update_first: str) -> list[str]:

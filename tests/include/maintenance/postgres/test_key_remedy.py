@@ -197,6 +197,21 @@ def test_no_statement_queues_for_its_lock(
     any_platform.execute("INSERT INTO public.t DEFAULT VALUES")
 
 
+def test_what_a_domain_rules_is_not_lost(any_platform: psycopg.Connection) -> None:
+    any_platform.execute(
+        "CREATE DOMAIN public.positive AS integer CHECK (value > 0); CREATE SEQUENCE public.s;"
+        "CREATE TABLE public.t (id public.positive DEFAULT nextval('public.s')); SELECT setval('public.s', 2147483640)"
+    )
+    finding = applied(any_platform, "public.s")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        any_platform.execute("INSERT INTO public.t VALUES (0)")
+    [line] = [line for line in finding.remedy.splitlines() if "CHECK" in line]
+    first, change = line.split("; then ")
+    assert first == "-- first give the table a CHECK of what public.positive rules"
+    any_platform.execute(change.encode())
+    any_platform.execute("INSERT INTO public.t VALUES (2147483648)")
+
+
 @pytest.mark.parametrize("sequence", ["MAXVALUE 100", "AS smallint"])
 def test_a_sequence_is_not_queued_for_either(
     any_databases: Databases, any_platform: psycopg.Connection, sequence: str
