@@ -17,17 +17,17 @@ class LogFile:
     """A file that whole lines are appended to. After it was renamed or removed, the next line begins a new file."""
 
     def __init__(self, path: Path) -> None:
-        """Append to ``path``; its folder is created."""
+        """Append to ``path``; it is made at once, as web servers do: a log that stays empty is not one that is gone."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._lock = threading.Lock()
         self._descriptor = -1
+        self._open()
 
     def reopen(self) -> None:
-        """Open the file anew; one that nothing was written to yet stays as it is."""
+        """Open the file anew."""
         with self._lock:
-            if self._descriptor >= 0:
-                self._open()
+            self._open()
 
     def write(self, line: str) -> None:
         """Append one line (with its end) in one piece."""
