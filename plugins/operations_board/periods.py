@@ -51,7 +51,7 @@ FIGURES: dict[str, dict[str, str]] = {
         "value_cancelled": "Value cancelled",
         "value_failed": "Value failed",
     },
-    "revenue": {"revenue": "Revenue", "fees": "Fees charged"},
+    "revenue": {"revenue": "Revenue", "fees": "Fees and refunds"},
     "support": {
         "tickets_created": "Tickets created",
         "tickets_resolved": "Tickets resolved",

@@ -152,7 +152,7 @@ def test_a_week_is_not_compared_with_an_incomplete_one(browser: TestClient, ware
     page = said(browser, "periods/week/2026-W39")
     assert "What is missing" not in page
     assert "Created 7 week before: 7 in 7 of 7 days, 1 incomplete Completed" in page
-    assert "Revenue $0.00 week before: $0.00 in 7 of 7 days, 1 incomplete Fees charged" in page
+    assert "Revenue $0.00 week before: $0.00 in 7 of 7 days, 1 incomplete Fees and refunds" in page
     before = said(browser, "periods/week/2026-W38")
     assert "Created 7 in 7 of 7 days, 1 incomplete no comparison yet" in before
 
@@ -182,7 +182,7 @@ def test_a_week_has_all_its_figures(browser: TestClient, warehouse: psycopg.Conn
     assert "1 of 1 kinds and endpoints Endpoint Kind Log Errors Change / 500 access 14 +7" in page
     assert "Active users 10 ± 0.81% week before: 10, no change Sessions 14 week before: 7, +7" in page
     assert "Value created $0.14 week before: $0.07, +100.0%" in page
-    assert "Revenue $1.40 week before: $0.70, +100.0% Fees charged 14 week before: 7, +7" in page
+    assert "Revenue $1.40 week before: $0.70, +100.0% Fees and refunds 14 week before: 7, +7" in page
     assert "Fee Number Amount escrow 14 $1.40" in page
     assert "High 14 14 14 14 0 1 min" in page
     assert "Average first answer 0.017 hours" in page  # a minute
@@ -229,7 +229,7 @@ def test_a_week_without_a_fee_or_a_rating_has_earned_nothing_and_no_mean(
     warehouse.execute("UPDATE ops.daily_uptime SET up_seconds = 0, down_seconds = 0, unknown_seconds = 86400")
     rollups.compute(week_window(MONDAY, "UTC"), "test")
     page = said(browser, "periods/week/2026-W39")
-    assert "Revenue $0.00 no comparison yet Fees charged 0" in page
+    assert "Revenue $0.00 no comparison yet Fees and refunds 0" in page
     assert "Average rating - no ratings were given Ratings 0" in page
     assert "Overall - no time up or down is known" in page
     assert "Uptime - this week was not rolled up - no time up or down is known" in said(browser, "periods")
