@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 SUFFIX = ".facts.json"
 _STATEMENTS = statements(__file__)
-_VERSION = 2
-_READABLE = (1, 2)  # facts of version 1 lack the statistics and the added kinds
+_VERSION = 3
+_READABLE = (1, 2, 3)  # of version 1 the statistics and the added kinds are missing, of both what changed meanwhile
 ADDED_KINDS = (
     "cast", "collation", "database setting", "default privileges", "foreign server", "operator", "operator class",
     "publication",
@@ -105,6 +105,8 @@ class Facts:
     statistics: Statistics | None = None
     kinds: list[str] = field(default_factory=list)
     """Which of the ``ADDED_KINDS`` the catalog holds."""
+    changed_meanwhile: list[tuple[str, str]] = field(default_factory=list)
+    """Kind and name of the schema objects that were made, changed or dropped while a base backup was taken."""
 
     @property
     def kinds_not_recorded(self) -> set[str]:
@@ -131,22 +133,25 @@ class Facts:
         """Return how many rows the backup can have of a recorded table.
 
         A table that was changed while the backup was taken may have had fewer and more rows than before and after it:
-        the counters tell how many. Where they do not, only a table that was the same before and after is certain.
+        the counters tell how many. Where they do not, only a table that was the same before and after is certain. One
+        that was made meanwhile began with none.
         """
         after = self.tables[table]
         if self.tables_before is None:
             return Bounds(after.rows, after.rows, certain=True)
-        before = self.tables_before.get(table)
-        if before is None:  # made meanwhile
-            return Bounds(after.rows, after.rows, certain=False)
+        before = self.tables_before.get(table, TableFacts(0))
         changes = self._changes(table)
         if changes is not None:
             inserted, deleted = changes
             if before.rows - deleted <= after.rows <= before.rows + inserted:
-                return Bounds(before.rows - deleted, before.rows + inserted, certain=True)
+                return Bounds(max(before.rows - deleted, 0), before.rows + inserted, certain=True)
         counted = self.statistics_before is not None and self.statistics is not None
         low, high = sorted((before.rows, after.rows))
-        return Bounds(low, high, certain=before == after and not counted)
+        return Bounds(low, high, certain=before == after and not counted and not self.made_meanwhile(table))
+
+    def made_meanwhile(self, table: str) -> bool:
+        """Whether a recorded table was made while the backup was taken, so that the backup need not have it."""
+        return self.tables_before is not None and table not in self.tables_before
 
     @property
     def statistics_late(self) -> bool:
@@ -159,6 +164,8 @@ class Facts:
         if earlier is None or later is None or earlier.reset != later.reset:
             return None
         one, other = earlier.tables.get(table), later.tables.get(table)
+        if other is not None and self.made_meanwhile(table):
+            return other.inserted, other.deleted
         if one is None or other is None or one.storage != other.storage:
             return None
         inserted, deleted = other.inserted - one.inserted, other.deleted - one.deleted
@@ -194,6 +201,13 @@ def read_catalog(connection: psycopg.Connection[Any]) -> list[tuple[str, str, st
         return sorted(tuple(row) for row in connection.execute(_STATEMENTS["catalog"]))
 
 
+def changed_objects(
+    before: Sequence[tuple[str, str, str]], after: Sequence[tuple[str, str, str]]
+) -> list[tuple[str, str]]:
+    """Return kind and name of the schema objects that are not the same in two catalogs, sorted."""
+    return sorted({(kind, name) for kind, name, _ in set(before) ^ set(after)})
+
+
 @dataclass(frozen=True)
 class CountedTable:
     """A table to count; ``time_columns`` tell how new its rows are."""
@@ -218,6 +232,20 @@ def tables_of(connection: psycopg.Connection[Any]) -> list[CountedTable]:
             CountedTable(name, schema, relation, unlogged, (chosen[name],) if name in chosen else tuple(columns))
         )
     return found
+
+
+def lock(connection: psycopg.Connection[Any], tables: Sequence[CountedTable]) -> None:
+    """Keep tables from being dropped or changed until the transaction ends; rows may come and go as ever.
+
+    Raises psycopg.errors.UndefinedTable when one is gone already.
+    """
+    from psycopg import sql
+
+    if tables:
+        names = sql.SQL(", ").join(
+            sql.SQL("ONLY {}").format(sql.Identifier(one.schema, one.relation)) for one in tables
+        )
+        connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
 
 
 def count(
@@ -329,6 +357,7 @@ def from_json(text: str, name: str) -> Facts:
             "finished_at": datetime.fromisoformat(content["finished_at"]),
             "tables": {table: TableFacts(**values) for table, values in content["tables"].items()},
             "catalog": [tuple(row) for row in content["catalog"]],
+            "changed_meanwhile": [tuple(row) for row in content.get("changed_meanwhile", ())],
             "files": {file: FileFacts(**values) for file, values in content["files"].items()},
             "tables_before": before and {table: TableFacts(**values) for table, values in before.items()},
             "statistics_before": _statistics(content.get("statistics_before")),

@@ -101,6 +101,10 @@ def _reading(url: str, what: str, done: str) -> Iterator[psycopg.Connection[Any]
         raise ConfigurationError(
             f"the rows of {what} cannot be counted ({error.diag.message_primary}); use a role that reads all rows"
         ) from None
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+        raise SourceUnavailable(
+            f"{what} cannot be {done}: a table was changed meanwhile ({error.diag.message_primary}); try again"
+        ) from None
     except psycopg.OperationalError as error:
         why = f"says: {error.diag.message_primary}" if error.sqlstate else "cannot be reached"
         database = connections.libpq_environment(url).get("PGDATABASE", "")
@@ -117,8 +121,10 @@ def _take_dump(
         *([f"--jobs={jobs}"] if kind == "directory" else []),
     )  # fmt: skip
     with program:
+        listed = backup_facts.tables_of(connection)
+        backup_facts.lock(connection, listed)  # pg_dump may be done, with its own locks, before all are counted
         seen = backup_facts.read_snapshot(connection)
-        tables = backup_facts.count(connection, backup_facts.tables_of(connection), seen.snapshot_at)
+        tables = backup_facts.count(connection, listed, seen.snapshot_at)
     files = backup_facts.hash_files(partial)
     if partial.is_file():
         files = {name: files[partial.name]}
@@ -127,23 +133,36 @@ def _take_dump(
 
 def _take_base(connection: psycopg.Connection[Any], url: str, partial: Path, name: str, tar: bool) -> Facts:
     statistics = backup_facts.read_statistics(connection)
-    seen = backup_facts.read_snapshot(connection)
-    # The rows of unlogged tables are not in a base backup.
-    logged = [table for table in backup_facts.tables_of(connection) if not table.unlogged]
-    before = backup_facts.count(connection, logged, seen.snapshot_at)
-    connection.commit()
+    seen, before = _seen(connection)
     with _Program(
         connection, url, "pg_basebackup", f"--pgdata={partial}", "--wal-method=stream", "--checkpoint=fast",
         "--no-password", *(["--format=tar", "--gzip"] if tar else ["--format=plain"]),
     ):  # fmt: skip
         pass
     ended = time.monotonic()
-    after = backup_facts.count(connection, logged, datetime.now(UTC))
-    connection.commit()
+    later, after = _seen(connection)
     # The manifest holds the checksums of a plain one's files; a tar file has only this one.
     names = None if tar else ["backup_manifest"]
     facts = _facts(name, "base", seen, after, backup_facts.hash_files(partial, names), before)
-    return _with_statistics(connection, replace(facts, statistics_before=statistics), ended)
+    changed = backup_facts.changed_objects(seen.catalog, later.catalog)
+    facts = replace(facts, statistics_before=statistics, catalog=later.catalog, changed_meanwhile=changed)
+    return _with_statistics(connection, facts, ended)
+
+
+def _seen(connection: psycopg.Connection[Any]) -> tuple[backup_facts.SnapshotFacts, dict[str, TableFacts]]:
+    """Read the facts and count the rows that a base backup has: those of unlogged tables are not in it.
+
+    It reads anew when a table was dropped between the list of them and their locks: a backup may be done already.
+    """
+    import psycopg
+
+    while True:
+        with suppress(psycopg.errors.UndefinedTable), connection.transaction():
+            listed = backup_facts.tables_of(connection)
+            backup_facts.lock(connection, listed)
+            seen = backup_facts.read_snapshot(connection)
+            logged = [table for table in listed if not table.unlogged]
+            return seen, backup_facts.count(connection, logged, seen.snapshot_at)
 
 
 def _with_statistics(connection: psycopg.Connection[Any], facts: Facts, ended: float) -> Facts:
@@ -328,17 +347,16 @@ def record_facts(url: str, name: str, before: str | None = None) -> None:
     begun = time.monotonic()
     with _reading(url, f"the facts of {name}", "recorded") as connection:
         statistics = backup_facts.read_statistics(connection)
-        seen = backup_facts.read_snapshot(connection)
-        logged = [table for table in backup_facts.tables_of(connection) if not table.unlogged]
-        counts = backup_facts.count(connection, logged, seen.snapshot_at)
-        connection.commit()
+        seen, counts = _seen(connection)
         if earlier is None:
             facts = _facts(name, "base", seen, counts, {}, counts)
             facts = replace(facts, statistics_before=statistics, statistics=statistics)
         else:
             after = {"backup": name, "tables": counts, "catalog": seen.catalog, "finished_at": datetime.now(UTC),
-                     "kinds": list(backup_facts.ADDED_KINDS)}  # fmt: skip
+                     "kinds": list(backup_facts.ADDED_KINDS),
+                     "changed_meanwhile": sorted({*earlier.changed_meanwhile, *changed})}  # fmt: skip
             if before:
+            changed = backup_facts.changed_objects(earlier.catalog, seen.catalog)
                 after["tables_before"] = earlier.tables
             facts = _with_statistics(connection, Facts(**(vars(earlier) | after)), begun)
     there.write(f"{name}{SUFFIX}", backup_facts.to_json(facts).encode())

@@ -47,8 +47,11 @@ def check(restored: Restored, facts: Facts | None) -> Result:
             found = backup_facts.read_catalog(connection)
     if facts is not None:
         unrecorded = sorted(facts.kinds_not_recorded)
-        differences = catalog_differences(facts.catalog, without(found, unrecorded))
-        detail = {"not_compared": unrecorded} if unrecorded else {}
+        compared = without(found, unrecorded)
+        differences = catalog_differences(_settled(facts.catalog, facts), _settled(compared, facts))
+        detail: dict[str, list[str]] = {"not_compared": unrecorded} if unrecorded else {}
+        if changed := [f"{kind} {name}" for kind, name in facts.changed_meanwhile]:
+            detail["changed_while_it_was_taken"] = changed[:50]
         if differences:
             return failed(f"the restored schema differs: {some(differences)}", differences=differences[:50], **detail)
         return passed(objects=len(found), compared_with="recorded facts", **detail)
@@ -65,6 +68,12 @@ def check(restored: Restored, facts: Facts | None) -> Result:
             differences=differences[:50],
         )
     return passed(objects=len(found), compared_with="live database", privileges="not restored")
+
+
+def _settled(objects: _Objects, facts: Facts) -> _Objects:
+    """The objects without those that a base backup can have as they were before or after they were changed."""
+    changed = set(facts.changed_meanwhile)
+    return [one for one in objects if one[:2] not in changed]
 
 
 def without(objects: Iterable[tuple[str, str, str]], kinds: Collection[str]) -> list[tuple[str, str, str]]:

@@ -203,6 +203,8 @@ def acceptable(rule: BackupSource, facts: Facts | None, stages: Sequence[str]) -
     a base backup stand in its manifest, and another tool has its own.
     """
     if rule.facts_required:
+        if there is None and facts.made_meanwhile(table):
+            continue
         return ()
     needed = {"checksums"} if rule.format in ("base", "command") else set()
     if facts is not None:

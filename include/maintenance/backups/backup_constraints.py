@@ -31,7 +31,8 @@ def check(restored: Restored, facts: Facts | None, jobs: int) -> Result:
         invalid = [name for (name,) in connection.execute(_STATEMENTS["invalid_indexes"])]
     if facts is not None:
         sound = {name for kind, name, definition in facts.catalog if kind == "index" and "(invalid)" not in definition}
-        invalid = [name for name in invalid if name in sound]
+        built = {name for kind, name in facts.changed_meanwhile if kind == "index"}  # may be half built in the backup
+        invalid = [name for name in invalid if name in sound - built]
     detail = {
         "constraints": row[0], "not_validated_before": validated, "read": read, "broken": [*never, *broken],
         "invalid_indexes": invalid,
