@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from include.warehouse.statements import statements
 _STATEMENTS = statements(__file__)
 _LISTED = 5  # differences that are named; the rest is counted
 _LOOKED_BACK = timedelta(days=7)  # to the verification of the week before
+_CLOCKS_DIFFER = timedelta(minutes=5)  # at most, between machines that keep their clocks right
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,20 @@ def some(items: Sequence[str]) -> str:
     return ", ".join(items[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
+ANEW = ", take a new one and put this one elsewhere"
+"""What else to do where the time is that of the newest file: it would stay the newest."""
+
+
+def ahead(what: str, at: datetime, now: datetime) -> str | None:
+    """Say that a time lies ahead of this machine's clock, so that no age can be told; None when it does not."""
+    if at - now <= _CLOCKS_DIFFER:
+        return None
+    return (
+        f"{what} bears the time {at:%Y-%m-%d %H:%M} UTC, {(at - now) / timedelta(minutes=1):.0f} minutes ahead of this "
+        "machine's clock; set the clocks of both machines right"
+    )
+
+
 # --------------------------------------------------------------------------------------------- before a restore
 def age(rule: BackupSource, backup: Backup, earlier: Sequence[datetime], now: datetime) -> Result:
     """Compare with the schedule how old the newest backup is, and how far those of the last week lie apart.
@@ -82,6 +97,8 @@ def age(rule: BackupSource, backup: Backup, earlier: Sequence[datetime], now: da
         "backups": len(earlier),
         "longest_recent_gap_hours": gap and round(gap, 2),
     }
+    if told := ahead(f"the newest backup of {rule.name}, {backup.name},", backup.taken_at, now):
+        return unknown(told + ANEW, **detail)
     if hours > allowed:
         return failed(
             f"the newest backup of {rule.name}, {backup.name}, is {hours:.1f} hours old; one is due every "
@@ -186,6 +203,8 @@ def count_differences(facts: Facts, counts: Mapping[str, TableFacts]) -> tuple[l
         there = counts.get(table)
         if there is None and table == backup_facts.LARGE_OBJECTS:
             there = TableFacts(0)  # it is named only where there are some
+        if there is None and facts.made_meanwhile(table):
+            continue
         if there is None:
             wrong.append(f"{table} is missing")
             continue
@@ -203,8 +222,6 @@ def acceptable(rule: BackupSource, facts: Facts | None, stages: Sequence[str]) -
     a base backup stand in its manifest, and another tool has its own.
     """
     if rule.facts_required:
-        if there is None and facts.made_meanwhile(table):
-            continue
         return ()
     needed = {"checksums"} if rule.format in ("base", "command") else set()
     if facts is not None:
@@ -271,7 +288,8 @@ def loss(
     """Return the seconds of work that would be lost had the platform been lost at ``lost_at``, and how it is known.
 
     The latest of these tells it: the snapshot and the last replayed transaction, if the rows of the backup are
-    ``proven`` to have come back, and the newest of the ``counts`` that came back. None when there is none of them.
+    ``proven`` to have come back, and the newest of the ``counts`` that came back. None when there is none of them, or
+    it lies ahead of this machine's clock.
     """
     newest = max((datetime.fromisoformat(one.newest) for one in counts.values() if one.newest), default=None)
     known: dict[str, datetime | None] = {"newest row that came back": newest}
@@ -284,6 +302,8 @@ def loss(
     if not reached:
         return None, "no row that came back bears a time"
     basis = max(reached, key=reached.__getitem__)
+    if told := ahead(f"the {basis}", reached[basis], datetime.now(UTC)):  # WAL comes while the drill runs
+        return None, told
     return max((lost_at - reached[basis]) / timedelta(seconds=1), 0.0), basis
 
 

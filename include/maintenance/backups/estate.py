@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.maintenance.backups.backup_checks import Result, failed, not_applicable, passed
+from include.maintenance.backups.backup_checks import ANEW, Result, ahead, failed, not_applicable, passed, unknown
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import backups
 from include.platform.backup_restore import Restored
@@ -47,9 +47,12 @@ class _Fetched:
     written_at: datetime
 
     def judged(self, **detail: Any) -> Result:
-        """Passed, with these facts, unless the file is too old to recover with."""
-        hours = (datetime.now(UTC) - self.written_at).total_seconds() / 3600
+        """Passed, with these facts, unless the file is too old to recover with; unknown when its age cannot be told."""
+        now = datetime.now(UTC)
+        hours = (now - self.written_at).total_seconds() / 3600
         facts = {"file": self.name, "written_at": self.written_at, "age_hours": round(hours, 2)} | detail
+        if told := ahead(self.name, self.written_at, now):
+            return unknown(told + ANEW, **facts)
         accepted = settings().backups.recovery_point_hours
         if hours <= accepted:
             return passed(**facts)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, cast
 
 from include.maintenance.backups import backup_checks
 from include.maintenance.backups.backup_checks import Result
 from include.platform.backup_facts import Facts, TableFacts
+from include.platform.backup_restore import Restored
 from include.platform.backups import Backup
 from include.sections import BackupSource
 from include.warehouse.drills import StageOutcome
+
+if TYPE_CHECKING:
+    from include.platform.scratch_server import ScratchServer
 
 
 def test_a_week_without_backups_is_no_pass_because_the_last_one_is_fresh() -> None:
@@ -35,6 +40,35 @@ def test_a_week_without_backups_is_no_pass_because_the_last_one_is_fresh() -> No
     assert judged(0).detail["longest_recent_gap_hours"] is None, "the first one"
     assert judged(0, 14, every=168).outcome is StageOutcome.FAILED, "a weekly one was left out"
     assert judged(0, 7, 14, every=168).outcome is StageOutcome.PASSED
+
+
+def test_the_age_of_a_backup_from_the_future_is_not_known() -> None:
+    now = datetime(2026, 10, 12, 4, 30, tzinfo=UTC)
+    rule = BackupSource(name="nightly", format="custom", files="*.dump", every_hours=24)
+
+    def judged(ahead: timedelta) -> Result:
+        newest = Backup("a.dump", "a.dump", 1, now + ahead, "recorded facts", None)
+        return backup_checks.age(rule, newest, [newest.taken_at], now)
+
+    assert judged(timedelta(minutes=4)).outcome is StageOutcome.PASSED
+    found = judged(timedelta(hours=2))
+    assert found.outcome is StageOutcome.UNKNOWN
+    assert found.reason == (
+        "the newest backup of nightly, a.dump, bears the time 2026-10-12 06:30 UTC, 120 minutes ahead of this "
+        "machine's clock; set the clocks of both machines right, take a new one and put this one elsewhere"
+    )
+
+
+def test_no_loss_is_told_by_a_time_that_is_still_to_come() -> None:
+    now = datetime.now(UTC)
+    facts = Facts("a.dump", "custom", 180000, now + timedelta(hours=1), now, {}, [], {}, [])
+    restored = Restored(cast("ScratchServer", None), "escrow")  # which is not asked
+    seconds, basis = backup_checks.loss(restored, facts, {}, now, proven=True)
+    assert seconds is None
+    assert basis.startswith("the snapshot of the backup, all of whose rows came back bears the time")
+    earlier = replace(facts, snapshot_at=now - timedelta(minutes=7))
+    assert backup_checks.loss(restored, earlier, {}, now, proven=True)[0] == 420
+    assert backup_checks.loss(restored, earlier, {}, now - timedelta(hours=1), proven=True)[0] == 0, "taken meanwhile"
 
 
 def test_times_that_did_not_come_back_are_missed() -> None:

@@ -79,6 +79,16 @@ def test_a_configuration_of_long_ago_is_no_backup(folder: Path, tmp_path: Path) 
     assert result.detail["age_hours"] == pytest.approx(25, abs=0.1)
 
 
+def test_the_age_of_a_file_from_the_future_is_not_known(folder: Path, tmp_path: Path) -> None:
+    written(folder, hours_ago=-1 / 60)
+    assert estate.restore_configuration(tmp_path).outcome.value == "passed", "clocks differ by a little"
+    name = written(folder, hours_ago=-3)
+    result = estate.restore_configuration(tmp_path)
+    assert result.outcome.value == "unknown"
+    assert result.reason.startswith(f"{name} bears the time ")
+    assert " minutes ahead of this machine's clock; set the clocks" in result.reason
+
+
 def test_nothing_is_made_in_the_folder_of_a_tablespace(folder: Path, server: ScratchServer) -> None:
     production = server.place.folder / "production; disk"  # writable here, as on a worker that shares the disk
     production.mkdir()
