@@ -31,7 +31,9 @@ def add(commands: Any) -> None:
     facts = commands.add_parser("backup-facts", help="record facts before, and again after, another tool's backup")
     facts.add_argument("name", help="name of the backup, as the tool lists it")
     facts.add_argument("connection", help="the database, as a role that may read all of it")
-    facts.add_argument("--before", metavar="NAME", help="the name that was used before, if the backup had none yet")
+    call = facts.add_mutually_exclusive_group()
+    call.add_argument("--begin", action="store_true", help="before the backup: forget what a failed one has left")
+    call.add_argument("--before", metavar="NAME", help="the name that was used before, if the backup had none yet")
     estate = commands.add_parser("backup-estate", help="back up the server's roles and the configuration of operations")
     estate.add_argument("connection", help="a database of the server, as any role that may log in")
     verify = commands.add_parser("verify-backup", help="restore the newest backup of a source and examine it")
@@ -49,7 +51,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     if (name := getattr(given, "name", None)) and (name.startswith(".") or "/" in name):
         raise ConfigurationError(f"{name} is no name of a backup: it begins with a dot or has a slash in it")
     if given.command == "backup-facts":
-        backups.record_facts(url, given.name, given.before)
+        backups.record_facts(url, given.name, given.before, begin=given.begin)
         return {"facts": given.name}
     if given.command == "backup-estate":
         taken_files = estate_backup.take(url, _folder(), f"{now:%Y%m%d-%H%M%S}", configuration_file())

@@ -330,16 +330,17 @@ def fetch(backup: Backup, target: Path) -> Path:
     return target / backup.name
 
 
-def record_facts(url: str, name: str, before: str | None = None) -> None:
+def record_facts(url: str, name: str, before: str | None = None, *, begin: bool = False) -> None:
     """Record the facts of the database as they are now, for a backup ``name`` that another tool is about to take.
 
     Call it again when the backup is finished: the first call's counts are then those from before it. Of a tool that
     names a backup only then, ``before`` is the name that was used for the first call; those facts are taken over.
-    Raises ConfigurationError or SourceUnavailable.
+    ``begin`` makes it the first call, whatever a backup that failed has left. Raises ConfigurationError or
+    SourceUnavailable.
     """
     there = folder()
     before = None if before == name else before
-    earlier = read_facts(before or name)
+    earlier = None if begin else read_facts(before or name)
     if before and earlier is None:
         raise ConfigurationError(
             f"no facts were recorded under the name {before}; run backup-facts {before} before the backup"

@@ -149,6 +149,27 @@ def test_facts_of_a_backup_that_gets_its_name_last(
     assert backups.read_facts("next") is None, "the next backup begins anew"
 
 
+def test_what_a_failed_night_left_is_no_fact_of_the_next_backup(
+    environment: pytest.MonkeyPatch, databases: Databases
+) -> None:
+    with filled_database(databases) as url, psycopg.connect(url, autocommit=True) as owner:
+        environment.setenv("AIRFLOW_CONN_PLATFORM_OWNER", url)
+        assert command.main(["backup-facts", "next", "platform_owner", "--begin"]) == 0  # the backup fails then
+        owner.execute("DELETE FROM visits; DROP TABLE scribbles")
+        assert command.main(["backup-facts", "next", "platform_owner", "--begin"]) == 0
+        begun = backups.read_facts("next")
+        assert command.main(["backup-facts", "20261004F", "platform_owner", "--before", "next"]) == 0
+    facts = backups.read_facts("20261004F")
+    assert begun is not None
+    assert facts is not None
+    assert facts.snapshot_at == begun.snapshot_at
+    assert facts.tables_before is not None
+    assert facts.tables_before["public.visits_2026"] == TableFacts(0)
+    assert facts.changed_meanwhile == []
+    with pytest.raises(SystemExit):
+        command.main(["backup-facts", "a", "platform_owner", "--begin", "--before", "next"])
+
+
 def _certify(folder: Path, name: str, issuer: str | None = None) -> None:
     """Make name.crt and name.key, signed by another certificate or by itself."""
     by: list[str | Path] = ["-CA", folder / f"{issuer}.crt", "-CAkey", folder / f"{issuer}.key"] if issuer else []
