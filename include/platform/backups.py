@@ -254,11 +254,13 @@ def all_of(source: BackupSource) -> list[tuple[str, str, datetime, int]]:
         if name.startswith(".") or name.endswith(SUFFIX):
             continue
         with there.errors(name, "read"):
-            files = [facts]
+            files = {location: facts}
             if facts["type"] == "directory":  # what is removed meanwhile, or a link to nowhere, counts nothing
-                files = list(there.system.find(location, detail=True).values())
-            size = sum(int(file.get("size") or 0) for file in files)
-            found.append((name, location, changed_at(there.system, location, facts), size))
+                files = there.system.find(location, detail=True)
+            size = sum(int(file.get("size") or 0) for file in files.values())
+            dated = {location: facts} if there.is_local else files  # a folder of object storage has no time of its own
+            if dated:
+                found.append((name, location, max(changed_at(there.system, *file) for file in dated.items()), size))
     return sorted(found, key=lambda one: (one[2], one[0]), reverse=True)
 
 
@@ -353,11 +355,11 @@ def record_facts(url: str, name: str, before: str | None = None, *, begin: bool 
             facts = _facts(name, "base", seen, counts, {}, counts)
             facts = replace(facts, statistics_before=statistics, statistics=statistics)
         else:
+            changed = backup_facts.changed_objects(earlier.catalog, seen.catalog)
             after = {"backup": name, "tables": counts, "catalog": seen.catalog, "finished_at": datetime.now(UTC),
                      "kinds": list(backup_facts.ADDED_KINDS),
                      "changed_meanwhile": sorted({*earlier.changed_meanwhile, *changed})}  # fmt: skip
             if before:
-            changed = backup_facts.changed_objects(earlier.catalog, seen.catalog)
                 after["tables_before"] = earlier.tables
             facts = _with_statistics(connection, Facts(**(vars(earlier) | after)), begun)
     there.write(f"{name}{SUFFIX}", backup_facts.to_json(facts).encode())

@@ -212,6 +212,11 @@ class _BaseSession:
     def _fetch(self) -> Result:
         self.path = backups.fetch(self.backup, self.place.folder / "fetched")
         self.server = backup_restore.copy_cluster(self.path, self.place)
+        if (self.path / "PG_VERSION").is_file() and not (self.path / "pg_notify").is_dir():
+            return failed(
+                f"{self.backup.name} lacks the empty folders without which PostgreSQL does not start (pg_notify), as "
+                "plain files in object storage do; take it as tar files (--tar)"
+            )
         return passed(major=self.server.major)
 
     def _wal(self) -> Result:
