@@ -18,6 +18,7 @@ from typing import Protocol
 from include.maintenance.backups import archived_wal, backup_checks, backup_control, cluster_recovery
 from include.maintenance.backups.backup_checks import Result, failed, not_applicable, passed
 from include.maintenance.backups.backup_control import Control
+from include.outcome import ConfigurationError
 from include.platform import backup_restore, backup_tool, backups
 from include.platform.backup_restore import Part, Restored
 from include.platform.backups import Backup
@@ -211,12 +212,12 @@ class _BaseSession:
 
     def _fetch(self) -> Result:
         self.path = backups.fetch(self.backup, self.place.folder / "fetched")
-        self.server = backup_restore.copy_cluster(self.path, self.place)
         if (self.path / "PG_VERSION").is_file() and not (self.path / "pg_notify").is_dir():
             return failed(
                 f"{self.backup.name} lacks the empty folders without which PostgreSQL does not start (pg_notify), as "
                 "plain files in object storage do; take it as tar files (--tar)"
             )
+        self.server = backup_restore.copy_cluster(self.path, self.place)
         return passed(major=self.server.major)
 
     def _wal(self) -> Result:
@@ -328,11 +329,24 @@ class _ToolSession:
         target = self.place.folder / "tool-copy" / "data"
         target.mkdir(mode=0o700, parents=True)
         self.tool.restore(self.backup.name, target)
+        self._check_links(target)
         server = backup_restore.adopt_cluster(target, self.place)
+        self.place.own(target.parent)  # what the tool has put beside it: tablespaces
         given = backup_restore.make_startable(server, wal_command=self.rule.wal_command)
         server.secrets = self.tool.environment
         self.restored, result = cluster_recovery.start(server, self.backup, self.rule, given, durable=self.durable)
         return _without_reading(result, begun)
+
+    def _check_links(self, data: Path) -> None:
+        """Raise ConfigurationError when a part of the restored cluster lies outside of the scratch place."""
+        within = self.place.folder.resolve()
+        for link in [data / "pg_wal", *(data / "pg_tblspc").glob("*")]:
+            if link.is_symlink() and not link.resolve().is_relative_to(within):
+                raise ConfigurationError(
+                    f"the restore_command of {self.rule.name} restored {link.relative_to(data)} to {link.resolve()}, "
+                    "outside of the scratch folder; remove what it wrote there, and let it map tablespaces to "
+                    "{target}-tablespaces as docs/deploy.md shows"
+                )
 
     def restore_in_steps(self) -> tuple[Result, list[Step]]:
         if self.dump is None:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from include.maintenance.backups import backup_sources
+from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import backup_facts, backups
+from include.platform.scratch_place import scratch_place
 from tests.include.maintenance.backups.backup_platform import configure
 
 BASE: dict[str, Any] = {"name": "base", "format": "base", "files": "base-*"}
@@ -54,3 +56,27 @@ def test_the_room_for_wal_is_that_of_the_segments_that_are_needed(
     for name in list(sizes)[:2]:
         (folder / "wal" / name).unlink()
     assert room(f"1/{offset:X}") == int((2 * (16 << 20) + 40) * 1.2), "of the usual size"
+
+
+def test_a_tool_that_restores_a_tablespace_elsewhere_is_stopped(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its server would write into what may be a standby's own, and nobody would remove a copy of production."""
+    rule: dict[str, Any] = {
+        "name": "tool", "format": "command", "newest": "(?P<backup>.)(?P<finished>.)", "list_command": ["true"],
+        "restore_command": ["sh", "-c", 'mkdir "$1/pg_tblspc" && ln -s "$2" "$1/pg_tblspc/16401"', "sh", "{target}"],
+    }  # fmt: skip
+    now = datetime.now(UTC)
+    backup = backups.Backup("one", "one", 1, now, "the tool", None)
+
+    def restored(to: str) -> None:
+        configure(environment, tmp_path, rule | {"restore_command": [*rule["restore_command"], to]})
+        with scratch_place("test") as place:
+            backup_sources.origin_of(backups.source_of("tool")).open(backup, place, 1).restore()
+
+    with pytest.raises(
+        ConfigurationError, match=f"restored pg_tblspc/16401 to {tmp_path}, outside of the scratch fold"
+    ):
+        restored(str(tmp_path))
+    with pytest.raises(MaintenanceFailed, match="no cluster of PostgreSQL"):  # which comes after the links
+        restored("{target}-tablespaces/elsewhere")
