@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from include.maintenance.pruning import archive_files, manifests, rows
+from include.maintenance.pruning import archive_files, manifests, rows, sources
 from include.maintenance.pruning.archive_files import ArchiveDamaged, Content, Written
 from include.maintenance.pruning.manifests import Keys
 from include.maintenance.pruning.rows import Place, Stretch
@@ -307,11 +307,18 @@ def settle_content(work: Work, record: Archive, content: Content, *, already_del
 
 
 def source_of(work: Work, record: Archive) -> Source:
-    """The table or partition that an archive's rows came from. Raises ConfigurationError when it is no more."""
-    if record.relation in (None, work.source.table.name):
+    """The table or partition that an archive's rows came from; the whole table where that partition is no more."""
+    if record.relation in (None, work.source.table.name) or is_gone(work, record):
         return work.source
     with database.errors_named(f"pruning of {record.source_table}"):
-        return work.source.on(database.table_of(work.platform, record.relation), None)
+        return sources.of_partition(work.platform, work.source, database.table_of(work.platform, record.relation))
+
+
+def is_gone(work: Work, record: Archive) -> bool:
+    """Whether there is no table or partition any more of the name that an archive's rows came from."""
+    with database.errors_named(f"pruning of {record.source_table}"):
+        row = work.platform.execute("SELECT to_regclass(%s) IS NULL", (record.relation,)).fetchone()
+    return record.relation is not None and row == (True,)
 
 
 def _replace(work: Work, source: Source, record: Archive, content: Content, stayed: list[tuple[str, ...]]) -> None:

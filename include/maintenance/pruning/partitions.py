@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from include.maintenance.pruning import holds, moving, settling
+from include.maintenance.pruning import holds, moving, rows, settling, sources
 from include.maintenance.pruning.archive_files import ArchiveDamaged
 from include.maintenance.pruning.rows import Place
 from include.maintenance.pruning.sources import Source
@@ -262,11 +262,15 @@ def _archive(work: Work, table: Table) -> int | None:
 
     Returns None when the time was up before the last of them.
     """
-    source = work.source.on(table, None)
+    with database.errors_named(f"archiving of {table.name}"):
+        source = sources.of_partition(work.platform, work.source, table)
     found = archives.of_relation(work.warehouse, table.name, "verified")
-    for one in found:  # by an earlier attempt: the files may have changed since
+    for one in found:  # by an earlier attempt: the files may have changed since, or the columns
         try:
-            moving.fetched(work, one).path.unlink()
+            content = moving.fetched(work, one)
+            if new := {column.name for column in source.columns} - {column.name for column in content.columns}:
+                raise ArchiveDamaged(f"the archive file {one.location} has no column {min(new)}")
+            content.path.unlink()
         except ArchiveDamaged as error:
             raise MaintenanceFailed(f"{error}; its rows are still in {table.name}: {_BEGIN_ANEW}") from None
     count = sum(one.row_count for one in found)
@@ -298,11 +302,17 @@ def _drop(work: Work, table: Table) -> None:
     import psycopg
     from psycopg import sql
 
+    manifests = []
     for archive in archives.of_relation(work.warehouse, table.name, "verified"):
-        if work.store.read(archive.manifest) is None:
+        if (manifest := work.store.read(archive.manifest)) is None:
             raise MaintenanceFailed(f"the manifest {archive.manifest} is missing; {table.name} was not dropped")
+        manifests.append(json.loads(manifest))
     try:
-        work.platform.execute(sql.SQL("DROP TABLE {}").format(table.identifier))
+        with work.platform.transaction():
+            work.platform.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table.identifier))
+            for manifest in manifests:
+                rows.check_columns(work.platform, table, [column["name"] for column in manifest["columns"]])
+            work.platform.execute(sql.SQL("DROP TABLE {}").format(table.identifier))
     except psycopg.errors.DependentObjectsStillExist as error:
         raise MaintenanceFailed(
             f"the partition {table.name} is archived but other objects depend on it ({error.diag.message_detail}); "
@@ -328,11 +338,11 @@ def _gone(work: Work, record: Partition) -> int:
     )
 
 
-def _keep(work: Work, record: Partition, table: Table, attached: bool) -> int:
-    """Attach a partition again that has come under a legal hold, and delete its other rows one by one."""
-    from psycopg import sql
+def _attach(work: Work, record: Partition, table: Table) -> bool:
+    """Attach a partition again. False where it does not fit any more: the act fails for it, after all others."""
+    from psycopg import errors, sql
 
-    if not attached:
+    try:
         with work.platform.transaction():
             work.platform.execute(
                 sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS being_archived").format(table.identifier)
@@ -344,6 +354,19 @@ def _keep(work: Work, record: Partition, table: Table, attached: bool) -> int:
                     sql.SQL(record.bound),
                 )
             )
+    except (errors.DatatypeMismatch, errors.InvalidObjectDefinition) as error:
+        work.failures.append(
+            f"the partition {table.name} has rows under a legal hold but cannot be attached to {work.source.name} "
+            f"again ({error.diag.message_primary}); all of it is kept, detached: make it fit, and run it again"
+        )
+        return False
+    return True
+
+
+def _keep(work: Work, record: Partition, table: Table, attached: bool) -> int:
+    """Attach a partition again that has come under a legal hold, and delete its other rows one by one."""
+    if not attached and not _attach(work, record, table):
+        return 0
     for archive in archives.of_relation(work.warehouse, table.name, "verified"):
         archives.record_withdrawing(work.warehouse, archive.archive_id)
         moving.withdraw(work, archive)

@@ -100,7 +100,7 @@ def _act(work: Work, action: actions.Action, facts: dict[str, Any]) -> actions.A
     unproven = archives.unproven(work.warehouse, resource, action.planned_at)  # by runs before, and settled just now
     # action.plan is that of the attempt that began: what it deleted is proven by the attempt that ends.
     if not (_has_work(action.plan) or _has_work(plan) or unproven[0]):
-        return actions.nothing_to_do(action, _nothing(work.rule, older, route))
+        return actions.nothing_to_do(action, _told(work, _nothing(work.rule, older, route)))
     return _apply(work, actions.applying(action), route, unproven)
 
 
@@ -202,6 +202,12 @@ def _nothing(rule: Prune, older: dict[str, Any], route: Route) -> str:
     return f"no row is older than {rule.keep_days} days"
 
 
+def _told(work: Work, reason: str) -> str:
+    """A reason, and which partitions were gone whose archives were settled."""
+    gone = f"{', '.join(sorted(set(work.gone)))} was gone: what had been archived of it is kept" if work.gone else ""
+    return "; ".join(part for part in (reason, gone) if part)
+
+
 def _apply(work: Work, action: actions.Action, route: Route, unproven: tuple[int, int]) -> actions.Action:
     """Move the partitions and the rows, and prove that they are gone from the table and in archives.
 
@@ -213,7 +219,7 @@ def _apply(work: Work, action: actions.Action, route: Route, unproven: tuple[int
     moved = partitions.move_all(work, route)
     for source in route.by_rows:
         moving.move(work, source)
-    if work.ended_early:
+    if work.ended_early and not work.failures:
         minutes = f"the {work.rule.longest_minutes:g} minutes of maintenance.prune.longest_minutes were over"
         return _postponed(work, action, minutes, {})
     held = work.holds()
@@ -241,17 +247,24 @@ def _apply(work: Work, action: actions.Action, route: Route, unproven: tuple[int
     arrived = _arrived(action, proof, moved)
     if arrived is not None:
         proof["rows_arrived_meanwhile"] = max(0, arrived)
+    if failure := _failure(work, action.resource, left, arrived, still):
+        actions.fail(action, failure, proof)
+        raise MaintenanceFailed(failure)
+    reason = f"{still} rows past their retention arrived meanwhile and wait for the next run" if still else ""
+    return actions.prove(action, proof, _applied(work, files, archived), _told(work, reason))
+
+
+def _failure(work: Work, table: str, left: bool, arrived: int | None, still: int) -> str:
+    """Why an act is not proven; empty when it is."""
+    if work.failures:
+        return "; ".join(work.failures)
     if left:
-        reason = f"rows of {action.resource} past their retention from before this run are still there"
-    elif arrived is not None and arrived < 0:
-        reason = f"{-arrived} rows of {action.resource} past their retention vanished without being archived here"
-    elif arrived is not None and still > arrived:
-        reason = f"{still} rows of {action.resource} past their retention are still there"
-    else:
-        reason = f"{still} rows past their retention arrived meanwhile and wait for the next run" if still else ""
-        return actions.prove(action, proof, _applied(work, files, archived), reason)
-    actions.fail(action, reason, proof)
-    raise MaintenanceFailed(reason)
+        return f"rows of {table} past their retention from before this run are still there"
+    if arrived is not None and arrived < 0:
+        return f"{-arrived} rows of {table} past their retention vanished without being archived here"
+    if arrived is not None and still > arrived:
+        return f"{still} rows of {table} past their retention are still there"
+    return ""
 
 
 def _postponed(work: Work, action: actions.Action, why: str, more: dict[str, Any]) -> actions.Action:

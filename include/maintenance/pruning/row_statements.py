@@ -79,6 +79,7 @@ def composed(
         values=sql.SQL(", ").join(_values(column, escape=escape, numbers=numbers) for column in source.columns),
         nulls=sql.SQL(" + ").join(nulls) if nulls else sql.SQL("0"),
         sum=sum_of(source.columns),
+        new_columns=sql.SQL(_STATEMENTS["new_columns"]),
     )
     return found.as_bytes()
 

@@ -19,7 +19,7 @@ from include.maintenance.pruning import archive_files, columns, row_statements
 from include.maintenance.pruning.archive_files import ESCAPE, ESCAPED, FIELD, NULL, ROW
 from include.maintenance.pruning.row_statements import composed
 from include.maintenance.pruning.sources import Source
-from include.outcome import ConfigurationError
+from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import database
 from include.platform.database import Column, Table
 from include.warehouse.statements import statements
@@ -215,7 +215,8 @@ def delete_stretches(
 ) -> int:
     """Delete the archived rows of consecutive stretches that are unchanged and not held; return how many.
 
-    ``whole_times``: no row of the same source, before or after these, has the time of their first or last one.
+    ``whole_times``: no row of the same source, before or after these, has the time of their first or last one. Raises
+    MaintenanceFailed as ``check_columns`` does.
     """
     first, last = group[0].first, group[-1].last
     values = _values(source) | {
@@ -225,11 +226,8 @@ def delete_stretches(
         "last_key": last.key,
         "settled_before": settled_before,
     }
-    return connection.execute(
-        composed("delete_times" if whole_times else "delete_range", source, held=held, settled=True),
-        values,
-        prepare=False,
-    ).rowcount
+    statement = composed("delete_times" if whole_times else "delete_range", source, held=held, settled=True)
+    return _delete(connection, source, statement, values, sum(one.rows for one in group))
 
 
 def delete_equal(
@@ -238,9 +236,33 @@ def delete_equal(
     archived: list[tuple[str, ...]],
     held: tuple[LegalHold, ...],
 ) -> int:
-    """Delete those of the archived rows (key, time, MD5 sum) whose content is unchanged and that are not held."""
+    """Delete those of the archived rows (key, time, MD5 sum) whose content is unchanged and that are not held.
+
+    Raises MaintenanceFailed as ``check_columns`` does.
+    """
     values = _listed(archived) | {"sums": [row[2] for row in archived]}
-    return connection.execute(composed("delete_equal", source, held=held), values, prepare=False).rowcount
+    return _delete(connection, source, composed("delete_equal", source, held=held), values, len(archived))
+
+
+def _delete(
+    connection: psycopg.Connection[Any], source: Source, statement: bytes, values: dict[str, Any], expected: int
+) -> int:
+    columns = [column.name for column in source.columns]
+    values |= {"table": source.table.name, "columns": columns}
+    deleted = connection.execute(statement, values, prepare=False).rowcount
+    if deleted < expected:
+        check_columns(connection, source.table, columns)
+    return deleted
+
+
+def check_columns(connection: psycopg.Connection[Any], table: Table, columns: Sequence[str]) -> None:
+    """Raise MaintenanceFailed when a table has a column that its archives, which have ``columns``, do not."""
+    found = connection.execute(_STATEMENTS["new_columns"], {"table": table.name, "columns": list(columns)}).fetchone()
+    if found:
+        raise MaintenanceFailed(
+            f"the column {found[0]} of {table.name} was added or renamed while rows were archived without it; they are "
+            "not deleted: run it again"
+        )
 
 
 def still_there(

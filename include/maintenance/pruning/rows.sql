@@ -43,11 +43,18 @@ FROM (
     ORDER BY {time}, {key} LIMIT %(rows)s
 ) AS source;
 
+-- statement: new_columns
+SELECT attname::text FROM pg_attribute
+WHERE attrelid = %(table)s::regclass AND attnum > 0 AND NOT attisdropped AND attname::text <> ALL (%(columns)s::text[])
+
 -- statement: delete_times
+-- Nothing is deleted any more once the table has a column that the archives of this attempt have not: its values would
+-- be nowhere. The lock of the statement keeps one from being added between the look and the deletion.
 -- Deletes only rows that no transaction has written since the snapshot: those are the archived ones, unchanged.
 -- All rows of these times belong to these stretches; the range lies within what was read, so that all are old.
 DELETE FROM {table} AS source
-WHERE {time} BETWEEN %(first_time)s::{time_type} AND %(last_time)s::{time_type} AND {not_held} AND {settled};
+WHERE {time} BETWEEN %(first_time)s::{time_type} AND %(last_time)s::{time_type} AND {not_held} AND {settled}
+  AND NOT EXISTS ({new_columns});
 
 -- statement: delete_range
 -- The same where the rows of a time are spread over several stretches.
@@ -55,13 +62,14 @@ DELETE FROM {table} AS source
 WHERE {time} BETWEEN %(first_time)s::{time_type} AND %(last_time)s::{time_type}
   AND ({time}, {key}) >= (%(first_time)s::{time_type}, %(first_key)s::{key_type})
   AND ({time}, {key}) <= (%(last_time)s::{time_type}, %(last_key)s::{key_type})
-  AND {not_held} AND {settled};
+  AND {not_held} AND {settled} AND NOT EXISTS ({new_columns});
 
 -- statement: delete_equal
 -- Deletes the listed rows whose content is the archived one.
 DELETE FROM {table} AS source
 USING unnest(%(keys)s::text[]::{key_type}[], %(times)s::text[]::{time_type}[], %(sums)s::text[]) AS archived (key, time, sum)
-WHERE source.{key} = archived.key AND source.{time} = archived.time AND {sum} = archived.sum AND {not_held};
+WHERE source.{key} = archived.key AND source.{time} = archived.time AND {sum} = archived.sum AND {not_held}
+  AND NOT EXISTS ({new_columns});
 
 -- statement: still_there
 -- Which of the listed rows are in the table, whatever their content. {same_time} is true where the key alone is unique.

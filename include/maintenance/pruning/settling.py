@@ -38,6 +38,8 @@ def _finish(work: Work, archive: Archive) -> None:
             f"{error}; it was verified earlier and its rows may be gone from {archive.source_table}: restore the file, "
             f"or if the rows are in the table set the state of {archive.archive_id} in ops.archive to 'withdrawing'"
         ) from None
+    if moving.is_gone(work, archive):  # by somebody else: those of its rows that are in the table yet go as any other
+        work.gone.append(str(archive.relation))
     moving.settle_content(work, archive, content, already_deleted=None)
 
 
@@ -107,10 +109,9 @@ def _intact(work: Work, record: Archive) -> Content | None:
 def _all_there(work: Work, record: Archive, content: Content) -> bool:
     """Whether every row of an archive is in its table, whatever became of its content."""
     archived = archive_files.keys(content, [work.source.key_column, work.source.time_column])
+    if moving.is_gone(work, record):
+        return False
     with database.errors_named(f"pruning of {record.source_table}"):
-        exists = work.platform.execute("SELECT to_regclass(%s) IS NOT NULL", (record.relation,)).fetchone()
-        if record.relation is not None and exists != (True,):
-            return False
         source = moving.source_of(work, record)
         return all(
             len(rows.still_there(work.platform, source, batch)) == len(batch)

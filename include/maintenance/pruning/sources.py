@@ -72,6 +72,17 @@ def look_up(
         return _source(connection, table_name, time_column, key_column, cut_off)
 
 
+def of_partition(connection: psycopg.Connection[Any], source: Source, table: Table) -> Source:
+    """The rows of a partition, of any age: with its own columns, as one that waits detached gets none of its table's.
+
+    The common columns keep their order, on which the sums of archived rows rest.
+    """
+    own, order = database.columns_of(connection, table), [column.name for column in source.columns]
+    archive_files.check_names(table.name, own)
+    own.sort(key=lambda column: order.index(column.name) if column.name in order else len(order))
+    return replace(source.on(table, None), columns=tuple(own))
+
+
 def _source(
     connection: psycopg.Connection[Any], table_name: str, time_column: str, key_column: str, cut_off: datetime
 ) -> Source:

@@ -39,7 +39,8 @@ class Work:
 
     ``reading``, ``deleting`` and ``looking`` measure the transactions of each. ``ends_at`` is the moment of the
     monotonic clock from which no further archive is begun, ``ended_early`` tells that something was left for the next
-    attempt then.
+    attempt then. ``failures`` keep the act from being proven, and nothing else from its turn; ``gone`` are partitions
+    that are no more, of archives that were settled.
     """
 
     rule: Prune
@@ -55,6 +56,8 @@ class Work:
     looking: Batches = field(default_factory=lambda: Batches(1))
     ends_at: float = math.inf
     ended_early: bool = field(default=False, init=False)
+    failures: list[str] = field(default_factory=list, init=False)
+    gone: list[str] = field(default_factory=list, init=False)
     counts: Counts = field(default_factory=Counts)
     chain: threading.Lock = field(default_factory=threading.Lock)
     _seen: dict[int, LegalHold] = field(default_factory=dict, init=False)
