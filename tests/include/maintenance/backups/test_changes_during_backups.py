@@ -165,12 +165,12 @@ def test_no_table_is_dropped_between_the_end_of_a_dump_and_its_count(
                     time.sleep(0.02)
                 owner.execute("SET lock_timeout = '100ms'")
                 with pytest.raises(psycopg.errors.LockNotAvailable):
-                    owner.execute("DROP TABLE letters")
+                    owner.execute("DROP TABLE scribbles")
         taking.join()
         assert said == []
         facts = backups.read_facts("a.dump")
         assert facts is not None
-        assert facts.tables["public.letters"].rows == 2000
+        assert facts.tables["public.scribbles"].rows == 1
 
 
 def test_a_table_that_is_gone_before_it_is_locked_is_a_matter_of_trying_again(
