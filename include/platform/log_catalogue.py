@@ -42,7 +42,7 @@ def _entry(kind: str, timezone: str, fingerprint: str, size: int, modified_ns: i
 def load(kind: str, timezone: str, fingerprint: str, size: int, modified_ns: int) -> dict[date, int] | None:
     """Return the lines per day of a file that was read before, unchanged since; None when it is not known.
 
-    A day that only unreadable lines name has none. Empty when no line is of any day.
+    A day that only unreadable lines name has none.
     """
     entry = _entry(kind, timezone, fingerprint, size, modified_ns)
     try:

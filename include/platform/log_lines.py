@@ -213,11 +213,10 @@ def broken_lines(
     return days, homeless
 
 
-def lines_by_named_day(path: Path | str, zone: ZoneInfo) -> tuple[dict[date, Broken], Broken]:
+def lines_by_named_day(path: Path | str, zone: ZoneInfo) -> dict[date, Broken]:
     """Give the lines of an access log without any readable line to the days in ``zone`` of the times that they name.
 
-    A line without a time is of the day of the line before it, or else after it. Returns the lines by day, and those
-    of a file in which no time stands.
+    A line without a time is of the day of the line before it, or else after it; none is where no time stands.
     """
     days: dict[date, Broken] = {}
     timeless = Broken()
@@ -229,7 +228,7 @@ def lines_by_named_day(path: Path | str, zone: ZoneInfo) -> tuple[dict[date, Bro
                 days[named], timeless = timeless, Broken()
             last = named or last
             (days.setdefault(last, Broken()) if last else timeless).add(line)
-    return days, timeless
+    return days
 
 
 def _named_day(line: str, zone: ZoneInfo) -> date | None:

@@ -48,7 +48,7 @@ class LogFile:
     ``log`` is the name that the file had before its rotation, ``fingerprint`` the SHA-256 of its first line.
     ``earliest`` and ``begun`` are the first and the last time near its beginning, ``latest`` the last time it can hold,
     in UTC, None when unknown; ``days`` are the lines of each day when the file has been read before, none of a day
-    that only unreadable lines name, and empty when its lines name no day.
+    that only unreadable lines name.
     """
 
     kind: Kind
@@ -71,8 +71,8 @@ class LogFile:
         return self.kind.value, self.log, self.fingerprint
 
     def may_hold(self, window: Window) -> bool:
-        """Tell whether lines of the window can stand in the file; certain when it has been read and tells times."""
-        if self.days:
+        """Tell whether lines of the window can stand in the file; certain when it has been read before."""
+        if self.days is not None:
             return any(day in self.days for day in window.days)
         if self.earliest is not None and self.earliest >= window.end + MARGIN:
             return False
@@ -104,17 +104,17 @@ class LogFolder:
         self,
         files: list[LogFile],
         links: dict[str, datetime],
-        live: set[Kind],
+        kinds: set[Kind],
         temporary: Path,
         stack: ExitStack,
         zone: ZoneInfo,
     ) -> None:
         """Take over the files; ``temporary`` is a folder for copies, ``zone`` the platform's time zone.
 
-        ``links`` lead to files which are not read; with when these were last written to (UTC). Of the kinds
-        ``live`` a file is there by a name that no rotation gave, be it empty or too old to be fetched.
+        ``links`` lead to files which are not read; with when these were last written to (UTC). Of each of ``kinds``
+        the folder holds a file, be it empty or too old to be fetched.
         """
-        self.files, self.temporary, self.zone, self.live = files, temporary, zone, live
+        self.files, self.temporary, self.zone, self.kinds = files, temporary, zone, kinds
         self._links = links
         self._stack = stack
         self._copies = 0
@@ -207,9 +207,9 @@ def open_folder(
                 file_system, folder, local, list(patterns.values()), oldest - MARGIN, connection_id
             )
         files, links = _look(local, patterns, zone, times, connection_id)
-        names = [name for name in (*times, *_names(local, connection_id)) if _ROTATION.sub("", name) == name]
-        live = {kind for kind, pattern in patterns.items() if fnmatch.filter(names, pattern)}
-        yield LogFolder(files, links, live, temporary, stack, zone)
+        names = [*times, *_names(local, connection_id)]
+        kinds = {kind for kind, pattern in patterns.items() if fnmatch.filter(names, pattern)}
+        yield LogFolder(files, links, kinds, temporary, stack, zone)
 
 
 # --------------------------------------------------------------------------------------------- looking at files

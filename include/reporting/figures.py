@@ -151,6 +151,8 @@ _UNDEFINED = {
     "response_p99_seconds": _NO_REQUESTS,
     "first_response_hours": "no ticket was first answered in the day",
     "rating_average": "no ratings were given",
+    "application_log_errors": "no application log was found",
+    "error_log_errors": "no error log was found",
 }
 
 DEFINITIONS: dict[str, Definition] = {

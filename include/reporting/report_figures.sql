@@ -44,10 +44,14 @@ LEFT JOIN LATERAL (
     FROM ops.daily_uptime WHERE daily_uptime.day = asked.day
 ) AS uptime ON true
 LEFT JOIN ops.daily_traffic AS traffic ON traffic.day = asked.day
+LEFT JOIN ops.daily_subject AS logs ON logs.day = asked.day AND logs.subject = 'traffic'
 LEFT JOIN LATERAL (
+    -- A log of which there was no file does not tell that there were no errors.
     SELECT
-        coalesce(sum(errors) FILTER (WHERE source = 'application'), 0)::bigint AS application_log_errors,
-        coalesce(sum(errors) FILTER (WHERE source = 'error'), 0)::bigint AS error_log_errors
+        CASE WHEN logs.detail -> 'absent_logs' @> '"application"' THEN NULL
+             ELSE coalesce(sum(errors) FILTER (WHERE source = 'application'), 0)::bigint END AS application_log_errors,
+        CASE WHEN logs.detail -> 'absent_logs' @> '"error"' THEN NULL
+             ELSE coalesce(sum(errors) FILTER (WHERE source = 'error'), 0)::bigint END AS error_log_errors
     FROM ops.daily_error WHERE daily_error.day = asked.day
 ) AS logged ON true
 LEFT JOIN ops.daily_users AS users ON users.day = asked.day

@@ -28,7 +28,6 @@ from include.window import Grain, Window, day_window
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 3  # a rotation in the midst of reading takes moments
 _REACH = timedelta(days=400)  # how far a day is looked back, and ahead, for lines that went astray
-_USUAL_DAYS = 7  # days before, of which the warehouse tells which logs there usually are
 _NOT_ENOUGH = ENOUGH - Decimal("0.01")  # the most that is there of a day of which it is not known how much is missing
 
 Held = dict[Identity, int]
@@ -91,7 +90,7 @@ def _compute_day(window: Window, run_id: str, also: frozenset[Identity]) -> tupl
         )  # fmt: skip
         changed = _keep(window, day.held, own, run_id)
     else:
-        changed = _write(window, day, known, counted, run_id)
+        changed = _write(window, day, own, counted, run_id)
     late = _late_days(window.first_day, counted)
     # A later day that was computed meanwhile may have met lines of this day and found nothing to correct yet.
     logs = _found_by_later_days(window.first_day, _known(sorted(known)))
@@ -132,8 +131,7 @@ def _read(
 
 def _days_of_interest(folder: LogFolder, window: Window) -> list[date]:
     """Return the days that the files may be about, the window's own among them."""
-    usual = window.start - timedelta(days=_USUAL_DAYS)
-    bounds = [usual, window.start, *(time for file in folder.files for time in (file.earliest, file.latest) if time)]
+    bounds = [window.start, *(time for file in folder.files for time in (file.earliest, file.latest) if time)]
     zone = ZoneInfo(window.timezone)
     first = max(min(bounds).astimezone(zone).date(), window.first_day - _REACH)
     last = min(max(bounds).astimezone(zone).date(), window.first_day + _REACH)
@@ -233,14 +231,9 @@ def _facts_of_files(window: Window, held: Held, counted: dict[LogFile, dict[date
 
 
 def _write(
-    window: Window,
-    day: DayOfTraffic,
-    known: dict[date, _Known],
-    counted: dict[LogFile, dict[date, int]],
-    run_id: str,
+    window: Window, day: DayOfTraffic, own: _Known, counted: dict[LogFile, dict[date, int]], run_id: str
 ) -> bool:
-    own = known[window.first_day]
-    absent = _absent_logs(window.first_day, day, known) if day.has_lines else {}
+    absent = _absent_logs(day, own)
     detail: dict[str, Any] = {
         "files": _facts_of_files(window, day.held, counted),
         # What was once seen stays said, so that a re-run after the rotation is over gives the same rows.
@@ -250,7 +243,7 @@ def _write(
         "lines": day.line_counts,
     } | ({"absent_logs": absent} if absent else {})
     if day.has_lines:
-        share, reason = _share(window, day, absent)
+        share, reason = _share(window, day)
         state = Completeness.PARTIAL if reason else Completeness.COMPLETE
     else:
         state, share = Completeness.MISSING, Decimal(0)
@@ -258,7 +251,7 @@ def _write(
 
     def is_correction(stored: dict[str, Any]) -> bool:
         """No log has lost a line since: what is new are lines that cannot be read, and the like."""
-        return not absent and not Counter(_held_of_detail(stored)) - Counter(day.held)
+        return not Counter(_held_of_detail(stored)) - Counter(day.held)
 
     return metrics.replace_day(
         window.first_day,
@@ -273,53 +266,33 @@ def _write(
     )
 
 
-def _share(window: Window, day: DayOfTraffic, absent: dict[str, str]) -> tuple[Decimal, str]:
+def _share(window: Window, day: DayOfTraffic) -> tuple[Decimal, str]:
     """Return how much of the day's logs was there, and why it is not all of them.
 
     These are the hours with a line times the lines that could be read; a few that could not be do not count. What a
-    damaged file, a link or an absent log would hold is not known: such a day is never one to rely on.
+    damaged file or a link would hold is not known: such a day is never one to rely on.
     """
     missing, unread = day.missing_hours, _unread_in_words(day)
     share = Decimal(day.hours - len(missing)) / day.hours
     if unread:
-        share *= 1 - Decimal(day.unread.total()) / day.access_lines
-    unknown = [*_damage_in_words(day), *_links_in_words(day), *_absence_in_words(absent)]
+        share *= 1 - Decimal(day.line_counts["access_broken"]) / day.line_counts["access_read"]
+    unknown = [*_damage_in_words(day), *_links_in_words(day)]
     if unknown:
         share = min(share, _NOT_ENOUGH)
     return share, "; ".join([*_hours_in_words(window, missing), *unread, *unknown])
 
 
-def _absent_logs(day: date, found: DayOfTraffic, known: dict[date, _Known]) -> dict[str, str]:
-    """Return the logs that are gone although days before held lines of them, with the last such day in words.
+def _absent_logs(day: DayOfTraffic, own: _Known) -> list[str]:
+    """Name the logs besides the access log of which there is no file, so that their errors are not known.
 
-    A log may be silent for a day, as an error log often is; its file is there all the same. Days on which it was gone
-    already tell nothing of it, so that after a week the platform is one without this log. What was once gone stays so
-    until lines of the day turn up, whatever file is there by then.
+    A log that was there when the day was computed first has only lost its files since.
     """
-    told: dict[str, str] = known[day].stored.detail.get("absent_logs", {})
-    absent = {}
-    for kind in (Kind.APPLICATION, Kind.ERROR):
-        if found.line_counts[f"{kind}_read"]:
-            continue
-        before = _lines_before(day, kind, known)
-        if kind in told:
-            absent[kind.value] = told[kind]
-        elif kind in found.gone and before:
-            last = max(before)
-            absent[kind.value] = f"{formats.count(before[last])} on {last}"
-    return absent
-
-
-def _lines_before(day: date, kind: Kind, known: dict[date, _Known]) -> dict[date, int]:
-    """Return how many lines of a log the days before held, those that held any and of which it was not gone."""
-    days = (day - timedelta(days=n) for n in range(1, _USUAL_DAYS + 1))
-    details = {other: known[other].stored.detail for other in days if other in known}
-    lines = {other: detail.get("lines", {}).get(f"{kind}_read", 0) for other, detail in details.items()}
-    return {other: count for other, count in lines.items() if count}
+    absent = {kind.value for kind in (Kind.APPLICATION, Kind.ERROR) if kind not in day.kinds}
+    return sorted(absent & set(own.stored.detail.get("absent_logs", [])) if own.computed else absent)
 
 
 def _reason_for_missing(day: DayOfTraffic) -> str:
-    if unreadable := day.line_counts["access_broken"] + day.line_counts["access_unplaced"]:
+    if unreadable := day.line_counts["access_broken"]:
         return f"the access logs hold no readable line of the day, but {unreadable} broken ones"
     return "the access logs hold no line of the day"
 
@@ -346,11 +319,11 @@ def _hours_in_words(window: Window, missing: list[int]) -> list[str]:
 
 def _unread_in_words(day: DayOfTraffic) -> list[str]:
     """Tell of lines that could not be read, when they are more than those few that come with every log."""
-    unread = day.unread.total()
-    if unread <= (1 - ENOUGH) * day.access_lines:
+    unread, read = day.line_counts["access_broken"], day.line_counts["access_read"]
+    if unread <= (1 - ENOUGH) * read:
         return []
     return [
-        f"{formats.count(unread)} of {formats.count(day.access_lines)} access log lines could not be read"
+        f"{formats.count(unread)} of {formats.count(read)} access log lines could not be read"
         f" ({', '.join(sorted(day.unread))}); docs/source-contract.md tells their format"
     ]
 
@@ -363,10 +336,3 @@ def _links_in_words(day: DayOfTraffic) -> list[str]:
     if not day.links:
         return []
     return [f"links are not read, so that lines may be missing: {', '.join(day.links)}; put the files in their place"]
-
-
-def _absence_in_words(absent: dict[str, str]) -> list[str]:
-    return [
-        f"no line of the {kind} log, which held {last}, so that errors may be missing; look whether it is still written"
-        for kind, last in absent.items()
-    ]

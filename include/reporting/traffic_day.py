@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _STATEMENTS = statements(str(Path(__file__).with_name("traffic.sql")))
 _MOST_SUSPECTS = 10_000  # with more of them every line is looked at again
-_TIMELESS = timedelta(days=7)  # how long before a file's last change lines may have come that tell no time
 _EMPTY = {
     Kind.ACCESS: "file SMALLINT, of_day BOOLEAN, slot INTEGER, method VARCHAR, text VARCHAR, status SMALLINT,"
     " bucket SMALLINT, lines BIGINT, microseconds HUGEINT, bytes_sent HUGEINT",
@@ -40,9 +39,8 @@ class DayOfTraffic:
     """The figures of one day and what they rest on.
 
     ``held`` are the lines of the day by the log they stand in, ``line_counts`` the lines by what became of them;
-    ``unread`` are the access log's lines that could not be read, by log: those of the day, and those without a time
-    that may be of it. ``missing_hours`` are counted from 0; ``links`` lead to files that may hold lines of the day and
-    are not read; ``gone`` are the kinds of logs of which no live file was there when the day had ended.
+    ``unread`` are the access logs with lines that could not be read. ``missing_hours`` are counted from 0; ``links``
+    lead to files that may hold lines of the day and are not read; ``kinds`` are the logs of which there is any file.
     """
 
     hours: int
@@ -52,16 +50,11 @@ class DayOfTraffic:
     held: dict[Identity, int] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
-    gone: set[Kind] = field(default_factory=set)
+    kinds: set[Kind] = field(default_factory=set)
     read_once: list[str] = field(default_factory=list)
     broken_samples: list[str] = field(default_factory=list)
     line_counts: dict[str, int] = field(default_factory=dict)
-    unread: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def access_lines(self) -> int:
-        """All lines of the day's access log, with those that could not be read."""
-        return self.line_counts["access_read"] - self.line_counts["access_broken"] + self.unread.total()
+    unread: set[str] = field(default_factory=set)
 
 
 def aggregate(
@@ -74,7 +67,7 @@ def aggregate(
     Raises SourceUnavailable when a file changes meanwhile.
     """
     hours = math.ceil(window.seconds / 3600)
-    day = DayOfTraffic(hours, links=folder.links_with(window), gone=_gone_logs(folder, window))
+    day = DayOfTraffic(hours, links=folder.links_with(window), kinds=folder.kinds)
     counted: dict[LogFile, dict[date, int]] = {}
     logs = [folder.readable(file) for file in files]
     with log_lines.database(folder.temporary) as connection:
@@ -87,17 +80,6 @@ def aggregate(
         _figures(connection, window, traffic, day)
     day.damaged = sorted(log.file.log for log in logs if log.damaged and window.first_day in counted[log.file])
     return day, counted
-
-
-def _gone_logs(folder: LogFolder, window: Window) -> set[Kind]:
-    """The kinds of logs of which no live file was there about when the day had ended; none where that is not known.
-
-    That is told by the live access log, beside which a log that is silent would be too: it must have begun by then.
-    """
-    by_then = window.end + timedelta(days=1)
-    live = [file for file in folder.files if file.kind is Kind.ACCESS and file.name == file.log]
-    is_told = any(file.earliest is not None and file.earliest < by_then for file in live)
-    return set(Kind) - folder.live if is_told else set()
 
 
 def create_macros(connection: DuckDBPyConnection) -> None:
@@ -158,47 +140,41 @@ def _count_lines(
     all_suspect = len(found) == limit
     to_look_at = (set(suspects) | log_lines.rejected_files(connection, kind)) if logs else set()
     broken = Broken()
-    read = unplaced = 0
+    read = 0
     for place, log in enumerate(logs, start=1):
         days = lines[place - 1]
-        of_day, timeless = Broken(), 0
+        of_day = Broken()
         if all_suspect or place in to_look_at:
             chosen = None if all_suspect else suspects.get(place, set())
-            of_day, timeless = _broken_lines(log, folder, window, chosen, days)
+            of_day = _broken_lines(log, folder, window, chosen, days)
         counted[log.file] = dict(days)
         # The lines of a file of which none can be read are not among those of the days.
         if own := days[window.first_day] or of_day.lines:
             day.held[log.file.identity] = day.held.get(log.file.identity, 0) + own
         read += own
-        unplaced += timeless
         broken.lines += of_day.lines
         broken.samples += of_day.samples
-        if kind is Kind.ACCESS and (unread := of_day.lines + timeless * _may_be_of(log.file, window)):
-            day.unread[log.file.log] += unread
-    day.line_counts |= {f"{kind}_read": read, f"{kind}_broken": broken.lines, f"{kind}_unplaced": unplaced}
+        if kind is Kind.ACCESS and of_day.lines:
+            day.unread.add(log.file.log)
+    day.line_counts |= {f"{kind}_read": read, f"{kind}_broken": broken.lines}
     if kind is Kind.ACCESS:
         day.broken_samples = broken.samples[: log_lines.SAMPLES]
 
 
 def _broken_lines(
     log: ReadableLog, folder: LogFolder, window: Window, suspects: set[str] | None, days: Counter[date]
-) -> tuple[Broken, int]:
-    """Return the broken lines of the window's day in a log and the number of those without any day.
+) -> Broken:
+    """Return the broken lines of the window's day in a log, and add all that are of a day to the lines by ``days``.
 
-    Adds the broken lines to the lines by ``days``. Where no line can be read, those of the access log are of the days
-    that they name: these are noted without a line, for nothing of them is counted.
+    Where no line can be read, those of the access log are of the days that they name: these are noted without a line,
+    for nothing of them is counted. Lines of a file in which no time stands are of no day.
     """
     by_day, homeless = log_lines.broken_lines(log.path, log.file.kind, folder.zone, suspects)
     days.update({when: one.lines for when, one in by_day.items()})
     if homeless.lines and log.file.kind is Kind.ACCESS:
-        by_day, homeless = log_lines.lines_by_named_day(log.path, folder.zone)
+        by_day = log_lines.lines_by_named_day(log.path, folder.zone)
         days.update(dict.fromkeys(by_day, 0))
-    return by_day.get(window.first_day, Broken()), homeless.lines
-
-
-def _may_be_of(file: LogFile, window: Window) -> bool:
-    """Tell whether lines that tell no time may be of the window, as far as the file's last change tells it."""
-    return file.latest is None or window.start <= file.latest < window.end + _TIMELESS
+    return by_day.get(window.first_day, Broken())
 
 
 def _figures(connection: DuckDBPyConnection, window: Window, traffic: Traffic, day: DayOfTraffic) -> None:
@@ -218,6 +194,7 @@ def _figures(connection: DuckDBPyConnection, window: Window, traffic: Traffic, d
         for place, count in zip(places, numbers, strict=True):
             buckets[place] += count
     day.line_counts["access_excluded"] = excluded
+    counts = day.line_counts
     total = [sum((row[column] for row in requests), start=0) for column in (3, 4, 5)]
     day.tables = {
         "daily_traffic": TableRows(
@@ -227,8 +204,8 @@ def _figures(connection: DuckDBPyConnection, window: Window, traffic: Traffic, d
             ),
             [(
                 *total, sum((row[6] for row in requests), start=Decimal(0)), _rounded(latency.quantile(buckets, 0.95)),
-                _rounded(latency.quantile(buckets, 0.99)), sum(row[7] for row in requests), day.access_lines,
-                day.unread.total(), excluded,
+                _rounded(latency.quantile(buckets, 0.99)), sum(row[7] for row in requests), counts["access_read"],
+                counts["access_broken"], excluded,
             )],
         ),
         "hourly_traffic": TableRows(

@@ -258,11 +258,11 @@ def test_at_most_five_samples_without_secrets(logs: Path, warehouse: Warehouse) 
 
 
 def test_log_in_another_format_is_no_quiet_day(logs: Path, warehouse: Warehouse) -> None:
-    (logs / "access.log").write_text('127.0.0.1 "GET / HTTP/1.1" 200\n' * 30)
+    (logs / "access.log").write_text('2026-10-03T05:00:00Z "GET / HTTP/1.1" 200\n' * 30)
     run()
     state, _, reason, detail = subject(warehouse)
     assert (state, reason) == ("missing", "the access logs hold no readable line of the day, but 30 broken ones")
-    assert detail["lines"]["access_unplaced"] == 30
+    assert detail["lines"]["access_broken"] == 30
 
 
 def test_very_many_different_broken_lines(logs: Path, warehouse: Warehouse) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -103,24 +104,23 @@ def test_a_format_that_is_none_of_ours_is_told_by_the_times_in_it(logs: Path, wa
     assert (subject(warehouse)[0], broken(warehouse)) == ("partial", (27, 3)), "the second ones are of the 4th in UTC"
 
 
-def test_lines_without_any_time_lower_the_days_before_their_files_last_change(
-    logs: Path, warehouse: Warehouse, tmp_path: Path
-) -> None:
-    days = [DAY - timedelta(days=8), DAY - timedelta(days=7), DAY, DAY + timedelta(days=1)]
-    for day in days:
+def test_a_file_in_which_no_line_tells_a_time_changes_no_day(logs: Path, warehouse: Warehouse, tmp_path: Path) -> None:
+    days = [DAY - timedelta(days=1), DAY, DAY + timedelta(days=1)]
+    for day in days[1:]:
         put(logs / f"access.log-{day}", full_day(day), at(24, day))
-    put(logs / "access.log.report", ["page: 17 visits\n"] * 6, at(12))
+    for name in ("access.log.report", "application.log", "error.log"):
+        put(logs / name, ["page: 17 visits\n"] * 30, at(12))
     for day in days:
         assert run(day) == [day]
-    told = f"6 of 30 access log lines could not be read (access.log.report); {FORMAT}"
-    found = [subject(warehouse, day)[:3] for day in days]
-    assert [state for state, *_ in found] == ["complete", "partial", "partial", "complete"]
-    assert found[1] == found[2] == ("partial", Decimal("0.80000"), told)
+    assert subject(warehouse, days[0])[:3] == ("missing", 0, "the access logs hold no line of the day")
+    assert [subject(warehouse, day)[:3] for day in days[1:]] == [("complete", 1, "")] * 2
+    assert broken(warehouse) == (24, 0)
+    assert sum(subject(warehouse)[3]["lines"].values()) == 24
     before = everything(warehouse)
-    assert [run(day) for day in days] == [[], [], [], []]
+    assert [run(day) for day in days] == [[], [], []], "when it is known that they tell nothing"
     for entry in (tmp_path / "catalogue").iterdir():
         entry.unlink()
-    assert [run(day) for day in days] == [[], [], [], []]
+    assert [run(day) for day in days] == [[], [], []], "and when it is not"
     assert everything(warehouse) == before
 
 
@@ -173,82 +173,47 @@ def write(logs: Path, day: date, *, application_lines: int = 4, with_errors: boo
         put(logs / name, lines, at(24, day))
 
 
-def rotate(logs: Path, day: date) -> None:
-    for path in logs.glob("*.log"):
-        path.rename(logs / f"{path.name}-{day}")
+def absent(warehouse: Warehouse, day: date = DAY) -> tuple[Any, ...]:
+    """What a day is complete by, and the logs of which there was no file."""
+    state, share, reason, detail = subject(warehouse, day)
+    return state, share, reason, detail.get("absent_logs", [])
 
 
-def states(warehouse: Warehouse, days: Iterable[date]) -> list[str]:
-    return [subject(warehouse, day)[0] for day in days]
-
-
-@pytest.mark.parametrize(("kind", "lines"), [("application", 4), ("error", 1)])
-def test_a_log_that_is_gone_is_no_day_without_errors(logs: Path, warehouse: Warehouse, kind: str, lines: int) -> None:
-    first, second, third = WEEK[:3]
-    write(logs, first)
-    assert run(first) == [first]
-    rotate(logs, first)
-    write(logs, second)
+@pytest.mark.parametrize("kind", ["application", "error"])
+def test_a_log_without_any_file_is_named_and_the_day_is_complete(logs: Path, warehouse: Warehouse, kind: str) -> None:
+    write(logs, DAY)
     (logs / f"{kind}.log").unlink()
-    assert run(second) == [second]
-    told = (
-        f"no line of the {kind} log, which held {lines} on 2026-10-03, so that errors may be missing; "
-        "look whether it is still written"
-    )
-    assert states(warehouse, [first]) == ["complete"]
-    assert subject(warehouse, second)[:3] == ("partial", Decimal("0.98000"), told)
-    # It comes back, and is live when the day is computed again: still nothing is known of the day.
-    rotate(logs, second)
-    write(logs, third)
-    assert [run(day) for day in (second, third)] == [[], [third]]
-    assert states(warehouse, [second, third]) == ["partial", "complete"]
-    # Its file of that day turns up at last.
-    put(logs / f"{kind}.log-{second}", application(second) if kind == "application" else errors(second), at(24, second))
-    assert run(second) == [second]
-    assert subject(warehouse, second)[:3] == ("complete", 1, "")
+    assert run() == [DAY]
+    assert absent(warehouse) == ("complete", 1, "", [kind])
+    assert run() == []
+    # Its file turns up at last.
+    put(logs / f"{kind}.log-20261004", application(DAY) if kind == "application" else errors(DAY), at(24))
+    assert run() == [DAY]
+    assert absent(warehouse) == ("complete", 1, "", [])
 
 
-def test_a_log_without_a_line_is_a_good_day(logs: Path, warehouse: Warehouse) -> None:
-    """As rotation leaves it: the live log is empty, or nobody has written to it for days."""
-    for place, day in enumerate(WEEK[:4]):
-        write(logs, day, application_lines=0 if place else 4, with_errors=not place)
-        if place == 3:
-            put(logs / "error.log", errors(DAY), at(5))
-        assert run(day) == [day]
-        rotate(logs, day)
-    assert states(warehouse, WEEK[:4]) == ["complete"] * 4
+def test_a_log_that_was_rotated_and_not_made_again_is_none_that_is_absent(logs: Path, warehouse: Warehouse) -> None:
+    """Rotation only renames it, and its writer makes it again at its next line, which may take days."""
+    write(logs, DAY)
+    for name in ("application.log", "error.log"):
+        (logs / name).rename(logs / f"{name}-20261003")
+    put(logs / "access.log", full_day(WEEK[1]), at(24, WEEK[1]))
+    assert run(WEEK[1]) == [WEEK[1]]
+    assert absent(warehouse, WEEK[1]) == ("complete", 1, "", [])
 
 
-def test_a_log_that_is_gone_for_a_week_is_none_of_the_platform(logs: Path, warehouse: Warehouse) -> None:
-    days = [DAY + timedelta(days=n) for n in range(9)]
-    for day in days:
-        write(logs, day, application_lines=4)
-        if day != DAY:
-            (logs / "application.log").unlink()
-        assert run(day) == [day]
-        rotate(logs, day)
-    assert states(warehouse, days) == ["complete", *["partial"] * 7, "complete"]
-    assert "which held 4 on 2026-10-03" in subject(warehouse, days[7])[2]
+def test_a_log_that_is_empty_is_none_that_is_absent(logs: Path, warehouse: Warehouse) -> None:
+    write(logs, DAY, application_lines=0, with_errors=False)
+    run()
+    assert absent(warehouse) == ("complete", 1, "", [])
 
 
-def test_of_an_old_day_it_is_not_known_which_live_logs_there_were(logs: Path, warehouse: Warehouse) -> None:
-    """Rotation leaves no file of a silent log; that the live one is gone by now says nothing of then."""
-    for day in WEEK[:2]:
-        write(logs, day, with_errors=day == DAY)
-        rotate(logs, day)
-    (logs / f"error.log-{WEEK[1]}").unlink()
-    put(logs / "access.log", full_day(WEEK[3]), at(24, WEEK[3]))
-    assert [run(day) for day in WEEK[:2]] == [[day] for day in WEEK[:2]]
-    assert states(warehouse, WEEK[:2]) == ["complete"] * 2
-
-
-def test_a_platform_without_such_logs_is_complete(logs: Path, warehouse: Warehouse) -> None:
-    for day in WEEK:
-        put(logs / "access.log", full_day(day), at(24, day))
-        assert run(day) == [day]
-        (logs / "access.log").rename(logs / f"access.log-{day}")
-    assert states(warehouse, WEEK) == ["complete"] * 7
-    assert "absent_logs" not in subject(warehouse)[3]
+def test_a_log_whose_files_are_deleted_later_was_there(logs: Path, warehouse: Warehouse) -> None:
+    write(logs, DAY, application_lines=0)
+    run()
+    (logs / "application.log").unlink()
+    assert run() == []
+    assert absent(warehouse) == ("complete", 1, "", [])
 
 
 def test_figures_stay_when_hours_are_lost_whatever_other_logs_have_gained(logs: Path, warehouse: Warehouse) -> None:
