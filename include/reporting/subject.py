@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from include.outcome import Completeness
+from include.outcome import Completeness, SourceUnavailable
 from include.reporting.extent import Begins, Extent, not_begun
 from include.settings import settings
 from include.warehouse import metrics
@@ -17,6 +19,8 @@ from include.window import Window, day_window, last_finished_day
 if TYPE_CHECKING:
     import psycopg
 
+_log = logging.getLogger(__name__)
+_LOOK_BACK = timedelta(minutes=10)  # for how long earlier days are begun to be read again; the task has 30 minutes
 _FIRST_USER = "SELECT nullif(min(registered_at), '-infinity') FROM operations.users"
 
 
@@ -68,7 +72,7 @@ def compute_day(window: Window, run_id: str, subject: str, read: Callable[[Windo
         state=found.extent.state,
         completeness=found.extent.completeness,
         reason=found.extent.reason,
-        detail={} if is_missing else found.detail,
+        detail={"rules": _rules(subject, window.timezone)} | ({} if is_missing else found.detail),
         run_id=run_id,
         is_correction=not is_missing and not found.extent.begins_late,
     )
@@ -77,19 +81,43 @@ def compute_day(window: Window, run_id: str, subject: str, read: Callable[[Windo
 def with_late_rows(subject: str, compute: Callable[[Window, str], bool]) -> Callable[[Window, str], list[str]]:
     """Return a function that computes a subject's day, and returns earlier days (YYYY-MM-DD) that late rows changed.
 
-    On the day that ended last the ``reports.late_rows_days`` days before it are computed again, those that ever were:
-    a row is dated when something happened, and may come after its day was read. A run that is repeated returns what it
-    changed at its first try too, which may have ended before it was told. Raises what ``compute`` raises, and as
-    ``metrics.subject_states`` does.
+    On the day that ended last the ``reports.late_rows_days`` days before it are computed again, those that ever were
+    by the rules of today: a row is dated when something happened, and may come after its day was read. When the source
+    is lost meanwhile, or the time is up, the rest is for the next night. A run that is repeated returns what it changed
+    at its first try too, which may have ended before it was told. Raises what ``compute`` raises of the window's own
+    day, and as ``metrics.subject_states`` does.
     """
 
     def computed(window: Window, run_id: str) -> list[str]:
         compute(window, run_id)
         earlier = [window.first_day - timedelta(days=n) for n in range(1, settings().reports.late_rows_days + 1)]
         if window.first_day == last_finished_day(datetime.now(UTC), window.timezone):
-            for day, states in metrics.subject_states(earlier).items():
-                if states[subject].content_hash:
-                    compute(day_window(day, window.timezone), run_id)
+            rules = _rules(subject, window.timezone)
+            states = metrics.subject_states(earlier)
+            same = [day for day in earlier if states[day][subject].detail.get("rules") == rules]
+            _compute_again(subject, compute, [day_window(day, window.timezone) for day in same], run_id)
         return [day.isoformat() for day in metrics.days_changed_by(run_id, subject, earlier)]
 
     return computed
+
+
+def _compute_again(subject: str, compute: Callable[[Window, str], bool], windows: list[Window], run_id: str) -> None:
+    """Compute days that have their figures already: that it fails makes the day of the run no poorer."""
+    begun = time.monotonic()
+    for window in windows:
+        try:
+            if time.monotonic() - begun >= _LOOK_BACK.total_seconds():
+                raise SourceUnavailable(f"the days after it took more than {_LOOK_BACK}")
+            compute(window, run_id)
+        except SourceUnavailable as error:
+            _log.warning(
+                "%s: late rows of %s and of the days before it were not looked for, the next night looks for them (%s)",
+                subject, window.key, error,
+            )  # fmt: skip
+            return
+
+
+def _rules(subject: str, timezone: str) -> dict[str, Any]:
+    """The settings that a day's figures follow: by others it would change although nothing has come late."""
+    targets = {"response_hours": settings().support.response_hours.model_dump()} if subject == "support" else {}
+    return {"timezone": timezone} | targets

@@ -122,23 +122,74 @@ def test_a_source_that_has_lost_a_day_since_makes_it_no_poorer(
     assert [rows(warehouse, day) for day in BEFORE[:3]] == [(1,) * 6] * 3
 
 
-def test_a_run_that_broke_off_tells_what_it_changed_when_it_is_repeated(
-    warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any], environment: pytest.MonkeyPatch
-) -> None:
-    for day in BEFORE[:2]:
-        compute(day, f"first of {day}", "users")
-        happen(platform, day, 100)
+def lost_after(days: int) -> Callable[[Window, str], bool]:
+    """The users of a day, from a database that is lost after so many days."""
     calls: list[Window] = []
 
-    def breaks_off(window: Window, run_id: str) -> bool:
+    def computed(window: Window, run_id: str) -> bool:
         calls.append(window)
-        if len(calls) == 3:
+        if len(calls) > days:
             raise SourceUnavailable("the platform's database is away")
         return users.compute(window, run_id)
 
+    return computed
+
+
+def test_a_fault_while_looking_back_leaves_the_day_whole(
+    warehouse: psycopg.Connection[Any],
+    platform: psycopg.Connection[Any],
+    environment: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for day in BEFORE[:4]:
+        compute(day, f"first of {day}", "users")
+        happen(platform, day, 100)
+    window = day_window(NEWEST, ZONE)
     with pytest.raises(SourceUnavailable):
-        subject.with_late_rows("users", breaks_off)(day_window(NEWEST, ZONE), "night")
-    assert compute(NEWEST, "night", "users") == {day.isoformat() for day in BEFORE[:2]}
+        subject.with_late_rows("users", lost_after(0))(window, "night")
+    assert caplog.messages == []
+    assert subject.with_late_rows("users", lost_after(2))(window, "night") == [BEFORE[0].isoformat()]
+    assert caplog.messages == [
+        "users: late rows of 2025-10-29 and of the days before it were not looked for, the next night looks for them"
+        " (the platform's database is away)"
+    ]
     environment.setattr(subject, "last_finished_day", lambda *_: NEWEST + timedelta(days=1))
-    assert compute(NEWEST, "night", "users") == {day.isoformat() for day in BEFORE[:2]}, "the next day as well"
-    assert compute(NEWEST, "another night", "users") == set()
+    again = subject.with_late_rows("users", users.compute)
+    assert again(window, "night") == [BEFORE[0].isoformat()], "what the run has changed, also a day later"
+    assert set(again(day_window(NEWEST + timedelta(days=1), ZONE), "next")) == {d.isoformat() for d in BEFORE[1:4]}
+
+
+def test_looking_back_ends_in_time(
+    warehouse: psycopg.Connection[Any],
+    platform: psycopg.Connection[Any],
+    environment: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    compute(BEFORE[0], "first", "users")
+    happen(platform, BEFORE[0], 100)
+    environment.setattr(subject, "_LOOK_BACK", timedelta(0))
+    assert compute(NEWEST, "night", "users") == set()
+    assert [message.rpartition(" (")[2] for message in caplog.messages] == ["the days after it took more than 0:00:00)"]
+    environment.setattr(subject, "_LOOK_BACK", timedelta(minutes=10))
+    assert compute(NEWEST, "night", "users") == {BEFORE[0].isoformat()}
+
+
+def test_days_that_followed_other_rules_are_left_as_they_are(
+    warehouse: psycopg.Connection[Any], platform: psycopg.Connection[Any], environment: pytest.MonkeyPatch
+) -> None:
+    for day in BEFORE[:3]:
+        compute(day, f"first of {day}")
+        happen(platform, day, 100)
+    warehouse.execute("UPDATE ops.daily_subject SET detail = detail - 'rules' WHERE day = %s", (BEFORE[1],))
+    warehouse.execute(
+        "UPDATE ops.daily_subject SET detail = jsonb_set(detail, '{rules, timezone}', '\"UTC\"') WHERE day = %s",
+        (BEFORE[2],),
+    )
+    environment.setenv("OPERATIONS__SUPPORT__RESPONSE_HOURS__HIGH", "1")
+    settings.cache_clear()
+    assert compute(NEWEST, "night", "support") == set()
+    assert compute(NEWEST, "night", "users", "transactions") == {BEFORE[0].isoformat()}
+    targets = (
+        "SELECT day, target_seconds FROM ops.daily_support WHERE priority = 'high' AND day >= %s ORDER BY day DESC"
+    )
+    assert warehouse.execute(targets, (BEFORE[0],)).fetchall() == [(NEWEST, 3600), (BEFORE[0], 7200)]

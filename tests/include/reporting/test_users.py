@@ -73,7 +73,7 @@ def test_the_edges_of_the_day(warehouse: psycopg.Connection[Any], platform: psyc
     assert registers(warehouse) == by_md5(["1", "2"])
     state = metrics.subject_states([DAY])[DAY]["users"]
     assert (state.state, state.completeness, state.reason) == (Completeness.COMPLETE, Decimal(1), "")
-    assert state.detail == {"page_views_without_user": 1}
+    assert state.detail == {"page_views_without_user": 1, "rules": {"timezone": "Europe/Berlin"}}
 
 
 def state() -> metrics.SubjectState:
@@ -114,7 +114,7 @@ def test_a_source_without_any_row_tells_nothing(
         Completeness.MISSING,
         Decimal(0),
         "the source holds nothing at all: no row in operations.page_views and operations.sessions and operations.users",
-        {},
+        {"rules": {"timezone": "Europe/Berlin"}},
     )
 
 
