@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MOST_ERRORS = 20
 """Lines of the error summary that a report tells one by one."""
 MOST_ERRORS_OF_A_LOG = 5
-"""So many of each log are among them, however many of another log are more frequent."""
+"""So many of each log are told beside its number of errors, however many of another log are more frequent."""
 
 _FIGURES = (Path(__file__).parent / "report_figures.sql").read_text().replace("{outcome_columns}", OUTCOME_COLUMNS)
 _BREAKDOWNS = (Path(__file__).parent / "report_breakdowns.sql").read_text()
@@ -89,7 +89,7 @@ class Inputs:
     revenue: Sequence[Row]
     support: Sequence[Row]
     errors: Sequence[Row]
-    """The most frequent errors of all logs and of each; ``kinds`` of each row is the number of kinds there are."""
+    """The most frequent errors of all logs, then more of each; ``kinds`` of each row is how many there are in all."""
     broken_lines: tuple[str, ...] = ()
     """Some of the access log's broken lines, without secrets, and how many lines of the other logs are broken."""
     earlier: Mapping[tuple[str, ...], Mapping[date, Number]] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -12,7 +13,7 @@ from include.reporting.charts import Chart
 from include.reporting.documents import Line, Section, Table, clean, figure_line
 from include.reporting.figures import Figure, middle_of
 from include.reporting.formats import Unit
-from include.reporting.report_inputs import MOST_ERRORS_OF_A_LOG, Incident, Inputs, Row
+from include.reporting.report_inputs import MOST_ERRORS, MOST_ERRORS_OF_A_LOG, Incident, Inputs, Row
 from include.reporting.report_parts import (
     ACTIVE_USERS_CHART,
     TRANSACTIONS_CHART,
@@ -190,21 +191,26 @@ def _log_errors(inputs: Inputs, figures: Figures, log: str) -> Line:
 
 
 def _components(inputs: Inputs, figures: Figures) -> Section:
-    """The uptime of the components that the guide's report does not name, and the times of every component."""
+    """The times of every component, and above them each that the guide's report does not name and that is not ok."""
     heading = "Uptime by Component"
     if remark := subject_remark(inputs, "uptime"):
         return Section(heading, remark=remark)
-    lines = figures.lines({name: label for name, label in _MORE_UPTIME.items() if uptime_row(inputs, name)})
+    more = [figures.add(name, label) for name, label in _MORE_UPTIME.items() if uptime_row(inputs, name)]
+    lines = tuple(figure_line(each) for each in more if each.outcome is not Outcome.OK)
     header = ("Component", "Uptime", "Up", "Down", "Maintenance", "Unknown", "Outages")
-    table = Table(header, tuple(_component(inputs, row) for row in inputs.uptime))
+    texts = {each.name: each.text for each in figures.collected if each.value is not None}
+    table = Table(header, tuple(_component(inputs, row, texts) for row in inputs.uptime))
     return Section(heading, lines, table, change_remark(table))
 
 
-def _component(inputs: Inputs, row: Row) -> tuple[str, ...]:
+def _component(inputs: Inputs, row: Row, texts: Mapping[str, str]) -> tuple[str, ...]:
+    """A row of the table; the uptime reads as in the line of its figure, where ``texts`` has it."""
+
     def told(name: str, text: str, unit: Unit) -> str:
         return cell(inputs, text, row[name], unit, "uptime", row["component"], name)
 
-    uptime = "not known" if row["uptime"] is None else formats.percent(row["uptime"])
+    told_uptime = "not known" if row["uptime"] is None else formats.percent(row["uptime"])
+    uptime = texts.get(f"uptime_{row['component']}", told_uptime)
     states = (f"{state}_seconds" for state in ("up", "down", "maintenance", "unknown"))
     return (
         clean(row["component"]),
@@ -222,7 +228,7 @@ def _errors(inputs: Inputs) -> Section:
         return Section(heading, remark="No errors were logged.")
     rows = tuple(
         (clean(row["kind"]), clean(row["endpoint"]), row["source"], _number_of_errors(inputs, row))
-        for row in inputs.errors
+        for row in inputs.errors[:MOST_ERRORS]
     )
     more = inputs.errors[0]["kinds"] - len(rows)
     remarks = [f"{formats.count(more)} more kinds stand in ops.daily_error."] if more else []

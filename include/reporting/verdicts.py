@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from include.outcome import Completeness, Outcome, worst
@@ -72,66 +72,68 @@ _OK: Judgement = (Outcome.OK, "")
 def judge(figure: Figure, limits: Limits, times: Times) -> Figure:
     """Return the figure with its outcome; one without a threshold stays ``not_applicable``.
 
-    ``times`` tells of the component whose uptime the figure is.
+    ``times`` tells of the component whose uptime the figure is. The text of a figure beyond its limit shows that it is.
     """
     if figure.value is None or figure.name not in _RULES:
         return figure
-    return figure.judged(*_RULES[figure.name](figure, figure.value, limits, times))
+    return _RULES[figure.name](figure, figure.value, limits, times)
 
 
-def _uptime(figure: Figure, value: Number, limits: Limits, times: Times) -> Judgement:
+def _uptime(figure: Figure, value: Number, limits: Limits, times: Times) -> Figure:
     if times.down > BUDGET_DAYS * (1 - limits.uptime) * _DAY_SECONDS:
-        return Outcome.CRITICAL, (
+        return figure.judged(
+            Outcome.CRITICAL,
             f"{figure.label} {figure.text}: down for {formats.duration(times.down)}, longer than the target of"
-            f" {formats.limit(limits.uptime)} allows in {BUDGET_DAYS} days"
+            f" {formats.limit(limits.uptime)} allows in {BUDGET_DAYS} days",
         )
     if value < limits.uptime:
-        return Outcome.WARNING, _beyond(figure, value, "below the target", limits.uptime)
+        return _beyond(figure, value, Outcome.WARNING, "below the target", limits.uptime)
     if times.unknown - times.unknown_overall > (1 - ENOUGH) * times.day:
-        return Outcome.UNKNOWN, f"{figure.label} is not known for {formats.duration(times.unknown)}"
-    return _OK
+        reason = f"{figure.label} is not known for {formats.duration(times.unknown)}"
+        return figure.judged(Outcome.UNKNOWN, reason)
+    return figure.judged(*_OK)
 
 
-def _beyond(figure: Figure, value: Number, where: str, most: Decimal) -> str:
+def _beyond(figure: Figure, value: Number, outcome: Outcome, where: str, most: Decimal) -> Figure:
     """Say of a share or of seconds that they are above or below a limit, in numbers that show it."""
     text, limit = formats.beside(value, most, figure.unit)
-    return f"{figure.label} {text} is {where} of {limit}"
+    return replace(figure.judged(outcome, f"{figure.label} {text} is {where} of {limit}"), text=text)
 
 
-def _unknown_time(figure: Figure, value: Number, _: Limits, times: Times) -> Judgement:
+def _unknown_time(figure: Figure, value: Number, _: Limits, times: Times) -> Figure:
     if value > (1 - ENOUGH) * times.day:
-        return Outcome.UNKNOWN, f"the state of the platform is not known for {figure.text}"
-    return _OK
+        return figure.judged(Outcome.UNKNOWN, f"the state of the platform is not known for {figure.text}")
+    return figure.judged(*_OK)
 
 
-def _error_rate(figure: Figure, value: Number, limits: Limits, _: Times) -> Judgement:
+def _error_rate(figure: Figure, value: Number, limits: Limits, _: Times) -> Figure:
     if value > limits.error_rate_critical:
-        return Outcome.CRITICAL, _beyond(figure, value, "above the alert limit", limits.error_rate_critical)
+        return _beyond(figure, value, Outcome.CRITICAL, "above the alert limit", limits.error_rate_critical)
     if value > limits.error_rate:
-        return Outcome.WARNING, _beyond(figure, value, "above the target", limits.error_rate)
-    return _OK
+        return _beyond(figure, value, Outcome.WARNING, "above the target", limits.error_rate)
+    return figure.judged(*_OK)
 
 
-def _response_average(figure: Figure, value: Number, limits: Limits, _: Times) -> Judgement:
+def _response_average(figure: Figure, value: Number, limits: Limits, _: Times) -> Figure:
     if value > limits.response_seconds:
-        return Outcome.WARNING, _beyond(figure, value, "above the target", limits.response_seconds)
-    return _OK
+        return _beyond(figure, value, Outcome.WARNING, "above the target", limits.response_seconds)
+    return figure.judged(*_OK)
 
 
-def _response_p95(figure: Figure, value: Number, limits: Limits, _: Times) -> Judgement:
+def _response_p95(figure: Figure, value: Number, limits: Limits, _: Times) -> Figure:
     if value > limits.response_p95_seconds:
-        return Outcome.WARNING, _beyond(figure, value, "above the alert limit", limits.response_p95_seconds)
-    return _OK
+        return _beyond(figure, value, Outcome.WARNING, "above the alert limit", limits.response_p95_seconds)
+    return figure.judged(*_OK)
 
 
-def _breached(figure: Figure, value: Number, _: Limits, __: Times) -> Judgement:
+def _breached(figure: Figure, value: Number, _: Limits, __: Times) -> Figure:
     if value > 0:
         tickets = "support ticket was" if value == 1 else "support tickets were"
-        return Outcome.WARNING, f"{figure.text} {tickets} not answered within the target"
-    return _OK
+        return figure.judged(Outcome.WARNING, f"{figure.text} {tickets} not answered within the target")
+    return figure.judged(*_OK)
 
 
-_RULES: dict[str, Callable[[Figure, Number, Limits, Times], Judgement]] = {
+_RULES: dict[str, Callable[[Figure, Number, Limits, Times], Figure]] = {
     **dict.fromkeys(UPTIMES, _uptime),
     "unknown_seconds": _unknown_time,
     "error_rate": _error_rate,

@@ -94,9 +94,6 @@ Window: Saturday, 24 h in UTC
 - Errors in Error Log: 0 (same weekday: 0, no change)
 
 ### Uptime by Component
-- Cache Uptime: 100% (same weekday: 100%, no change)
-- Chain Uptime: 99.95% (same weekday: 99.95%, no change)
-
 | Component | Uptime | Up | Down | Maintenance | Unknown | Outages |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
 | overall | 99.95% (-0.05 pp) | 23 h 59 min 17 s (-43 s) | 43 s (+43 s) | 0 s | 0 s | 1 (+1) |

@@ -77,11 +77,30 @@ def test_errors_of_different_logs_are_not_added_up(warehouse: psycopg.Connection
         "  - 20 x upstream timed out at /api/fees\n"
     ) in health
     assert "- Server Errors (5xx): 20 (no comparison yet)\n- Client Errors (4xx): 3,000 (no comparison yet)\n" in health
-    # The table has the 20 most frequent kinds, which are the crawler's, and the most frequent ones of each log.
+    # The table has the 20 most frequent kinds, which are the crawler's.
     assert health.count("| 404 | /old/") == 20
     assert "| 500 |" not in health
-    assert "| TimeoutError | /api/fees | application | 20 |\n| upstream timed out | /api/fees | error | 20 |" in health
-    assert "11 more kinds stand in ops.daily_error." in health
+    assert "| TimeoutError |" not in health
+    assert "13 more kinds stand in ops.daily_error." in health
+
+
+def test_errors_of_a_log_that_there_is_not_are_not_zero(warehouse: psycopg.Connection) -> None:
+    insert_day(warehouse, DAY, errors=())
+    for week in (1, 2):
+        insert_day(warehouse, DAY - timedelta(weeks=week))
+    detail = "UPDATE ops.daily_subject SET detail = %s WHERE subject = 'traffic' AND day = %s"
+    warehouse.execute(detail, (json.dumps({"absent_logs": ["error"]}), DAY - timedelta(weeks=1)))
+    warehouse.execute(detail, (json.dumps({"absent_logs": ["application", "error"]}), DAY))
+    reports.render_day(WINDOW, "run")
+    health = one(warehouse, HEALTH)
+    assert (health.verdict, health.completeness, health.missing) == ("ok", Decimal(1), [])
+    assert line(health, "Errors in App") == "- Errors in Application Log: not available (no application log was found)"
+    assert line(health, "Errors in Error") == "- Errors in Error Log: not available (no error log was found)"
+    warehouse.execute(detail, (json.dumps({"absent_logs": ["application"]}), DAY))
+    warehouse.execute("UPDATE ops.daily_subject SET content_hash = 'b' WHERE day = %s", (DAY,))
+    reports.render_day(WINDOW, "run")
+    compared = "- Errors in Error Log: 0 (no comparison yet)"
+    assert line(one(warehouse, HEALTH), "Errors in Error") == compared, "a week ago it was not known"
 
 
 def test_broken_lines_are_shown_without_what_would_be_markup(warehouse: psycopg.Connection) -> None:

@@ -12,6 +12,7 @@ from tests.include.reporting.report_rows import (
     WINDOW,
     insert_day,
     insert_incident,
+    line,
     one,
 )
 
@@ -78,6 +79,24 @@ def test_verdicts(warehouse: psycopg.Connection, change: dict, verdict: str, hea
     health = one(warehouse, HEALTH)
     assert (health.verdict, health.headline) == (verdict, headline)
     assert f"**Verdict: {verdict.upper()}** - {headline}" in health.markdown
+
+
+def test_the_lines_of_figures_show_that_they_miss_their_limits(warehouse: psycopg.Connection) -> None:
+    """88 s down of 86,400 are 99.898 %, 1001 of 20000 requests 5.005 %; 40600 s of them 2.03 s each."""
+    figures = {"errors": 1001, "response_seconds_sum": 40600, "response_p95_seconds": 3.004}
+    insert_day(warehouse, DAY, down={"overall": 88, "chain": 88}, traffic=figures)
+    reports.render_day(WINDOW, "run")
+    health = one(warehouse, HEALTH)
+    assert [line(health, label) for label in ("Overall", "Average", "95th", "Error Rate", "Chain")] == [
+        "- Overall Uptime: 99.898% (no comparison yet) - WARNING",
+        "- Average Response Time: 2.03s (no comparison yet) - WARNING",
+        "- 95th Percentile: 3.004s (no comparison yet) - WARNING",
+        "- Error Rate: 5.005% (no comparison yet) - CRITICAL",
+        "- Chain Uptime: 99.898% (no comparison yet) - WARNING",
+    ]
+    assert "\n| overall | 99.898% |" in health.markdown
+    assert "\n| chain | 99.898% |" in health.markdown
+    assert "Cache Uptime" not in health.markdown, "what is within its target stands in the table alone"
 
 
 def test_incidents_of_the_day_are_critical(warehouse: psycopg.Connection) -> None:
