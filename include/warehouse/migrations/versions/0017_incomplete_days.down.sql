@@ -11,3 +11,7 @@ ALTER TABLE ops.daily_transactions ALTER COLUMN value_usd TYPE numeric(24, 2);
 ALTER TABLE ops.daily_revenue ALTER COLUMN amount_usd TYPE numeric(24, 2);
 ALTER TABLE ops.rollup_transactions ALTER COLUMN value_usd TYPE numeric(24, 2);
 ALTER TABLE ops.rollup_revenue ALTER COLUMN amount_usd TYPE numeric(24, 2);
+COMMENT ON COLUMN ops.daily_uptime.down_seconds IS 'Seconds seen down outside maintenance.';
+COMMENT ON COLUMN ops.daily_uptime.maintenance_seconds IS 'Seconds of announced maintenance.';
+COMMENT ON COLUMN ops.rollup_uptime.down_seconds IS 'Seconds seen down outside maintenance.';
+COMMENT ON COLUMN ops.rollup_uptime.maintenance_seconds IS 'Seconds of announced maintenance.';

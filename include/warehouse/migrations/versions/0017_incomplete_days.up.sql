@@ -18,6 +18,12 @@ COMMENT ON COLUMN ops.rollup_revenue.days_incomplete IS 'Days held of which less
 COMMENT ON COLUMN ops.rollup_support.days_incomplete IS 'Days held of which less than 0.99 of the source was there.';
 COMMENT ON COLUMN ops.rollup_feedback.days_incomplete IS 'Days held of which less than 0.99 of the source was there.';
 
+-- Overall is down also while another component is in maintenance.
+COMMENT ON COLUMN ops.daily_uptime.down_seconds IS 'Seconds seen down outside maintenance; overall, outside that of the component that was down.';
+COMMENT ON COLUMN ops.daily_uptime.maintenance_seconds IS 'Seconds of announced maintenance; overall, those in which no user-facing component was seen down.';
+COMMENT ON COLUMN ops.rollup_uptime.down_seconds IS 'Seconds seen down outside maintenance; overall, outside that of the component that was down.';
+COMMENT ON COLUMN ops.rollup_uptime.maintenance_seconds IS 'Seconds of announced maintenance; overall, those in which no user-facing component was seen down.';
+
 -- What is stored does not know: as another hash than their days' it is made again by the next night's runs.
 UPDATE ops.rollup SET input_hash = '';
 
