@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ from include import connections
 from include.maintenance.airflow import airflow_connections, airflow_removed_rows
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome
 from include.settings import settings
-from include.warehouse import actions, findings
+from include.warehouse import actions, findings, session
 from include.warehouse.findings import Finding
 from include.warehouse.statements import statements
 
@@ -68,17 +68,17 @@ def clean(run_id: str, dry_run: bool, now: datetime | None = None) -> dict[str, 
     """Remove rows that are older than ``maintenance.airflow.keep_days`` at ``now`` (aware); return the act's summary.
 
     Where workers are without the connection ``airflow_db`` on purpose there is nothing to do. Raises
-    ConfigurationError (also when it is just missing), SourceUnavailable or MaintenanceFailed.
+    ConfigurationError (also when it is just missing, or a clock is wrong), SourceUnavailable or MaintenanceFailed.
     """
     action = actions.plan(_KIND, _RESOURCE, run_id, dry_run=dry_run, plan={})
     if action.done:
         return action.summary()
-    wanted = (now or datetime.now(UTC)) - timedelta(days=settings().maintenance.airflow.keep_days)
     with findings.unknown_recorded(run_id, _CHECK, CONNECTION), actions.failures_recorded(action):
         if not airflow_connections.is_given(CONNECTION):
             reason = airflow_connections.left_out(CONNECTION, "old rows are not removed here")
             findings.replace(run_id, _CHECK, [Finding(CONNECTION, Outcome.NOT_APPLICABLE, reason)])
             return actions.nothing_to_do(action, reason).summary()
+        wanted = (now or session.present()) - timedelta(days=settings().maintenance.airflow.keep_days)
         with _database() as database:
             tables = _tables(database)
             plan = _plan(database, wanted, tables)

@@ -122,6 +122,20 @@ def test_old_rows_go_and_what_is_needed_stays(
     settings.cache_clear()
 
 
+@pytest.mark.usefixtures("clock_ahead")
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_clock_that_is_wrong_removes_nothing(
+    airflow: psycopg.Connection, warehouse: psycopg.Connection, dry_run: bool
+) -> None:
+    kept = [add_run(airflow, DAILY, days, "scheduled") for days in (85, 70)]  # the first is old 30 days later
+    with pytest.raises(ConfigurationError, match="set the clock that is wrong") as raised:
+        airflow_database.clean("r1", dry_run)
+    assert action(warehouse, "r1")[:2] == ("failed", str(raised.value))
+    assert runs(airflow) == kept
+    [found] = findings.latest("airflow_database")
+    assert found.finding.outcome is Outcome.UNKNOWN
+
+
 def test_what_holds_the_cut_off_back(airflow: psycopg.Connection) -> None:
     cut_off = NOW - timedelta(days=90)
     assert airflow_database.held_back(airflow, cut_off) == (cut_off, "")

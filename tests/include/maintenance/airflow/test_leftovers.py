@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from include.maintenance.airflow import leftovers
-from include.outcome import Outcome
+from include.outcome import ConfigurationError, Outcome
 from include.platform.scratch_place import MARKER, PREFIX
 from include.warehouse import actions, findings, snapshots
 from include.warehouse.findings import Finding
@@ -65,6 +65,19 @@ def test_old_findings_go_and_the_latest_of_a_check_stay(warehouse: psycopg.Conne
     assert act is not None
     assert act.applied == {"findings": 6, "snapshots": 0, "definitions": 0, "folders": []}
     assert leftovers.clean("r2", False, NOW)["state"] == "nothing_to_do"
+
+
+@pytest.mark.usefixtures("clock_ahead")
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_clock_that_is_wrong_forgets_nothing(warehouse: psycopg.Connection, dry_run: bool) -> None:
+    finding(warehouse, "weekly", "w1", 900)
+    finding(warehouse, "weekly", "w2", 800)
+    with pytest.raises(ConfigurationError, match="set the clock that is wrong") as raised:
+        leftovers.clean("r1", dry_run)
+    act = actions.find("remove_leftovers", leftovers.RESOURCE, "r1")
+    assert act is not None
+    assert (act.state, act.reason) == ("failed", str(raised.value))
+    assert left(warehouse, "SELECT DISTINCT run_id FROM ops.finding ORDER BY 1") == ["w1", "w2"]
 
 
 def test_definitions_go_before_their_snapshots_and_what_is_compared_stays(warehouse: psycopg.Connection) -> None:
