@@ -47,8 +47,8 @@ def _list(_: argparse.Namespace) -> int:
             f"{one.incident_id}  {one.incident_class}  {one.state:<12}  {one.detected_at:%Y-%m-%d %H:%M} UTC  "
             f"seen {one.occurrences}x  {one.affected}: {one.title}"
         )
-        if one.failed_again:
-            line += f"; failed again since, last {one.last_seen_at:%Y-%m-%d %H:%M} UTC: {one.last_title}"
+        if one.seen_again:
+            line += f"; seen again since, last {one.last_seen_at:%Y-%m-%d %H:%M} UTC: {one.last_title}"
         print(line)
     if waiting.since:
         number = "1 signal waits" if waiting.signals == 1 else f"{waiting.signals} signals wait"

@@ -29,10 +29,9 @@ def drain_and_handle() -> dict[str, Any]:
     """
     try:
         drained = signals.drain()
-    except Exception:
-        handle()
-        raise
-    return {"drained": drained, "incidents": handle()}
+    finally:
+        touched = handle()
+    return {"drained": drained, "incidents": touched}
 
 
 def handle() -> list[str]:
@@ -89,7 +88,7 @@ def _move(incident_id: str, allowed: Sequence[str], state: str, actor: str, mess
     ):
         if before is None:
             raise ConfigurationError(f"there is no incident {incident_id}; python -m include.incidents list shows them")
-        taken_again = before.state == state == "acknowledged" and before.failed_again
+        taken_again = before.state == state == "acknowledged" and before.seen_again
         if before.state not in allowed and not taken_again:
             raise ConfigurationError(
                 f"{incident_id} is {before.state} and cannot become {state}; that is possible from"

@@ -42,7 +42,7 @@ class Incident:
     last_title: str
 
     @property
-    def failed_again(self) -> bool:
+    def seen_again(self) -> bool:
         """Whether it was seen after somebody took it."""
         return self.acknowledged_at is not None and self.last_seen_at > self.acknowledged_at
 
@@ -61,7 +61,7 @@ class Held:
     """What an incident's locked row says: its state, and whether it was seen after somebody took it."""
 
     state: str
-    failed_again: bool
+    seen_again: bool
 
 
 def pending_fingerprints(connection: psycopg.Connection[Any]) -> list[str]:

@@ -1,5 +1,6 @@
 -- Statements of incidents.py, each under its name. An incident is open in the states detected, acknowledged and
--- mitigated; the list is repeated word for word so that the partial unique index applies.
+-- mitigated; the list is repeated word for word so that the partial unique index applies. A signal was seen when it
+-- occurred, but not after it came: the clock of its worker may be ahead.
 
 -- statement: pending
 -- What signals that belong to no incident yet are about, the longest waiting first.
@@ -19,15 +20,15 @@ WHERE NOT EXISTS (SELECT FROM ops.incident_signal i WHERE i.signal_id = s.signal
 -- Opens an incident for the earliest waiting signal, with its number, its link and its first timeline entry.
 -- Gives no row when another incident of the fingerprint is open; the number must then be given back (roll back).
 WITH first AS (
-    SELECT s.*
+    SELECT s.*, least(s.occurred_at, s.received_at) AS seen_at
     FROM ops.signal s
     WHERE s.fingerprint = %(fingerprint)s
       AND NOT EXISTS (SELECT FROM ops.incident_signal i WHERE i.signal_id = s.signal_id)
-    ORDER BY s.occurred_at, s.signal_id
+    ORDER BY seen_at, s.signal_id
     LIMIT 1
 ), number AS (
     INSERT INTO ops.incident_counter AS counter (year, last)
-    SELECT date_part('year', first.occurred_at AT TIME ZONE 'UTC')::integer, 1 FROM first
+    SELECT date_part('year', first.seen_at AT TIME ZONE 'UTC')::integer, 1 FROM first
     ON CONFLICT (year) DO UPDATE SET last = counter.last + 1
     RETURNING year, last
 ), opened AS (
@@ -36,7 +37,7 @@ WITH first AS (
                || '-' || lpad(number.last::text, greatest(3, length(number.last::text)), '0'),
            first.fingerprint, first.class, 'detected', first.title,
            coalesce(first.detail ->> 'affected', 'DAG ' || (first.detail ->> 'dag_id'), first.fingerprint),
-           first.occurred_at, first.occurred_at
+           first.seen_at, first.seen_at
     FROM first, number
     ON CONFLICT (fingerprint) WHERE state IN ('detected', 'acknowledged', 'mitigated') DO NOTHING
     RETURNING incident_id
@@ -45,29 +46,41 @@ WITH first AS (
     SELECT first.signal_id, opened.incident_id FROM first, opened
 ), told AS (
     INSERT INTO ops.incident_timeline (incident_id, entry, at, actor, kind, message, detail)
-    SELECT opened.incident_id, 1, first.occurred_at, %(actor)s, 'detected', first.title,
+    SELECT opened.incident_id, 1, first.seen_at, %(actor)s, 'detected', first.title,
            first.detail || jsonb_build_object('signal_id', first.signal_id, 'class', first.class)
     FROM first, opened
 )
 SELECT incident_id FROM opened;
 
 -- statement: attach
--- Adds the waiting signals of the incident's fingerprint to it. The caller holds the lock of the incident's row.
+-- Adds the waiting signals of the incident's fingerprint to it. The caller holds the lock of the incident's row. When a
+-- run fails, hours later perhaps, of a task that was told as failed, nothing has failed again: last_seen_at stays.
 WITH waiting AS (
-    SELECT s.*
+    SELECT s.*, least(s.occurred_at, s.received_at) AS seen_at
     FROM ops.signal s
     WHERE s.fingerprint = %(fingerprint)s
       AND NOT EXISTS (SELECT FROM ops.incident_signal i WHERE i.signal_id = s.signal_id)
 ), linked AS (
     INSERT INTO ops.incident_signal (signal_id, incident_id)
     SELECT signal_id, %(incident_id)s FROM waiting
+), ordered AS (
+    SELECT signal_id, kind, lag(kind) OVER (
+        PARTITION BY detail ->> 'run_id', coalesce(nullif(detail ->> 'task_id', ''), detail ->> 'task'),
+                     detail ->> 'map_index'
+        ORDER BY signal_id
+    ) AS before
+    FROM ops.signal
+    WHERE fingerprint = %(fingerprint)s AND detail ->> 'run_id' IN (SELECT detail ->> 'run_id' FROM waiting)
+), known AS (
+    SELECT signal_id FROM ordered WHERE kind = 'dag_failed' AND before = 'task_failed'
 ), seen AS (
-    SELECT count(*) AS times, min(occurred_at) AS earliest, max(occurred_at) AS latest
+    SELECT count(*) AS times, min(seen_at) AS earliest,
+           max(seen_at) FILTER (WHERE signal_id NOT IN (SELECT signal_id FROM known)) AS latest
     FROM waiting
 ), last AS (
-    SELECT title, detail, signal_id FROM waiting ORDER BY occurred_at DESC, signal_id DESC LIMIT 1
+    SELECT title, detail, seen_at, signal_id FROM waiting ORDER BY seen_at DESC, signal_id DESC LIMIT 1
 ), worst AS (
-    SELECT class, title, occurred_at, signal_id FROM waiting ORDER BY class, occurred_at, signal_id LIMIT 1
+    SELECT class, title, seen_at, signal_id FROM waiting ORDER BY class, seen_at, signal_id LIMIT 1
 ), before AS (
     SELECT class, (SELECT coalesce(max(entry), 0) FROM ops.incident_timeline WHERE incident_id = %(incident_id)s) AS entry
     FROM ops.incident
@@ -82,12 +95,12 @@ WITH waiting AS (
     WHERE incident_id = %(incident_id)s
 ), told AS (
     INSERT INTO ops.incident_timeline (incident_id, entry, at, actor, kind, message, detail)
-    SELECT %(incident_id)s, before.entry + 1, seen.latest, %(actor)s, 'seen_again',
+    SELECT %(incident_id)s, before.entry + 1, last.seen_at, %(actor)s, 'seen_again',
            CASE seen.times WHEN 1 THEN 'Seen again: ' ELSE 'Seen ' || seen.times || ' more times, last: ' END || last.title,
            last.detail || jsonb_build_object('signal_id', last.signal_id, 'signals', seen.times, 'earliest', seen.earliest)
     FROM before, seen, last
     UNION ALL
-    SELECT %(incident_id)s, before.entry + 2, worst.occurred_at, %(actor)s, 'class_raised',
+    SELECT %(incident_id)s, before.entry + 2, worst.seen_at, %(actor)s, 'class_raised',
            'Raised from ' || before.class || ' to ' || worst.class || ': ' || worst.title,
            jsonb_build_object('from', before.class, 'to', worst.class, 'signal_id', worst.signal_id)
     FROM before, worst
@@ -114,8 +127,8 @@ WHERE incident_id = %(incident_id)s;
 -- What people work on now, the worst first, each with the title of its latest signal.
 SELECT incident_id, class, state, title, affected, detected_at, last_seen_at, occurrences, acknowledged_at,
        (SELECT s.title FROM ops.signal s
-        WHERE s.fingerprint = incident.fingerprint AND s.occurred_at <= incident.last_seen_at
-        ORDER BY s.occurred_at DESC, s.signal_id DESC LIMIT 1) AS last_title
+        WHERE s.fingerprint = incident.fingerprint AND least(s.occurred_at, s.received_at) <= incident.last_seen_at
+        ORDER BY least(s.occurred_at, s.received_at) DESC, s.signal_id DESC LIMIT 1) AS last_title
 FROM ops.incident
 WHERE state IN ('detected', 'acknowledged', 'mitigated')
 ORDER BY class, detected_at, incident_id;

@@ -141,7 +141,7 @@ def response(incident: Row, clock: Clock, within: ResponseMinutes) -> str:
     affected = f"Affected: {incident['affected']}."
     taken_at, seen_at = incident["acknowledged_at"], incident["last_seen_at"]
     if taken_at and seen_at > taken_at:  # also of another task: one incident is open per DAG
-        affected = f"It failed again since, last {clock.ago(seen_at)}: {incident['last_title']}. {affected}"
+        affected = f"It was seen again since, last {clock.ago(seen_at)}: {incident['last_title']}. {affected}"
     if incident["state"] == "mitigated":
         return f"Mitigated; find the cause and resolve it. {affected}"
     if incident["state"] == "acknowledged":

@@ -86,7 +86,7 @@ def test_the_query_of_the_pager_tells_what_is_not_ok(warehouse: psycopg.Connecti
 
 
 def test_the_query_of_the_night_tells_what_nobody_works_on(warehouse: psycopg.Connection) -> None:
-    """That of docs/operate.md: what nobody has taken, or what failed again since somebody took it."""
+    """That of docs/operate.md: what nobody has taken, or what was seen again since somebody took it."""
     for number, (klass, state, taken, seen) in enumerate(
         [
             ("P1", "detected", None, 0), ("P2", "detected", None, 0), ("P1", "acknowledged", 600, 601),

@@ -1,6 +1,7 @@
 """What the database itself holds of incidents, whoever writes."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -8,19 +9,27 @@ import pytest
 from include import connections
 from include.warehouse import incidents
 from include.warehouse import signals as warehouse_signals
+from include.warehouse.signals import Signal
 from tests.include.incidents.helpers import rows, signal
 
 INSERT = """
     INSERT INTO ops.incident (incident_id, fingerprint, class, state, title, affected, detected_at, last_seen_at)
     VALUES (%s, 'airflow:daily_metrics', 'P2', %s, 't', 'a', now(), now())
 """
+TIMELINE = "SELECT at, message FROM ops.incident_timeline ORDER BY entry"
 
 
 @pytest.fixture
-def writer(warehouse: psycopg.Connection) -> Iterator[psycopg.Connection]:
+def empty(warehouse: psycopg.Connection) -> Iterator[psycopg.Connection]:
+    """A connection of the writer to a warehouse without signals."""
     with connections.postgres("warehouse", autocommit=True) as connection:
-        warehouse_signals.insert(connection, [signal(1)])
         yield connection
+
+
+@pytest.fixture
+def writer(empty: psycopg.Connection) -> psycopg.Connection:
+    warehouse_signals.insert(empty, [signal(1)])
+    return empty
 
 
 def test_the_timeline_and_the_signals_refuse_changes_even_by_their_owner(
@@ -75,3 +84,70 @@ def test_nothing_waiting_is_nothing_done(warehouse: psycopg.Connection, writer: 
 def test_insert_counts_only_new_signals(warehouse: psycopg.Connection, writer: psycopg.Connection) -> None:
     assert warehouse_signals.insert(writer, [signal(1), signal(2), signal(2), signal(3)]) == 2
     assert warehouse_signals.insert(writer, []) == 0
+
+
+def _failed(ago: float, task: str | None, run: int = 1, copy: int = 0, kind: str = "task_failed") -> Signal:
+    """A signal as include/dag_signals.py writes it of a task, or of a run that this task has failed."""
+    of_task = {"task_id": task} if kind == "task_failed" else {"task_id": "", **({"task": task} if task else {})}
+    mapped = {"map_index": copy} if task else {}
+    return signal(
+        idempotency_key=f"{ago} {task} {run} {copy} {kind}",
+        kind=kind,
+        occurred_at=datetime.now(UTC) - timedelta(hours=ago),
+        title=f"{task} of run {run} {kind}",
+        detail={"dag_id": "daily_metrics", "run_id": f"run-{run}"} | of_task | mapped,
+    )
+
+
+def _attach(connection: psycopg.Connection, *given: Signal) -> None:
+    """Write signals of the DAG and make them part of its incident."""
+    warehouse_signals.insert(connection, given)
+    incidents.take_signals(connection, "airflow:daily_metrics", "test")
+
+
+@pytest.mark.parametrize(
+    ("told", "later", "is_seen_again"),
+    [
+        ([_failed(5, "a")], _failed(1, "a", kind="dag_failed"), False),
+        ([_failed(5, "a"), _failed(4.9, "b")], _failed(1, "b", kind="dag_failed"), False),
+        ([_failed(5, "a")], _failed(1, "b", kind="dag_failed"), True),  # b's process was killed
+        ([_failed(5, "a")], _failed(1, "a", copy=1, kind="dag_failed"), True),
+        ([_failed(5, "a")], _failed(1, "a", run=2, kind="dag_failed"), True),
+        ([_failed(5, "a")], _failed(1, None, kind="dag_failed"), True),
+        ([_failed(5, "a")], _failed(1, None, kind="deadline_missed"), True),
+        ([_failed(5, "a")], _failed(1, "a"), True),
+        # The run was cleared, and the process of its task was killed.
+        ([_failed(5, "a"), _failed(4.9, "a", kind="dag_failed")], _failed(1, "a", kind="dag_failed"), True),
+        ([_failed(6, "a"), _failed(5.5, "a", kind="dag_failed"), _failed(5, "a")],
+         _failed(1, "a", kind="dag_failed"), False),
+    ],
+)  # fmt: skip
+def test_a_run_that_fails_of_a_task_that_was_told_has_not_failed_again(
+    warehouse: psycopg.Connection, empty: psycopg.Connection, told: list[Signal], later: Signal, is_seen_again: bool
+) -> None:
+    _attach(empty, *told)
+    warehouse.execute("UPDATE ops.incident SET state = 'acknowledged', acknowledged_at = now() - interval '3 hours'")
+    _attach(empty, later)
+    (one,) = incidents.open_incidents(empty)
+    assert one.occurrences == len(told) + 1
+    assert one.seen_again == is_seen_again
+    latest = later if is_seen_again else told[-1]
+    assert (one.last_seen_at, one.last_title) == (latest.occurred_at, latest.title)
+    assert rows(warehouse, f"{TIMELINE} DESC")[0] == (later.occurred_at, f"Seen again: {later.title}")
+
+
+def test_a_clock_that_is_ahead_keeps_nobody_from_taking_what_it_told(
+    warehouse: psycopg.Connection, empty: psycopg.Connection
+) -> None:
+    ahead = datetime.now(UTC) + timedelta(hours=5)
+    for number in (1, 2):
+        _attach(empty, signal(number, occurred_at=ahead + timedelta(minutes=number)))
+    ((detected, seen),) = rows(warehouse, "SELECT detected_at, last_seen_at FROM ops.incident")
+    assert [(detected,), (seen,)] == rows(warehouse, "SELECT received_at FROM ops.signal ORDER BY signal_id")
+    assert [at for at, _ in rows(warehouse, TIMELINE)] == [detected, seen]
+    warehouse.execute("UPDATE ops.incident SET state = 'acknowledged', acknowledged_at = now()")
+    assert not incidents.open_incidents(empty)[0].seen_again
+    _attach(empty, signal(3, occurred_at=datetime.now(UTC)))
+    (one,) = incidents.open_incidents(empty)
+    assert one.seen_again
+    assert one.last_title == "daily_metrics: task users failed (3)"
