@@ -306,6 +306,15 @@ def test_an_action_shows_plan_applied_and_proof(browser: TestClient, warehouse: 
     assert "Took 12 s" in said
 
 
+def test_what_failed_before_it_began_again_did_not_take_since_an_earlier_attempt(
+    browser: TestClient, warehouse: psycopg.Connection
+) -> None:
+    failed = rows.action(warehouse, "prune", "t", "run", NOW - timedelta(hours=7), "failed", {}, reason="it is locked")
+    warehouse.execute("UPDATE ops.maintenance_action SET applied_at = planned_at, finished_at = %s", (NOW,))
+    said = text_of(browser.get(f"maintenance/{failed}").text)
+    assert "Took \u2013" in said
+
+
 def test_lists_are_paged_and_filtered(browser: TestClient, warehouse: psycopg.Connection) -> None:
     for number in range(1, 56):
         at = NOW - timedelta(days=60 - number)
