@@ -12,6 +12,6 @@ python -m include.warehouse migrate
 say "pools"
 airflow pools import config/pools.json
 python deploy/create_users.py
-say "the operations board for the role Viewer"
-airflow roles add-perms Viewer --action can_read --resource Plugins
+say "the operations board and the audit log for the role Viewer"
+airflow roles add-perms Viewer --action can_read --resource Plugins "Audit Logs"
 say "done"

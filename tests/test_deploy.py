@@ -117,13 +117,14 @@ def test_init_migrates_makes_users_with_their_roles_and_pools(cluster: Postgres,
             " JOIN ab_role r ON r.id = ur.role_id ORDER BY 1"
         ).fetchall()
         assert users == [("admin", "Admin"), ("maintenance", "Viewer"), ("operator", "Op"), ("viewer", "Viewer")]
-        may_see_the_board = connection.execute(
-            "SELECT r.name FROM ab_role r JOIN ab_permission_view_role pr ON pr.role_id = r.id"
+        may_read = connection.execute(
+            "SELECT v.name, array_agg(r.name::text ORDER BY r.name) FROM ab_role r"
+            " JOIN ab_permission_view_role pr ON pr.role_id = r.id"
             " JOIN ab_permission_view pv ON pv.id = pr.permission_view_id"
             " JOIN ab_permission p ON p.id = pv.permission_id JOIN ab_view_menu v ON v.id = pv.view_menu_id"
-            " WHERE p.name = 'can_read' AND v.name = 'Plugins' ORDER BY 1"
+            " WHERE p.name = 'can_read' AND v.name IN ('Plugins', 'Audit Logs') GROUP BY 1 ORDER BY 1"
         ).fetchall()
-        assert may_see_the_board == [("Admin",), ("Op",), ("Viewer",)]
+        assert may_read == [("Audit Logs", ["Admin", "Viewer"]), ("Plugins", ["Admin", "Op", "Viewer"])]
         assert connection.execute("SELECT slots FROM slot_pool WHERE pool = 'platform_db'").fetchone() == (4,)
     with _as(cluster, "warehouse_writer", "warehouse") as connection:
         assert connection.execute("SELECT count(*) FROM ops.signal").fetchone() == (0,)

@@ -28,8 +28,8 @@ def find(api: AirflowApi, expected: list[str], critical: set[str], now: datetime
     """Return a finding for each DAG of ``expected`` with lost failures of the three days before ``now`` (aware).
 
     It is critical for those in ``critical``, else a warning. Runs that a person marked failed are no failures; where
-    the login may not read Airflow's audit log, the sentence says that they may be among them. Raises
-    ConfigurationError or SourceUnavailable.
+    the login may not read Airflow's audit log, they may be among them: the sentence says so, and all is a warning.
+    Raises ConfigurationError or SourceUnavailable.
     """
     ended = {"end_date_gte": (now - _LOOK_BACK).isoformat(), "end_date_lte": (now - _CALLBACK_TAKES).isoformat()}
     runs = [
@@ -90,12 +90,14 @@ def _finding(runs: list[dict[str, Any]], is_critical: bool, *, unsure: bool) -> 
     dag_id, latest = runs[0]["dag_id"], f"{runs[0]['dag_run_id']} at {_ended(runs[0]):%Y-%m-%d %H:%M} UTC"
     what = f"the run {latest}" if len(runs) == 1 else f"{len(runs)} runs, the latest {latest}"
     hidden = "which this login may not see" if unsure else "together with others, which Airflow's API does not show"
+    may_see = "; let this login read Airflow's Audit Logs" if unsure else ""
     return Finding(
         f"failed runs of {dag_id}",
-        Outcome.CRITICAL if is_critical else Outcome.WARNING,
-        f"{dag_id} failed and told nobody, so it is in no incident: {what}; the callback was lost, or somebody "
-        f"marked it failed, {hidden}",
+        Outcome.CRITICAL if is_critical and not unsure else Outcome.WARNING,
+        f"{dag_id} failed and told nobody, so it is in no incident: {what}; the callback was lost, or its signal waits "
+        f"in a spool (see incident_watch), or somebody marked it failed, {hidden}",
         {"runs": len(runs), "latest": [f"{run['dag_run_id']} at {run['end_date']}" for run in runs[:_RUNS_NAMED]]},
-        "open the run in Airflow, see which task failed and why, and clear it; the log of the DAG processor tells of "
-        "its restarts, and has each lost signal after LOST SIGNAL",
+        "open the run in Airflow, see which task failed and why, and clear it, unless somebody marked it failed; "
+        "incident_watch says what keeps signals in a spool; the log of the DAG processor tells of its restarts, and "
+        f"has each lost signal after LOST SIGNAL{may_see}",
     )

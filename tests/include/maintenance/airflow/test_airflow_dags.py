@@ -51,7 +51,9 @@ def test_all_is_well_over_several_pages(airflow: Served) -> None:
     airflow.dag_runs = [run("daily_metrics", "running", 5, "start_date"), run("x", "success", 99, "start_date")]
     assert airflow_dags.check("r1", NOW)["outcome"] == "ok"
     dags = f"all {len(NAMES)} DAGs are there, none is paused, held up or broken"
-    assert found() == {"airflow": (Outcome.OK, f"{dags}, no run is stuck and every failure was told", "")}
+    assert found() == {
+        "airflow": (Outcome.OK, f"{dags}, no run is stuck and every failure of the last three days was told", "")
+    }
 
 
 def test_missing_paused_broken_stuck(airflow: Served, environment: pytest.MonkeyPatch) -> None:
