@@ -111,7 +111,7 @@ def _compute_again(subject: str, compute: Callable[[Window, str], bool], windows
             compute(window, run_id)
         except SourceUnavailable as error:
             _log.warning(
-                "%s: late rows of %s and of the days before it were not looked for, the next night looks for them (%s)",
+                "%s: late rows of %s and of the days before it were not looked for; the next night looks again (%s)",
                 subject, window.key, error,
             )  # fmt: skip
             return
