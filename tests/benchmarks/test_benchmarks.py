@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import __main__ as harness
 from benchmarks import access_log_lines, access_logs, dag_import, log_rotation
-from benchmarks.figures import PYTHON, CommandFailedError, Cost, Figure, cost_of, not_measured
+from benchmarks.figures import CommandFailedError, Cost, Figure, cost_of, not_measured
 from tests.include.reporting.traffic_recount import recount
 
 
@@ -81,36 +81,28 @@ def test_command_that_takes_too_long_is_stopped_and_not_called_finished() -> Non
     assert 1 <= cost.seconds < 20
 
 
-def test_missing_peer_is_not_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    log = tmp_path / "logs" / "access.log"
-    log.parent.mkdir()
-    access_log_lines.write(100, log)
-    task, new, peer = access_logs._in_turns(1, log, tmp_path)
-    assert task > 0
-    assert new.seconds > 0
-    figure = access_logs._speed("x", "goal", 100, task, peer)
-    assert figure.verdict == "not measured: goaccess is not installed (apt-get install goaccess)"
-
-
 def test_speed_is_that_of_the_peer_over_ours() -> None:
     figure = access_logs._speed("x", "goal", 1_000_000, 0.5, Cost(13.0, 80 << 20))
     assert (figure.ours, figure.peers, figure.ratio) == ("0.50 s, 2000 k lines/s", "13.00 s, 80 MiB", "26.0")
     assert figure.holds
 
 
-def test_generated_log_is_repeatable_and_its_aggregation_right(tmp_path: Path) -> None:
+def test_generated_log_is_repeatable_its_aggregation_right_and_a_missing_peer_not_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
     log = tmp_path / "logs" / "access.log"
     log.parent.mkdir()
     access_log_lines.write(5000, log)
     access_log_lines.write(5000, tmp_path / "again.log")
     assert log.read_bytes() == (tmp_path / "again.log").read_bytes()
-    command: list[str | Path] = [PYTHON, "-m", "benchmarks.aggregate_logs", log.parent, tmp_path / "report.json"]
-    cost_of([*command, tmp_path / "seconds"])
-    as_task = (tmp_path / "report.json").read_bytes()
-    cost_of(command)
-    assert (tmp_path / "report.json").read_bytes() == as_task
-    told = json.loads((tmp_path / "report.json").read_text())
+    task, new, peer = access_logs._in_turns(1, log, tmp_path)
+    assert task > 0
+    assert new.seconds > 0
+    figure = access_logs._speed("x", "goal", 100, task, peer)
+    assert figure.verdict == "not measured: goaccess is not installed (apt-get install goaccess)"
+    assert (tmp_path / "task.json").read_bytes() == (tmp_path / "new.json").read_bytes()
+    told = json.loads((tmp_path / "new.json").read_text())
     expected = recount([log], access_log_lines.DAY, "UTC")["daily_traffic"]
     columns, row = told["daily_traffic"]
     found = dict(zip(columns, row, strict=True))
@@ -119,7 +111,8 @@ def test_generated_log_is_repeatable_and_its_aggregation_right(tmp_path: Path) -
     assert Decimal(found["response_seconds_sum"]) == expected[3]
 
 
-def test_import_time_of_a_dag_file(tmp_path: Path) -> None:
+def test_import_time_of_a_dag_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(dag_import, "TIMES", 1)
     (tmp_path / "quick.py").write_text("x = 1\n")
     (tmp_path / "broken.py").write_text("import nothing_of_that_name\n")
     quick = dag_import._figure(tmp_path / "quick.py", str(tmp_path))

@@ -64,11 +64,12 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(databases: Databases, warehouse_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    databases: Databases, airflow_database: str, warehouse_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("airflow")
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-    metadata, warehouse = f"airflow_board_{worker}", f"warehouse_board_{worker}"
-    databases.create(metadata, "airflow")
+    warehouse = f"warehouse_board_{worker}"
     databases.create(warehouse, "warehouse_owner", template=warehouse_template)
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -81,12 +82,11 @@ def server(databases: Databases, warehouse_template: str, tmp_path_factory: pyte
     airflow = Airflow(
         processes,
         folder,
-        database_url=databases.url(metadata, "airflow"),
+        database_url=airflow_database,
         connections={"AIRFLOW_CONN_WAREHOUSE_READER": databases.url(warehouse, "warehouse_reader")},
         preferred_port=None,
     )
     try:
-        airflow.command("db", "migrate")
         child = processes.start(
             "Airflow api-server", [ROOT / ".local" / "venv" / "bin" / "airflow", "api-server"],
             log=folder / "api-server.log", environment=airflow.environment,
@@ -96,7 +96,6 @@ def server(databases: Databases, warehouse_template: str, tmp_path_factory: pyte
         yield Server(airflow.url, airflow.password, warehouse, day.isoformat(), f"incidents/INC-{now.year}-005")
     finally:
         processes.stop_all()
-        databases.drop(metadata)
         databases.drop(warehouse)
 
 
@@ -158,8 +157,11 @@ def board_frame(page: Page) -> Frame:
     return frame
 
 
-def picture(page: Page, name: str, folder: Path, **options: Any) -> None:
-    page.screenshot(path=Path(PICTURES or folder) / f"{name}.png", **options)
+def picture(page: Page, name: str, **options: Any) -> None:
+    """Keep a picture for people to look at, where BOARD_PICTURES names a folder."""
+    if PICTURES:
+        page.wait_for_timeout(500)
+        page.screenshot(path=Path(PICTURES) / f"{name}.png", **options)
 
 
 CONTRAST = """() => {
@@ -214,25 +216,21 @@ def pages_of(server: Server) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_board_stands_in_airflows_navigation_and_shows_inside_airflow(
-    server: Server, chromium: Browser, tmp_path: Path, scheme: str
-) -> None:
-    with tab(chromium, color_scheme=scheme) as shown:
+def test_the_board_stands_in_airflows_navigation_and_shows_inside_airflow(server: Server, chromium: Browser) -> None:
+    with tab(chromium, color_scheme="dark") as shown:
         log_in(shown.page, server)
         entry = shown.page.get_by_role("link", name="Operations board")
         assert entry.locator("img").evaluate("image => image.complete && image.naturalWidth > 0")
         entry.click()
         frame = board_frame(shown.page)
         expect(frame.get_by_role("heading", level=1)).to_have_text("1 thing is wrong")
-        shown.page.wait_for_timeout(500)
-        picture(shown.page, f"in-airflow-{scheme}", tmp_path)
+        picture(shown.page, "in-airflow")
 
         frame.get_by_role("link", name="Open with charts").first.click()
         document = frame.frame_locator("iframe").first
         expect(document.locator("#headline")).to_contain_text("Error rate 1.34%")
         expect(document.locator("svg")).to_be_visible()
-        picture(shown.page, f"report-in-airflow-{scheme}", tmp_path)
+        picture(shown.page, "report-in-airflow")
 
         # Airflow keeps the board's page in its own address, so that a reload or a shared link shows the same page.
         shown.page.wait_for_url(f"**/plugin/operations-board/operations-board/reports/daily_system_health/{server.day}")
@@ -243,15 +241,13 @@ def test_the_board_stands_in_airflows_navigation_and_shows_inside_airflow(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_can_be_read_and_nothing_leaves_the_host(
-    server: Server, chromium: Browser, tmp_path: Path, scheme: str
-) -> None:
+def test_every_page_can_be_read_and_nothing_leaves_the_host(server: Server, chromium: Browser, scheme: str) -> None:
     with tab(chromium, color_scheme=scheme) as shown:
         log_in(shown.page, server)
         shown.complaints.clear()
         for name, path in pages_of(server).items():
             shown.page.goto(server.board + path)
-            picture(shown.page, f"{name}-{scheme}", tmp_path, full_page=True)
+            picture(shown.page, f"{name}-{scheme}", full_page=True)
             measured = shown.page.evaluate(CONTRAST)
             assert len(measured) > 5, name
             low = [text for text in measured if text["ratio"] < 4.5]  # WCAG 2.2, 1.4.3
@@ -265,13 +261,13 @@ def test_every_page_can_be_read_and_nothing_leaves_the_host(
         assert [text for text in shown.complaints if "404" not in text] == []
 
 
-def test_every_page_fits_a_phone(server: Server, chromium: Browser, tmp_path: Path) -> None:
+def test_every_page_fits_a_phone(server: Server, chromium: Browser) -> None:
     size = {"width": 360, "height": 780}
     with tab(chromium, viewport=size, device_scale_factor=2, is_mobile=True, has_touch=True) as shown:
         log_in(shown.page, server)
         for name, path in pages_of(server).items():
             shown.page.goto(server.board + path)
-            picture(shown.page, f"{name}-phone", tmp_path, full_page=name != "report")
+            picture(shown.page, f"{name}-phone", full_page=name != "report")
             wide = shown.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
             assert wide[0] <= wide[1] == 360, name
 
@@ -344,7 +340,7 @@ def rendered(server: Server, databases: Databases, tmp_path_factory: pytest.Temp
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_report_as_it_is_rendered_can_be_read_with_its_charts(
-    server: Server, chromium: Browser, rendered: list[str], tmp_path: Path, scheme: str
+    server: Server, chromium: Browser, rendered: list[str], scheme: str
 ) -> None:
     assert len(rendered) == 2
     with tab(chromium, color_scheme=scheme) as shown:
@@ -355,7 +351,7 @@ def test_a_report_as_it_is_rendered_can_be_read_with_its_charts(
             shown.page.goto(address)
             assert shown.page.frame_locator("iframe").first.locator("svg").count() == 4
             shown.page.goto(f"{address}/document")
-            picture(shown.page, f"{kind}-{scheme}", tmp_path, full_page=True)
+            picture(shown.page, f"{kind}-{scheme}", full_page=True)
             measured = shown.page.evaluate(CONTRAST)
             assert len(measured) > 40
             assert [text for text in measured if text["ratio"] < 4.5] == []
@@ -366,7 +362,7 @@ def test_a_report_as_it_is_rendered_can_be_read_with_its_charts(
                 assert box["height"] > 50
             shown.page.set_viewport_size({"width": 360, "height": 780})
             wide = shown.page.evaluate("document.documentElement.scrollWidth")
-            picture(shown.page, f"{kind}-{scheme}-phone", tmp_path, full_page=True)
+            picture(shown.page, f"{kind}-{scheme}-phone", full_page=True)
             assert wide <= 360
             shown.page.set_viewport_size({"width": 1280, "height": 900})
         assert shown.complaints == []

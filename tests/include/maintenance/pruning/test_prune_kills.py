@@ -1,6 +1,6 @@
 """SIGKILL at random points, a server that restarts, a full disk: archive plus table is always what there was.
 
-The number of kills is PRUNE_KILLS, 25 in the suite, half as many while whole partitions go, and half of either on the
+The number of kills is PRUNE_KILLS, 12 in the suite, half as many while whole partitions go, and half of either on the
 old server; the environment variable with 400 runs the long proof of both.
 """
 
@@ -30,7 +30,7 @@ from include.settings import ROOT
 from tests.include.maintenance.pruning.audit_log_rows import ALL, CUT_OFF, NOW, archived, files, in_table, rule, states
 from tests.old_postgres import OldPostgres, skip_where_absent
 
-KILLS = int(os.environ.get("PRUNE_KILLS", "25"))
+KILLS = int(os.environ.get("PRUNE_KILLS", "12"))
 ROWS = 1200
 OLD = ROWS - 2  # three rows a minute: two more have the very time of the cut-off
 RULE = rule(batch_rows=20, archive_rows=150)
