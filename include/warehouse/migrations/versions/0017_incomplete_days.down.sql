@@ -15,3 +15,5 @@ COMMENT ON COLUMN ops.daily_uptime.down_seconds IS 'Seconds seen down outside ma
 COMMENT ON COLUMN ops.daily_uptime.maintenance_seconds IS 'Seconds of announced maintenance.';
 COMMENT ON COLUMN ops.rollup_uptime.down_seconds IS 'Seconds seen down outside maintenance.';
 COMMENT ON COLUMN ops.rollup_uptime.maintenance_seconds IS 'Seconds of announced maintenance.';
+COMMENT ON COLUMN ops.maintenance_action.applied_at IS 'When the change began.';
+COMMENT ON COLUMN ops.incident.last_seen_at IS 'When the latest signal occurred.';

@@ -32,3 +32,7 @@ ALTER TABLE ops.daily_transactions ALTER COLUMN value_usd TYPE numeric;
 ALTER TABLE ops.daily_revenue ALTER COLUMN amount_usd TYPE numeric;
 ALTER TABLE ops.rollup_transactions ALTER COLUMN value_usd TYPE numeric;
 ALTER TABLE ops.rollup_revenue ALTER COLUMN amount_usd TYPE numeric;
+
+-- An attempt after another one begins anew; a run that ends of a failure that was told is not seen again.
+COMMENT ON COLUMN ops.maintenance_action.applied_at IS 'When the change of the latest attempt began.';
+COMMENT ON COLUMN ops.incident.last_seen_at IS 'When the latest signal occurred, or came where its clock is ahead; the end of a run whose failed task was told before does not count.';
