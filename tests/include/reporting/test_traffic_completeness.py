@@ -195,8 +195,9 @@ def test_a_log_without_any_file_is_named_and_the_day_is_complete(logs: Path, war
 def test_a_log_that_was_rotated_and_not_made_again_is_none_that_is_absent(logs: Path, warehouse: Warehouse) -> None:
     """Rotation only renames it, and its writer makes it again at its next line, which may take days."""
     write(logs, DAY)
-    for name in ("application.log", "error.log"):
-        (logs / name).rename(logs / f"{name}-20261003")
+    assert run() == [DAY]
+    for path in list(logs.iterdir()):
+        path.rename(logs / f"{path.name}-20261003")
     put(logs / "access.log", full_day(WEEK[1]), at(24, WEEK[1]))
     assert run(WEEK[1]) == [WEEK[1]]
     assert absent(warehouse, WEEK[1]) == ("complete", 1, "", [])
