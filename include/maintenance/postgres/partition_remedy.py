@@ -150,24 +150,17 @@ def _lines(
     longer = [columns for _, _, columns, has_time, *_ in keys if not has_time]
     undo = [f"ALTER TABLE {names.table} DROP CONSTRAINT IF EXISTS {limit};"]
     undo += [f"DROP INDEX CONCURRENTLY IF EXISTS {names.schema}.{index};"] if longer else []
-    confirmed = (
-        f"-- When all of it is confirmed, run this in the same session, or step 1 stops: SET {_CONFIRMED} = '{oid}';"
-    )
     return [
         f"-- From step 1 until step 2 has been done the table refuses rows of {names.boundaries[0]:%Y-%m-%d} or later. "
         "Do both in time, or undo step 1:",
         *(in_comment(f"-- {line}") for line in undo),
         *(in_comment(f"-- Confirm before you run it: {what}.") for what in confirm),
-        *([confirmed] if confirm else []),
+        *(_when_confirmed(connection, names, longer, oid) if confirm else []),
         "-- 1. Long steps, while others read and write; each on its own, not in a transaction but where it says so:",
-        *(
-            f"{database.update_first(connection)}CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {index} "
-            f"ON {names.table} ({columns}, {names.time});"
-            for columns in longer
-        ),
         *database.together(
             [
                 *([_is_confirmed(oid)] if confirm else []),
+                *([_has_been_built(names, index)] if longer else []),
                 _may_begin(names),
                 f"ALTER TABLE {names.table} ADD CONSTRAINT {limit} CHECK ({names.time} < {names.first}) NOT VALID;",
             ]
@@ -184,6 +177,21 @@ def _lines(
     ]
 
 
+def _when_confirmed(connection: psycopg.Connection[Any], names: Names, longer: list[str], oid: int) -> list[str]:
+    """What is run by hand once all is confirmed: pasted unread, an index would be built though its step 1 stops."""
+    index = derived(names.relation, "_time_key")
+    lines = [f"SET {_CONFIRMED} = '{oid}';"]
+    lines += [
+        f"CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {index} ON {names.table} ({columns}, {names.time});"
+        for columns in longer
+    ]
+    update_first = database.update_first(connection) if longer else ""
+    return [
+        f"{update_first}-- When all of it is confirmed, run in the same session, each on its own, or step 1 stops:",
+        *(in_comment(f"--   {line}") for line in lines),
+    ]
+
+
 def _block(body: str) -> str:
     """Statements of PL/pgSQL as one of SQL, whatever names they hold."""
     tag = "$do$"
@@ -196,6 +204,15 @@ def _is_confirmed(oid: int) -> str:
     return _block(
         f"IF current_setting('{_CONFIRMED}', true) IS DISTINCT FROM '{oid}' THEN"
         " RAISE EXCEPTION 'first confirm what stands at the top, and run the SET that stands there'; END IF;"
+    )
+
+
+def _has_been_built(names: Names, index: str) -> str:
+    """Without the index there would be no exchange, but soon no row could be inserted."""
+    qualified = literal(f"{names.schema}.{index}")
+    return _block(
+        f"IF NOT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass({qualified}) AND indisvalid) THEN"
+        " RAISE EXCEPTION 'first run the CREATE UNIQUE INDEX that stands at the top, to its end'; END IF;"
     )
 
 

@@ -21,8 +21,7 @@ def planned(table: str = "public.audit_logs", time_column: str = "created_at", n
 
 def apply(connection: psycopg.Connection, sql: str) -> None:
     """Run a remedy as psql would: each statement on its own, once what it asks for is confirmed."""
-    confirm(connection, sql)
-    for statement in sql.split(";\n"):
+    for statement in confirmed(sql).split(";\n"):
         connection.execute(statement.encode())
 
 
@@ -31,14 +30,12 @@ def paste(connection: psycopg.Connection, sql: str) -> list[str]:
 
     What it asks for is confirmed.
     """
-    confirm(connection, sql)
-    return paste_unread(connection, sql)
+    return paste_unread(connection, confirmed(sql))
 
 
-def confirm(connection: psycopg.Connection, sql: str) -> None:
-    """Do as the remedy says for who has confirmed what it asks for."""
-    for statement in re.findall(r"^-- When all of it is confirmed.*: (SET .*;)$", sql, re.MULTILINE):
-        connection.execute(statement.encode())
+def confirmed(sql: str) -> str:
+    """A remedy with the statements that wait, indented in comments, for who has looked at what stands above them."""
+    return re.sub(r"^--   (?=.*;$)", "", sql, flags=re.MULTILINE)
 
 
 def paste_unread(connection: psycopg.Connection, sql: str) -> list[str]:

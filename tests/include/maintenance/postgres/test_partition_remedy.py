@@ -128,18 +128,29 @@ def test_step_1_says_what_it_does_and_how_it_is_undone(any_platform: psycopg.Con
 
 def test_what_is_to_be_confirmed_stops_who_does_not_read_it(any_platform: psycopg.Connection) -> None:
     """With the primary key that the exchange makes INSERT ... ON CONFLICT (audit_log_id) would fail."""
+    indexes = "SELECT count(*) FROM pg_index WHERE indrelid = 'public.audit_logs'::regclass"
+    before = one(any_platform, indexes)
     errors = paste_unread(any_platform, planned().sql)
     assert errors[0] == "first confirm what stands at the top, and run the SET that stands there"
-    assert (one(any_platform, KIND), one(any_platform, LIMITS)) == ("r", 0)
+    assert (one(any_platform, KIND), one(any_platform, LIMITS), one(any_platform, indexes)) == ("r", 0, before)
     any_platform.execute("SET operations.confirmed = '1'")  # what was confirmed of another table
-    any_platform.execute("DROP INDEX CONCURRENTLY public.audit_logs_time_key")
     assert paste_unread(any_platform, planned().sql)[0] == errors[0]
-    any_platform.execute("DROP INDEX CONCURRENTLY public.audit_logs_time_key")
     any_platform.execute(
         "ALTER TABLE public.audit_logs DROP CONSTRAINT audit_logs_pkey, ADD PRIMARY KEY (audit_log_id, created_at)"
     )
     assert planned().confirm == []
     assert paste_unread(any_platform, planned().sql) == [], "nothing is to be confirmed"
+
+
+def test_without_its_index_step_1_binds_nothing(any_platform: psycopg.Connection) -> None:
+    """As when it could not be built: no exchange would follow, and inserts would fail in time."""
+    sql = planned().sql
+    waits = [line for line in sql.splitlines() if not line.startswith("--   CREATE UNIQUE INDEX ")]
+    errors = paste(any_platform, "\n".join(waits))
+    assert errors[0] == "first run the CREATE UNIQUE INDEX that stands at the top, to its end"
+    assert (one(any_platform, KIND), one(any_platform, LIMITS)) == ("r", 0)
+    assert paste(any_platform, sql) == []
+    assert one(any_platform, KIND) == "p"
 
 
 def test_what_is_pasted_twice_does_not_bind_the_new_table(any_platform: psycopg.Connection) -> None:
@@ -199,8 +210,8 @@ def test_a_version_that_corrupts_indexes_is_updated_first(
 ) -> None:
     monkeypatch.setattr(database, "server_version", lambda _: 140003)
     lines = planned().sql.splitlines()
-    [number] = [number for number, line in enumerate(lines) if line.startswith("CREATE UNIQUE INDEX CONCURRENTLY")]
-    assert lines[number - 1].endswith("update to 14.4 first.")
+    [number] = [number for number, line in enumerate(lines) if line.startswith("--   CREATE UNIQUE INDEX CONCURRENTLY")]
+    assert [line.endswith("update to 14.4 first.") for line in lines[number - 3 : number]] == [True, False, False]
 
 
 def test_what_is_not_enforced_is_carried_over(any_databases: Databases, any_platform: psycopg.Connection) -> None:
