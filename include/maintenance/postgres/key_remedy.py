@@ -45,15 +45,16 @@ def widening(sequence: dict[str, Any], column: dict[str, Any] | None, sizes: dic
 
 
 def _own_end(sequence: dict[str, Any], way: int, columns_end: int | None) -> str:
-    """The sequence ends before every column does: it may go on to the first of theirs."""
+    """The sequence ends before every column does: it may go on to the first of theirs, unless its end is a rule."""
     name, word = sequence["name"], "MAXVALUE" if way > 0 else "MINVALUE"
     if columns_end is None and way * sequence["maximum" if way > 0 else "minimum"] == way * _BIGINT[way]:
         return _widest(sequence)
     type_end = way * sequence["highest" if way > 0 else "lowest"]
     wider = " AS bigint" if (columns_end or way * _BIGINT[way]) > type_end else ""
     to = f"NO {word}" if columns_end is None else f"{word} {way * columns_end}"
-    comment = "-- unless its end was meant to be one; try again when the lock is not free"
-    return "\n".join([comment, *briefly([f"ALTER SEQUENCE {name}{wider} {to};"])])
+    comment = "-- unless its end was meant to be one, run this; try again when the lock is not free:"
+    waiting = briefly([f"ALTER SEQUENCE {name}{wider} {to};"])
+    return "\n".join([comment, *(in_comment(f"--   {line}") for line in waiting)])
 
 
 def _sequence_widened(sequence: dict[str, Any], way: int) -> list[str]:
@@ -114,6 +115,12 @@ def _exchanged(columns: Sequence[dict[str, Any]], altered: Sequence[str], update
         *lines,
         f"{update_first}-- then CREATE [UNIQUE] INDEX CONCURRENTLY on each copy as on its column, and of a column that "
         "is NOT NULL: ADD CHECK (copy IS NOT NULL) NOT VALID, VALIDATE CONSTRAINT",
+        *(
+            f"-- and likewise ADD CHECK of what {in_comment(one['type'])} rules, on {in_comment(one['copy'])} of "
+            f"{in_comment(one['table'])}: the copy has no domain"
+            for one in columns
+            if one["domain"]
+        ),
         "-- then in one transaction with such a lock_timeout: LOCK TABLE, DROP TRIGGER, drop the keys, RENAME both "
         "columns, ADD PRIMARY KEY USING INDEX, SET DEFAULT or ADD GENERATED as before, ALTER SEQUENCE OWNED BY the new "
         "column",

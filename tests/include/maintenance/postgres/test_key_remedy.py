@@ -9,7 +9,7 @@ from include.outcome import Outcome
 from include.platform import database
 from include.warehouse import findings
 from include.warehouse.findings import Finding
-from tests.include.maintenance.postgres.partition_remedies import paste
+from tests.include.maintenance.postgres.partition_remedies import confirmed, paste, paste_unread
 
 
 def found(owner: psycopg.Connection, name: str, run_id: str = "run") -> Finding | None:
@@ -56,7 +56,6 @@ def test_small_tables_are_altered(any_platform: psycopg.Connection, definition: 
         ("MAXVALUE 100", "integer", "MAXVALUE 2147483647;"),
         ("AS smallint INCREMENT -1", "bigint", "AS bigint NO MINVALUE;"),
         ("INCREMENT -1 MINVALUE -9", "smallint", "MINVALUE -32768;"),
-        ("INCREMENT -1 MINVALUE -40000", "smallint", "AS bigint NO MINVALUE;"),
         ("MAXVALUE 7", "text", "NO MAXVALUE;"),
     ],
 )
@@ -65,15 +64,25 @@ def test_the_end_of_the_sequence_itself(
 ) -> None:
     any_platform.execute(
         f"CREATE SEQUENCE public.s {sequence}; CREATE TABLE public.t (id {column} DEFAULT nextval('public.s'));"
-        "SELECT setval('public.s', CASE WHEN seqincrement > 0 THEN seqmax"
-        " ELSE greatest(seqmin, -32768) END) FROM pg_sequence WHERE seqrelid = 'public.s'::regclass"
+        "SELECT setval('public.s', CASE WHEN seqincrement > 0 THEN seqmax ELSE seqmin END)"
+        " FROM pg_sequence WHERE seqrelid = 'public.s'::regclass"
     )
     finding = found(any_platform, "public.s")
     assert finding is not None
-    assert any(line.startswith(f"ALTER SEQUENCE public.s {remedy}") for line in finding.remedy.splitlines()), (
-        finding.remedy
+    assert f"--   ALTER SEQUENCE public.s {remedy}" in finding.remedy.splitlines()
+    assert paste_unread(any_platform, finding.remedy) == []
+    with pytest.raises(psycopg.errors.SequenceGeneratorLimitExceeded):  # its end may be meant
+        any_platform.execute("SELECT nextval('public.s')")
+    any_platform.execute(confirmed(finding.remedy))
+    any_platform.execute("INSERT INTO public.t DEFAULT VALUES")
+
+
+def test_a_sequence_goes_on_with_the_column_that_ended_before_it(any_platform: psycopg.Connection) -> None:
+    any_platform.execute(
+        "CREATE SEQUENCE public.s INCREMENT -1 MINVALUE -40000; SELECT setval('public.s', -32768);"
+        "CREATE TABLE public.t (id smallint DEFAULT nextval('public.s'))"
     )
-    any_platform.execute(finding.remedy)
+    assert "ALTER SEQUENCE public.s AS bigint NO MINVALUE;" in applied(any_platform, "public.s").remedy.splitlines()
     any_platform.execute("INSERT INTO public.t DEFAULT VALUES")
 
 
@@ -210,6 +219,21 @@ def test_what_a_domain_rules_is_not_lost(any_platform: psycopg.Connection) -> No
     assert first == "-- first give the table a CHECK of what public.positive rules"
     any_platform.execute(change.encode())
     any_platform.execute("INSERT INTO public.t VALUES (2147483648)")
+
+
+def test_nor_by_a_wider_copy(any_platform: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    any_platform.execute(
+        'CREATE DOMAIN public."Positive\n" AS integer CHECK (value > 0); CREATE SEQUENCE public.s;'
+        "CREATE TABLE public.t (id public.\"Positive\n\" DEFAULT nextval('public.s'), note integer);"
+        "CREATE TABLE public.u (plain integer DEFAULT nextval('public.s')); SELECT setval('public.s', 2147483640)"
+    )
+    lines = large(any_platform, monkeypatch, "public.s")
+    [number] = [number for number, line in enumerate(lines) if "has no domain" in line]
+    assert lines[number] == (
+        '-- and likewise ADD CHECK of what public."Positive?" rules, on id_bigint of public.t: the copy has no domain'
+    )
+    assert "VALIDATE CONSTRAINT" in lines[number - 1]
+    assert "RENAME both columns" in lines[number + 1]
 
 
 @pytest.mark.parametrize("sequence", ["MAXVALUE 100", "AS smallint"])
