@@ -104,7 +104,7 @@ def _unused(connection: psycopg.Connection[Any], run_id: str) -> list[Finding]:
     found = []
     droppable = connection.execute(_STATEMENTS["droppable"], {"minimum_bytes": wanted.unused_minimum_bytes})
     for oid, size, partitioned, table, expressions in droppable.fetchall():
-        advice = partial(_drop, partitioned=partitioned, first=_statistics_first(connection, table, expressions))
+        advice = partial(_drop_unused, partitioned, _statistics_first(connection, table, expressions))
         if finding := _judge(idle.get(oid, []), nodes, gaps, now, size, table, advice):
             found.append(finding)
     return _not_both(connection, found)
@@ -174,9 +174,9 @@ def _judge(
     now: datetime,
     size: int,
     table: str,
-    advice: Callable[[str], str],
+    advice: Callable[[str, str], str],
 ) -> Finding | None:
-    """Return the finding about one index, or None when it is in use; ``advice`` gives the SQL for its name."""
+    """Return the finding about one index, or None when it is in use; ``advice`` gives the SQL for name and scans."""
     days = settings().maintenance.index_review.unused_days
     limit = now - timedelta(days=days)
     if not idle or any(one.scans > 0 and not (one.idle_since <= limit) for one in idle):
@@ -204,7 +204,8 @@ def _judge(
         summary = f"It seems unused, but {'; '.join(doubts)}: that is no proof of {days} days on every server."
         return Finding(name, Outcome.UNKNOWN, summary, evidence | {"doubts": doubts})
     summary = f"No server has scanned it since {since:%Y-%m-%d}, for {(now - since).days} days; it only slows writes."
-    return Finding(name, Outcome.WARNING, summary, evidence, advice(name), {"bytes": size})
+    scans = ", ".join(f"{one.scans} on {one.node}" for one in idle)
+    return Finding(name, Outcome.WARNING, summary, evidence, advice(name, scans), {"bytes": size})
 
 
 def _statistics_first(connection: psycopg.Connection[Any], table: str, expressions: list[str]) -> str:
@@ -220,14 +221,19 @@ def _statistics_first(connection: psycopg.Connection[Any], table: str, expressio
     )
 
 
-def _drop(name: str, partitioned: bool, first: str = "") -> str:
-    if not partitioned:
-        return f"{first}DROP INDEX CONCURRENTLY {name};"
-    # The server drops a partitioned index in no other way: it must not queue for the lock, with everybody behind it.
-    return (
-        f"{first}-- Locks the table and all its partitions for a moment, reads as well; "
-        "try again when the lock is not free.\n"
-    ) + "\n".join(database.together([f"DROP INDEX {name};"]))
+def _drop_unused(partitioned: bool, first: str, name: str, scans: str) -> str:
+    parts = " of its parts together" if partitioned else ""
+    return first + _drop(name, partitioned, f"idx_scan in pg_stat_user_indexes{parts} is still {scans}")
+
+
+def _drop(name: str, partitioned: bool, see: str) -> str:
+    """SQL that waits in comments for who has seen that it is still so: weeks later a release may have changed it."""
+    lines = [f"-- First see that {see}; then:", f"--   DROP INDEX CONCURRENTLY {name};"]
+    if partitioned:
+        # The server drops one in no other way: it must not queue for the lock, with everybody behind it.
+        locks = "-- Locks the table and all its partitions for a moment, reads as well; try again when it is not free."
+        lines = [locks, lines[0], *(f"--   {line}" for line in database.together([f"DROP INDEX {name};"]))]
+    return "\n".join(database.in_comment(line) for line in lines)
 
 
 # ------------------------------------------------------------------------- redundant, invalid and missing ones
@@ -246,7 +252,8 @@ def _redundant(connection: psycopg.Connection[Any]) -> list[Finding]:
             "definition": definition.strip(),
             "kept_definition": others.strip(),
         }
-        found.append(Finding(name, Outcome.WARNING, summary, evidence, _drop(name, partitioned), {"bytes": size}))
+        remedy = _drop(name, partitioned, f"{other} is there and valid, for it does this one's work")
+        found.append(Finding(name, Outcome.WARNING, summary, evidence, remedy, {"bytes": size}))
     return found
 
 
@@ -268,7 +275,7 @@ def _invalid(connection: psycopg.Connection[Any]) -> list[Finding]:
         summary = f"It is invalid, left by {what}: no query uses it, but every write to {table} maintains it."
         # Where it was mended meanwhile, to drop it and make it again would leave queries without it for a while.
         again = f"{database.update_first(connection)}REINDEX INDEX CONCURRENTLY {name};"
-        remedy = _drop(name, False) if left_over else again
+        remedy = f"DROP INDEX CONCURRENTLY {name};" if left_over else again
         if whole:  # the server drops no part of another index
             attach = f"ALTER INDEX {whole} ATTACH PARTITION {name};  -- valid now"
             remedy = "\n".join([again, *database.briefly([attach])])

@@ -4,6 +4,7 @@ import psycopg
 
 from include.outcome import Outcome
 from tests.include.maintenance.postgres.index_reviews import age, findings_of, review
+from tests.include.maintenance.postgres.partition_remedies import confirmed
 from tests.old_postgres import flush_statistics
 
 
@@ -29,19 +30,22 @@ def test_two_findings_together_never_take_every_index_of_a_column(
     _reviewed_after_scans(reviewed, warehouse, indexes, "large")
     redundant, unused = findings_of("redundant_indexes", "second"), findings_of("unused_indexes", "second")
     assert "public.small" not in unused
-    assert redundant["public.small"].remedy == "DROP INDEX CONCURRENTLY public.small;"
+    assert redundant["public.small"].remedy.endswith("\n--   DROP INDEX CONCURRENTLY public.small;")
     about_large = unused["public.large"]
     assert about_large.outcome is Outcome.WARNING
     assert about_large.remedy == (
         "-- Drop this one or public.small, never both: redundant_indexes keeps this one to do the other's work."
     )
-    reviewed.execute(redundant["public.small"].remedy.encode())
+    reviewed.execute(confirmed(redundant["public.small"].remedy).encode())
     reviewed.execute(about_large.remedy.encode())
     left = reviewed.execute("SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 't'::regclass")
     assert left.fetchall() == [("large",)]
     age(warehouse, "second", 0.1)
     review("third")
-    assert findings_of("unused_indexes", "third")["public.large"].remedy == "DROP INDEX CONCURRENTLY public.large;"
+    assert findings_of("unused_indexes", "third")["public.large"].remedy.splitlines() == [
+        "-- First see that idx_scan in pg_stat_user_indexes is still 0 on primary; then:",
+        "--   DROP INDEX CONCURRENTLY public.large;",
+    ]
 
 
 def test_a_name_of_several_lines_stays_within_the_comment(
@@ -73,9 +77,9 @@ def test_nor_do_they_where_a_partition_has_the_same_index_twice(
     review("second")
     redundant, unused = findings_of("redundant_indexes", "second"), findings_of("unused_indexes", "second")
     assert (list(redundant), redundant["public.again"].evidence["kept_index"]) == (["public.again"], "public.part")
-    assert redundant["public.again"].remedy == "DROP INDEX CONCURRENTLY public.again;"
+    assert redundant["public.again"].remedy.endswith("\n--   DROP INDEX CONCURRENTLY public.again;")
     assert unused["public.whole"].remedy.startswith("-- Drop this one or public.again, never both")
-    reviewed.execute(redundant["public.again"].remedy.encode())
+    reviewed.execute(confirmed(redundant["public.again"].remedy).encode())
 
 
 def test_nor_do_they_where_one_does_the_work_of_another_that_does_the_work_of_a_third(
@@ -85,6 +89,7 @@ def test_nor_do_they_where_one_does_the_work_of_another_that_does_the_work_of_a_
     _reviewed_after_scans(reviewed, warehouse, indexes, "two, three")
     for check in ("redundant_indexes", "unused_indexes"):
         for found in findings_of(check, "second").values():
-            reviewed.execute(found.remedy.replace("INDEX CONCURRENTLY", "INDEX CONCURRENTLY IF EXISTS").encode())
+            remedy = confirmed(found.remedy).replace("INDEX CONCURRENTLY", "INDEX CONCURRENTLY IF EXISTS")
+            reviewed.execute(remedy.encode())
     left = reviewed.execute("SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 't'::regclass")
     assert left.fetchall() == [("three",)]

@@ -26,6 +26,7 @@ from tests.include.maintenance.postgres.index_reviews import (
     review,
     wait_until_replayed,
 )
+from tests.include.maintenance.postgres.partition_remedies import confirmed
 from tests.old_postgres import flush_statistics
 
 WARNING, UNKNOWN, OK = Outcome.WARNING, Outcome.UNKNOWN, Outcome.OK
@@ -48,11 +49,16 @@ def test_an_unused_index_is_named_after_35_days(
     review("second")
     found = findings_of("unused_indexes", "second")['public."I ""1"']
     assert found.outcome is WARNING
-    assert found.remedy == 'DROP INDEX CONCURRENTLY public."I ""1";'
+    assert found.remedy.splitlines() == [
+        "-- First see that idx_scan in pg_stat_user_indexes is still 0 on primary; then:",
+        '--   DROP INDEX CONCURRENTLY public."I ""1";',
+    ]
     assert found.estimated_gain == {"bytes": found.evidence["size_bytes"]} == {"bytes": 8192}
     assert found.evidence["scans"] == {"primary": 0}
     assert "for 400 days" in found.summary
     reviewed.execute(found.remedy.encode())
+    assert reviewed.execute("SELECT count(*) FROM pg_class WHERE relname = 'I \"1'").fetchone() == (1,), "not unread"
+    reviewed.execute(confirmed(found.remedy).encode())
     review("third")
     assert 'public."I ""1"' not in findings_of("unused_indexes", "third")
 
@@ -64,8 +70,9 @@ def test_what_the_planner_knows_of_an_expression_is_kept_first(
     review("first")
     age(warehouse, "first", 36)
     review("second")
-    first, drop = findings_of("unused_indexes", "second")["public.i"].remedy.splitlines()
-    assert drop == "DROP INDEX CONCURRENTLY public.i;"
+    first, see, drop = findings_of("unused_indexes", "second")["public.i"].remedy.splitlines()
+    assert see.startswith("-- First see that idx_scan in pg_stat_user_indexes is still ")
+    assert drop == "--   DROP INDEX CONCURRENTLY public.i;"
     if reviewed.info.server_version < 140000:
         assert first.startswith("-- The planner's statistics of lower(name), ((id + 1)) go with it;")
         return
@@ -145,8 +152,9 @@ def test_what_holds_a_rule_is_never_called_unused(
     review("second")
     found = findings_of("unused_indexes", "second")
     assert set(found) == {"public.of_all_partitions", "public.audit_logs_created_at_idx"}
-    warning, *statements = found["public.of_all_partitions"].remedy.splitlines()
+    warning, see, *statements = confirmed(found["public.of_all_partitions"].remedy).splitlines()
     assert warning.startswith("-- Locks the table and all its partitions for a moment")
+    assert "pg_stat_user_indexes of its parts together is still 0 on primary" in see
     drop = "DROP INDEX public.of_all_partitions;"
     assert statements == ["BEGIN;", "SET LOCAL lock_timeout = '800ms';", drop, "COMMIT;"]
     assert found["public.of_all_partitions"].evidence["size_bytes"] == 2 * 8192
@@ -292,9 +300,16 @@ def test_redundant_indexes(reviewed: psycopg.Connection) -> None:
     }
     assert found["public.t_id"].evidence["identical"]
     assert not found["public.t_a_b"].evidence["identical"]
-    assert found["public.t_id"].remedy == "DROP INDEX CONCURRENTLY public.t_id;"
+    assert found["public.t_id"].remedy.splitlines() == [
+        "-- First see that public.t_pkey is there and valid, for it does this one's work; then:",
+        "--   DROP INDEX CONCURRENTLY public.t_id;",
+    ]
     for one in found.values():
         reviewed.execute(one.remedy.encode())
+    review()
+    assert findings_of("redundant_indexes", "r1").keys() == found.keys(), "pasted unread they drop nothing"
+    for one in found.values():
+        reviewed.execute(confirmed(one.remedy).encode())
     review()
     assert findings_of("redundant_indexes", "r1")["all indexes"].outcome is OK
 
@@ -310,9 +325,9 @@ def test_one_of_equal_partitioned_indexes_stays(reviewed: psycopg.Connection) ->
     review()
     found = findings_of("redundant_indexes", "r1")
     assert sorted(found) == ["public.second", "public.third"]
-    assert "DROP INDEX public.second;" in found["public.second"].remedy
+    assert "--   DROP INDEX public.second;" in found["public.second"].remedy.splitlines()
     for one in found.values():
-        reviewed.execute(one.remedy.encode())
+        reviewed.execute(confirmed(one.remedy).encode())
     review()
     assert findings_of("redundant_indexes", "r1")["all indexes"].outcome is OK
 
