@@ -52,10 +52,10 @@ def restore(archive_id: str, connection_id: str, target: str, *, as_text: bool =
     """Copy the rows of an archive into the table ``target`` (``schema.name``) of a database, and prove it.
 
     A table that does not exist is created with the source's columns and types, without its indexes; ``as_text`` makes
-    the columns of the platform's own types text there. All or nothing, in one transaction: what the server says that it
-    inserted must have the archive's content hash. Returns the archive, target and number of rows. Raises
-    ConfigurationError (no such archive, a missing privilege or partition, a type that has changed) or MaintenanceFailed
-    (a damaged file, rows that are there already).
+    the columns of the platform's own types text there, and is refused for a table that exists. All or nothing, in one
+    transaction: what the server says that it inserted must have the archive's content hash. Returns the archive, target
+    and number of rows. Raises ConfigurationError (no such archive, a missing privilege or partition, a type that has
+    changed) or MaintenanceFailed (a damaged file, rows that are there already).
     """
     with connections.postgres("warehouse", autocommit=True) as warehouse:
         archive = archives.get(warehouse, archive_id)
@@ -69,14 +69,14 @@ def restore(archive_id: str, connection_id: str, target: str, *, as_text: bool =
     with (
         connections.postgres(connection_id, autocommit=True) as connection,
         database.errors_named(what, connection_id),
-        _changed_types_named(what),
+        _changed_types_named(what, as_text),
     ):
         return into(connection, archive, target, AsText.OWN if as_text else AsText.NONE)
 
 
 @contextmanager
-def _changed_types_named(what: str) -> Iterator[None]:
-    """Name the way round a type that is gone, or that refuses what it once took."""
+def _changed_types_named(what: str, as_text: bool) -> Iterator[None]:
+    """Name the way round a type that is gone, or that refuses what it once took, to who has not taken it yet."""
     from psycopg import errors
 
     try:
@@ -84,8 +84,9 @@ def _changed_types_named(what: str) -> Iterator[None]:
     except (errors.UndefinedObject, errors.InvalidSchemaName, errors.DataError, errors.IntegrityError) as error:
         if isinstance(error, errors.IntegrityError) and not error.diag.datatype_name:  # not of a domain
             raise
+        way_round = "if a type has changed since, restore with --as-text to a table that does not exist yet"
         raise ConfigurationError(
-            f"{what}: {error.diag.message_primary}; if a type has changed since, restore to a new table with --as-text"
+            f"{what}: {error.diag.message_primary}; {'restore to another table' if as_text else way_round}"
         ) from None
 
 
@@ -103,6 +104,11 @@ def into(
         archive_files.write_csv(content, path.with_suffix(".csv"))
         database.prepare(connection)
         with connection.transaction():
+            if as_text is not AsText.NONE and _exists(connection, target):
+                what = f"restore of {archive.archive_id} to {target}"
+                raise ConfigurationError(
+                    f"{what}: that table exists and keeps its types; with --as-text name one that does not exist yet"
+                )
             types = _types(connection, content.columns, as_text)
             table = _restore(connection, archive, content, path.with_suffix(".csv"), target, types)
     done = {"archive": archive.archive_id, "target": table.name, "rows": content.row_count}
@@ -158,15 +164,18 @@ def _target(connection: psycopg.Connection[Any], name: str, described: Sequence[
     columns = sql.SQL(", ").join(
         sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.type_name)) for column in described
     )
-    exists = connection.execute(
-        "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname = %s AND c.relname = %s",
-        (schema, relation),
-    ).fetchone()
-    if not exists:
+    if not _exists(connection, name):
         with _own_search_path(connection):
             connection.execute(sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier(schema, relation), columns))
     return database.table_of(connection, sql.Identifier(schema, relation).as_string(connection))
+
+
+def _exists(connection: psycopg.Connection[Any], name: str) -> bool:
+    schema, _, relation = name.partition(".")
+    query = (
+        "SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s"
+    )
+    return connection.execute(query, (schema, relation)).fetchone() is not None
 
 
 def _copy(connection: psycopg.Connection[Any], table: Table, content: Content, csv: Path) -> None:

@@ -130,8 +130,15 @@ def test_the_command_names_the_way_round(
         words = ["restore", archive.archive_id, "platform_owner", target]
         if kind != "public.kept":
             assert command.main(words) == 1, kind
-            assert "if a type has changed since, restore to a new table with --as-text" in capsys.readouterr().err
+            way_round = "if a type has changed since, restore with --as-text to a table that does not exist yet"
+            assert way_round in capsys.readouterr().err
         assert command.main([*words, "--as-text"]) == 0
         assert json.loads(capsys.readouterr().out)["as_text"] == [kind]
         rows = platform.execute(f"SELECT own, pg_typeof(own)::text FROM {target}".encode()).fetchall()
         assert rows == [(value, "text")] * 3
+        assert command.main([*words, "--as-text"]) == 1, "a table that exists keeps its types"
+        said = capsys.readouterr().err
+        assert "that table exists and keeps its types; with --as-text name one that does not exist yet" in said
+        assert platform.execute(f"SELECT count(*) FROM {target}".encode()).fetchone() == (3,)
+    assert command.main(["restore", archived[0].archive_id, "platform_owner", "gone.restored", "--as-text"]) == 1
+    assert capsys.readouterr().err.strip().endswith('schema "gone" does not exist; restore to another table')
