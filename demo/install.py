@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -38,8 +39,8 @@ def say(text: str) -> None:
     print(f"  {text}", flush=True)
 
 
-def run(command: list[str | Path], what: str, *, needed: bool = True) -> bool:
-    """Run a command with its output in the log and tell whether it succeeded.
+def run(command: list[str | Path], what: str, *, needed: bool = True, settings: dict[str, str] | None = None) -> bool:
+    """Run a command with its output in the log and tell whether it succeeded; ``settings`` are further variables.
 
     One that is ``needed`` and fails ends the set-up with its last lines.
     """
@@ -47,7 +48,10 @@ def run(command: list[str | Path], what: str, *, needed: bool = True) -> bool:
     with LOG.open("ab") as log:
         log.write(f"\n$ {' '.join(map(str, command))}\n".encode())
         log.flush()
-        code = subprocess.run([str(part) for part in command], stdout=log, stderr=log, check=False, cwd=ROOT).returncode
+        code = subprocess.run(
+            [str(part) for part in command], stdout=log, stderr=log, check=False, cwd=ROOT,
+            env=os.environ | (settings or {}),
+        ).returncode  # fmt: skip
     if code != 0 and not needed:
         return False
     if code != 0:
@@ -77,13 +81,27 @@ def install_packages(kind: str) -> None:
     if not fits(python):
         shutil.rmtree(VENV, ignore_errors=True)
         run([sys.executable, "-m", "venv", VENV], f"virtual environment with Python {sys.version.split()[0]}")
-    folder = "tests" if kind == "tests" else "demo"
-    run(
-        [python, "-m", "pip", "install", "--disable-pip-version-check", "--prefer-binary", "--no-compile",
-         "-r", ROOT / folder / "requirements.txt", "-c", ROOT / "constraints.txt"],
-        "Python packages",
-    )  # fmt: skip
+    pinned: list[str | Path] = ["-c", ROOT / "constraints.txt"]
+    packages = ["-r", ROOT / ("tests" if kind == "tests" else "demo") / "requirements.txt", *pinned]
+    pip: list[str | Path] = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile"]
+    uv: list[str | Path] = [python, "-m", "uv", "pip", "install", "--python", python, "--link-mode", "copy"]
+    # uv takes a tenth of pip's time; where it does not find what pip is set up to find, pip does it.
+    what = "Python packages"
+    if not (
+        run([*pip, "--only-binary", ":all:", "uv", *pinned], "uv", needed=False)
+        and run([*uv, *packages], what, needed=False, settings=_settings_for_uv(python))
+    ):
+        run([*pip, "--prefer-binary", *packages], what)
     mark.write_text(digest)
+
+
+def _settings_for_uv(python: Path) -> dict[str, str]:
+    """Return pip's index and certificates as the variables that uv reads: it knows none of pip's settings."""
+    listed = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False).stdout
+    found = re.findall(r"^(\S+)\.(index-url|cert)='(.*)'$", listed, re.MULTILINE)
+    found.sort(key=lambda setting: setting[0] == ":env:")  # a variable counts more than a file
+    names = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
+    return {names[key]: value for _, key, value in found if names[key] not in os.environ}
 
 
 def install_redis() -> None:

@@ -76,3 +76,34 @@ def test_this_python_fits_and_so_do_those_that_are_pinned() -> None:
     assert sorted(install.FITTING) == sorted(lock.PYTHONS)
     bounds = [tuple(map(int, version.split("."))) for version in (min(lock.PYTHONS), max(lock.PYTHONS))]
     assert f"{bounds[0]} <= sys.version_info < (3, {bounds[1][1] + 1})" in (install.ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize(("knows_uv", "installed_by"), [(True, "uv"), (False, "pip")])
+def test_packages_that_uv_does_not_find_are_left_to_pip(
+    knows_uv: bool, installed_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "LOG", tmp_path / "install.log")
+    monkeypatch.setattr(install, "VENV", tmp_path / "venv")
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    python, asked = tmp_path / "venv" / "bin" / "python", tmp_path / "asked"
+    fails = "" if knows_uv else '[ "$2" = uv ] && exit 1\n'
+    python.write_text(f'#!/bin/sh\n{fails}case "$*" in *requirements.txt*) echo "$*" > {asked}.$2;; esac\n')
+    python.chmod(0o755)
+    install.install_packages("demo")
+    [last] = tmp_path.glob("asked.*")
+    assert last.suffix == f".{installed_by}"
+    assert f"-r {install.ROOT}/demo/requirements.txt -c {install.ROOT}/constraints.txt" in last.read_text()
+    assert (tmp_path / "venv" / ".installed-demo").exists()
+
+
+def test_uv_asks_the_index_that_pip_is_set_up_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("UV_DEFAULT_INDEX", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_INDEX_URL", "https://packages.example.org/simple")
+    monkeypatch.setenv("PIP_CERT", "/etc/our.pem")
+    python = Path(sys.executable)
+    assert install._settings_for_uv(python) == {
+        "UV_DEFAULT_INDEX": "https://packages.example.org/simple", "SSL_CERT_FILE": "/etc/our.pem"
+    }  # fmt: skip
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://uv.example.org/simple")
+    assert "UV_DEFAULT_INDEX" not in install._settings_for_uv(python), "what is said to uv itself holds"
