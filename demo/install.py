@@ -88,7 +88,7 @@ def install_packages(kind: str) -> None:
     # uv takes a tenth of pip's time; where it does not find what pip is set up to find, pip does it.
     what = "Python packages"
     if not (
-        run([*pip, "--only-binary", ":all:", "uv", *pinned], "uv", needed=False)
+        ((VENV / "bin" / "uv").exists() or run([*pip, "--only-binary", ":all:", "uv", *pinned], "uv", needed=False))
         and run([*uv, *packages], what, needed=False, settings=_settings_for_uv(python))
     ):
         run([*pip, "--prefer-binary", *packages], what)
