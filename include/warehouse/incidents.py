@@ -16,11 +16,22 @@ from include.warehouse.statements import statements
 if TYPE_CHECKING:
     import psycopg
 
+LAST_TITLE = """(
+    SELECT s.title FROM ops.signal s
+    WHERE s.fingerprint = incident.fingerprint AND least(s.occurred_at, s.received_at) <= incident.last_seen_at
+    ORDER BY least(s.occurred_at, s.received_at) DESC, s.signal_id DESC LIMIT 1
+)"""
+"""SQL, within a query of ``ops.incident``: the title of the latest signal of the incident."""
 _STATEMENTS = statements(__file__)
 LONG_WAITING = timedelta(minutes=10)
 """Signals are taken up every minute; one that waits longer means that nobody does that."""
 _LOCK_SEED = 7_041_777  # any constant: keeps these locks apart from other users of advisory locks
 _OPEN = "state IN ('detected', 'acknowledged', 'mitigated')"
+
+
+def is_seen_again(last_seen_at: datetime, acknowledged_at: datetime | None) -> bool:
+    """Return whether an incident was seen after somebody took it; both times are aware."""
+    return acknowledged_at is not None and last_seen_at > acknowledged_at
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,7 @@ class Incident:
     @property
     def seen_again(self) -> bool:
         """Whether it was seen after somebody took it."""
-        return self.acknowledged_at is not None and self.last_seen_at > self.acknowledged_at
+        return is_seen_again(self.last_seen_at, self.acknowledged_at)
 
 
 @dataclass(frozen=True)
@@ -73,32 +84,28 @@ def pending_fingerprints(connection: psycopg.Connection[Any]) -> list[str]:
 def take_signals(connection: psycopg.Connection[Any], fingerprint: str, actor: str) -> str | None:
     """Make the waiting signals of one fingerprint part of its open incident, in one transaction.
 
-    Without an open incident a new one is opened and numbered. Returns the incident's id, or None when nothing waits
-    or another handler has these signals in hand. The claim is an advisory lock on the fingerprint and not a row lock:
-    locking rows takes the privilege to change them, which no role has on ``ops.signal``.
+    Without an open incident a new one is opened and numbered. The end of a run whose failed task was told before is no
+    news: it goes to the incident of the task, open or not. Returns the id of the incident that has the news, or None
+    when there are none or another handler has these signals in hand. The claim is an advisory lock on the fingerprint
+    and not a row lock: locking rows takes the privilege to change them, which no role has on ``ops.signal``.
     """
-    names = {"fingerprint": fingerprint, "actor": actor}
     with connection.transaction():
         claimed = connection.execute(
             "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, %s))", (fingerprint, _LOCK_SEED)
         ).fetchone()
-        if not (claimed and claimed[0]) or not _waiting(connection, fingerprint):
+        if not (claimed and claimed[0]):
             return None
-        incident_id = _open_incident(connection, fingerprint)
-        if incident_id is None:
-            incident_id = _create(connection, names)
-        if _waiting(connection, fingerprint):
-            connection.execute(_STATEMENTS["attach"], names | {"incident_id": incident_id})
+        waiting = connection.execute(_STATEMENTS["sorted"], {"fingerprint": fingerprint}).fetchall()
+        incident_id = None
+        if news := [signal_id for signal_id, told in waiting if told is None]:
+            given = {"fingerprint": fingerprint, "actor": actor, "news": news}
+            incident_id = _open_incident(connection, fingerprint) or _create(connection, given)
+            connection.execute(_STATEMENTS["attach"], given | {"incident_id": incident_id})
+        if ends := {signal_id: told for signal_id, told in waiting if told is not None}:
+            ended = {"ends": list(ends), "told": list(ends.values()), "actor": actor}
+            connection.execute(_STATEMENTS["hold"], ended)
+            connection.execute(_STATEMENTS["end_runs"], ended)
     return incident_id
-
-
-def _waiting(connection: psycopg.Connection[Any], fingerprint: str) -> bool:
-    found = connection.execute(
-        "SELECT 1 FROM ops.signal s WHERE s.fingerprint = %s"
-        " AND NOT EXISTS (SELECT FROM ops.incident_signal i WHERE i.signal_id = s.signal_id) LIMIT 1",
-        (fingerprint,),
-    )
-    return found.fetchone() is not None
 
 
 def _open_incident(connection: psycopg.Connection[Any], fingerprint: str) -> str | None:
@@ -109,16 +116,16 @@ def _open_incident(connection: psycopg.Connection[Any], fingerprint: str) -> str
     return str(found[0]) if found else None
 
 
-def _create(connection: psycopg.Connection[Any], names: dict[str, str]) -> str:
+def _create(connection: psycopg.Connection[Any], given: dict[str, Any]) -> str:
     """Open an incident, or find the one that somebody else opened in this very moment."""
     import psycopg
 
     while True:
         with connection.transaction() as attempt:
-            if row := connection.execute(_STATEMENTS["create"], names).fetchone():
+            if row := connection.execute(_STATEMENTS["create"], given).fetchone():
                 return str(row[0])
             raise psycopg.Rollback(attempt)  # gives the number back
-        if (other := _open_incident(connection, names["fingerprint"])) is not None:
+        if (other := _open_incident(connection, given["fingerprint"])) is not None:
             return other
 
 
@@ -127,11 +134,10 @@ def locked(connection: psycopg.Connection[Any], incident_id: str) -> Iterator[He
     """Hold an incident's row for one transaction; gives what it says, or None when there is no such incident."""
     with connection.transaction():
         found = connection.execute(
-            "SELECT state, coalesce(last_seen_at > acknowledged_at, false) FROM ops.incident"
-            " WHERE incident_id = %s FOR UPDATE",
+            "SELECT state, last_seen_at, acknowledged_at FROM ops.incident WHERE incident_id = %s FOR UPDATE",
             (incident_id,),
         ).fetchone()
-        yield Held(*found) if found else None
+        yield Held(found[0], is_seen_again(*found[1:])) if found else None
 
 
 def change_state(
@@ -155,4 +161,5 @@ def waiting(connection: psycopg.Connection[Any]) -> Waiting:
 def open_incidents(connection: psycopg.Connection[Any]) -> list[Incident]:
     """Return the open incidents, the worst first, then the oldest."""
     with connection.transaction():
-        return [Incident(*row) for row in connection.execute(_STATEMENTS["open"])]
+        query = _STATEMENTS["open"].replace("{last_title}", LAST_TITLE)
+        return [Incident(*row) for row in connection.execute(query.encode())]

@@ -16,14 +16,42 @@ SELECT count(*), min(s.received_at), coalesce(min(s.received_at) < now() - %(too
 FROM ops.signal s
 WHERE NOT EXISTS (SELECT FROM ops.incident_signal i WHERE i.signal_id = s.signal_id);
 
+-- statement: sorted
+-- The waiting signals of a fingerprint. When a run fails, hours later perhaps, of a task that was told as failed,
+-- nothing has failed again: the end of such a run comes with the signal of its task. Where the incident of the task is
+-- closed, only that of a run that never was cleared (its try_number): else the task may have been killed since.
+WITH waiting AS (
+    SELECT s.signal_id, s.detail ->> 'run_id' AS run_id
+    FROM ops.signal s
+    WHERE s.fingerprint = %(fingerprint)s
+      AND NOT EXISTS (SELECT FROM ops.incident_signal i WHERE i.signal_id = s.signal_id)
+), ordered AS (
+    SELECT signal_id, kind, detail ->> 'try_number' AS cleared,
+           lag(kind) OVER run AS before, lag(signal_id) OVER run AS told
+    FROM ops.signal
+    WHERE fingerprint = %(fingerprint)s AND detail ->> 'run_id' IN (SELECT run_id FROM waiting)
+    WINDOW run AS (
+        PARTITION BY detail ->> 'run_id', coalesce(nullif(detail ->> 'task_id', ''), detail ->> 'task'),
+                     detail ->> 'map_index'
+        ORDER BY signal_id
+    )
+), known AS (
+    SELECT ordered.signal_id, ordered.told
+    FROM ordered
+    LEFT JOIN ops.incident_signal i ON i.signal_id = ordered.told
+    LEFT JOIN ops.incident USING (incident_id)
+    WHERE ordered.kind = 'dag_failed' AND ordered.before = 'task_failed'
+      AND (ordered.cleared = '0' OR coalesce(incident.state, 'detected') IN ('detected', 'acknowledged', 'mitigated'))
+)
+SELECT waiting.signal_id, known.told FROM waiting LEFT JOIN known USING (signal_id) ORDER BY waiting.signal_id;
+
 -- statement: create
--- Opens an incident for the earliest waiting signal, with its number, its link and its first timeline entry.
+-- Opens an incident for the earliest of some signals, with its number, its link and its first timeline entry.
 -- Gives no row when another incident of the fingerprint is open; the number must then be given back (roll back).
 WITH first AS (
     SELECT s.*, least(s.occurred_at, s.received_at) AS seen_at
     FROM ops.signal s
-    WHERE s.fingerprint = %(fingerprint)s
-      AND NOT EXISTS (SELECT FROM ops.incident_signal i WHERE i.signal_id = s.signal_id)
+    WHERE s.signal_id = ANY(%(news)s::bigint[])
     ORDER BY seen_at, s.signal_id
     LIMIT 1
 ), number AS (
@@ -53,30 +81,17 @@ WITH first AS (
 SELECT incident_id FROM opened;
 
 -- statement: attach
--- Adds the waiting signals of the incident's fingerprint to it. The caller holds the lock of the incident's row. When a
--- run fails, hours later perhaps, of a task that was told as failed, nothing has failed again: last_seen_at stays.
+-- Adds those of some signals that no incident has yet to the open one. The caller holds the lock of the incident's row.
 WITH waiting AS (
     SELECT s.*, least(s.occurred_at, s.received_at) AS seen_at
     FROM ops.signal s
-    WHERE s.fingerprint = %(fingerprint)s
+    WHERE s.signal_id = ANY(%(news)s::bigint[])
       AND NOT EXISTS (SELECT FROM ops.incident_signal i WHERE i.signal_id = s.signal_id)
 ), linked AS (
     INSERT INTO ops.incident_signal (signal_id, incident_id)
     SELECT signal_id, %(incident_id)s FROM waiting
-), ordered AS (
-    SELECT signal_id, kind, lag(kind) OVER (
-        PARTITION BY detail ->> 'run_id', coalesce(nullif(detail ->> 'task_id', ''), detail ->> 'task'),
-                     detail ->> 'map_index'
-        ORDER BY signal_id
-    ) AS before
-    FROM ops.signal
-    WHERE fingerprint = %(fingerprint)s AND detail ->> 'run_id' IN (SELECT detail ->> 'run_id' FROM waiting)
-), known AS (
-    SELECT signal_id FROM ordered WHERE kind = 'dag_failed' AND before = 'task_failed'
 ), seen AS (
-    SELECT count(*) AS times, min(seen_at) AS earliest,
-           max(seen_at) FILTER (WHERE signal_id NOT IN (SELECT signal_id FROM known)) AS latest
-    FROM waiting
+    SELECT count(*) AS times, min(seen_at) AS earliest, max(seen_at) AS latest FROM waiting
 ), last AS (
     SELECT title, detail, seen_at, signal_id FROM waiting ORDER BY seen_at DESC, signal_id DESC LIMIT 1
 ), worst AS (
@@ -108,6 +123,38 @@ WITH waiting AS (
 )
 SELECT times FROM seen;
 
+-- statement: hold
+-- Locks the incidents of some signals of failed tasks.
+SELECT incident_id
+FROM ops.incident
+WHERE incident_id IN (SELECT i.incident_id FROM ops.incident_signal i WHERE i.signal_id = ANY(%(told)s::bigint[]))
+ORDER BY incident_id
+FOR UPDATE;
+
+-- statement: end_runs
+-- Adds the ends of runs to the incidents of the failed tasks that they end of, open or not; last_seen_at and the state
+-- stay. The caller holds the locks of the incidents' rows.
+WITH ended AS (
+    SELECT s.*, least(s.occurred_at, s.received_at) AS seen_at, i.incident_id
+    FROM unnest(%(ends)s::bigint[], %(told)s::bigint[]) AS given (signal_id, told)
+    JOIN ops.signal s ON s.signal_id = given.signal_id
+    JOIN ops.incident_signal i ON i.signal_id = given.told
+), linked AS (
+    INSERT INTO ops.incident_signal (signal_id, incident_id)
+    SELECT signal_id, incident_id FROM ended
+), counted AS (
+    UPDATE ops.incident
+    SET occurrences = occurrences + many.times
+    FROM (SELECT incident_id, count(*) AS times FROM ended GROUP BY incident_id) AS many
+    WHERE incident.incident_id = many.incident_id
+)
+INSERT INTO ops.incident_timeline (incident_id, entry, at, actor, kind, message, detail)
+SELECT incident_id,
+       (SELECT coalesce(max(entry), 0) FROM ops.incident_timeline t WHERE t.incident_id = ended.incident_id)
+           + row_number() OVER (PARTITION BY incident_id ORDER BY seen_at, signal_id),
+       seen_at, %(actor)s, 'run_ended', 'The run ended: ' || title, detail || jsonb_build_object('signal_id', signal_id)
+FROM ended;
+
 -- statement: change_state
 -- Moves an incident to a state and says so in its timeline. The caller holds the lock of the incident's row.
 WITH changed AS (
@@ -126,9 +173,7 @@ WHERE incident_id = %(incident_id)s;
 -- statement: open
 -- What people work on now, the worst first, each with the title of its latest signal.
 SELECT incident_id, class, state, title, affected, detected_at, last_seen_at, occurrences, acknowledged_at,
-       (SELECT s.title FROM ops.signal s
-        WHERE s.fingerprint = incident.fingerprint AND least(s.occurred_at, s.received_at) <= incident.last_seen_at
-        ORDER BY least(s.occurred_at, s.received_at) DESC, s.signal_id DESC LIMIT 1) AS last_title
+       {last_title} AS last_title
 FROM ops.incident
 WHERE state IN ('detected', 'acknowledged', 'mitigated')
 ORDER BY class, detected_at, incident_id;

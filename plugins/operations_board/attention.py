@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 
 from include.outcome import Outcome, worst
 from include.sections import ResponseMinutes
-from include.warehouse.incidents import LONG_WAITING
+from include.warehouse.incidents import LONG_WAITING, is_seen_again
 from plugins.operations_board.presentation import (
     KIND_NAMES,
     Clock,
@@ -140,7 +140,7 @@ def response(incident: Row, clock: Clock, within: ResponseMinutes) -> str:
     """Say what an open incident waits for; ``within`` is how soon somebody must have taken it."""
     affected = f"Affected: {incident['affected']}."
     taken_at, seen_at = incident["acknowledged_at"], incident["last_seen_at"]
-    if taken_at and seen_at > taken_at:  # also of another task: one incident is open per DAG
+    if is_seen_again(seen_at, taken_at):  # also of another task: one incident is open per DAG
         affected = f"It was seen again since, last {clock.ago(seen_at)}: {incident['last_title']}. {affected}"
     if incident["state"] == "mitigated":
         return f"Mitigated; find the cause and resolve it. {affected}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from include import connections
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.reporting.figures import ENOUGH, OUTCOME_COLUMNS
+from include.warehouse.incidents import LAST_TITLE
 
 if TYPE_CHECKING:
     import psycopg
@@ -25,6 +26,7 @@ CONNECT_SECONDS = 5
 MOST_READERS = 4
 """Pages that read at once. Airflow's API shares its threads with the board; a slow warehouse must not take them all."""
 QUEUE_SECONDS = 2.0
+_SHARED = {"{outcome_columns}": OUTCOME_COLUMNS, "{enough}": f"{ENOUGH}", "{last_title}": LAST_TITLE}
 
 _readers = threading.BoundedSemaphore(MOST_READERS)
 _started_at = datetime.now(UTC)
@@ -53,7 +55,8 @@ class Reader:
     def rows(self, query: str, **parameters: Any) -> list[Row]:
         """Return all rows of the query in the file ``query``.sql."""
         text = (SQL / f"{query}.sql").read_text()
-        text = text.replace("{outcome_columns}", OUTCOME_COLUMNS).replace("{enough}", f"{ENOUGH}")
+        for name, sql in _SHARED.items():
+            text = text.replace(name, sql)
         return self._connection.execute(text.encode(), parameters).fetchall()
 
     def row(self, query: str, **parameters: Any) -> Row | None:

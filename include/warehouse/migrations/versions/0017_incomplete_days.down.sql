@@ -17,3 +17,5 @@ COMMENT ON COLUMN ops.rollup_uptime.down_seconds IS 'Seconds seen down outside m
 COMMENT ON COLUMN ops.rollup_uptime.maintenance_seconds IS 'Seconds of announced maintenance.';
 COMMENT ON COLUMN ops.maintenance_action.applied_at IS 'When the change began.';
 COMMENT ON COLUMN ops.incident.last_seen_at IS 'When the latest signal occurred.';
+COMMENT ON COLUMN ops.incident.detected_at IS 'When the first signal occurred.';
+COMMENT ON COLUMN ops.incident_timeline.kind IS 'detected, seen_again, class_raised or a change of state.';

@@ -35,4 +35,6 @@ ALTER TABLE ops.rollup_revenue ALTER COLUMN amount_usd TYPE numeric;
 
 -- An attempt after another one begins anew; a run that ends of a failure that was told is not seen again.
 COMMENT ON COLUMN ops.maintenance_action.applied_at IS 'When the change of the latest attempt began.';
+COMMENT ON COLUMN ops.incident_timeline.kind IS 'detected, seen_again, run_ended, class_raised or a change of state.';
+COMMENT ON COLUMN ops.incident.detected_at IS 'When the first signal occurred, or came where its clock is ahead.';
 COMMENT ON COLUMN ops.incident.last_seen_at IS 'When the latest signal occurred, or came where its clock is ahead; the end of a run whose failed task was told before does not count.';
