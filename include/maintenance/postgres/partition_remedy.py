@@ -3,8 +3,8 @@
 The old table becomes the first partition as it is: its rows are neither copied nor read under a lock. Long steps
 (an index, a check of the rows) come first and let others write; the exchange is one short transaction
 (partition_exchange.py). Each step looks first whether it may be done, so that the whole can be pasted, also again and
-also late. What cannot be carried over by rote, and what a person must decide, comes back as reasons why there is no
-such SQL.
+also late; the index of a primary key that has to become longer is built by hand before, once that is confirmed. What
+cannot be carried over by rote, and what a person must decide, comes back as reasons why there is no such SQL.
 """
 
 from __future__ import annotations
@@ -209,10 +209,13 @@ def _is_confirmed(oid: int) -> str:
 
 def _has_been_built(names: Names, index: str) -> str:
     """Without the index there would be no exchange, but soon no row could be inserted."""
-    qualified = literal(f"{names.schema}.{index}")
+    relation = f"to_regclass({literal(f'{names.schema}.{index}')})"
     return _block(
-        f"IF NOT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass({qualified}) AND indisvalid) THEN"
+        f"IF {relation} IS NULL THEN"
         " RAISE EXCEPTION 'first run the CREATE UNIQUE INDEX that stands at the top, to its end'; END IF;"
+        f" IF NOT EXISTS (SELECT FROM pg_index WHERE indexrelid = {relation} AND indisvalid) THEN"
+        " RAISE EXCEPTION 'the index that stands at the top is being built, or its build failed; if it failed, run the"
+        " DROP INDEX CONCURRENTLY that stands there, and then the CREATE UNIQUE INDEX again'; END IF;"
     )
 
 

@@ -153,6 +153,27 @@ def test_without_its_index_step_1_binds_nothing(any_platform: psycopg.Connection
     assert one(any_platform, KIND) == "p"
 
 
+def test_an_index_whose_build_failed_is_to_be_dropped(
+    any_databases: Databases, any_platform: psycopg.Connection
+) -> None:
+    """It stays, invalid, and IF NOT EXISTS would skip building it again."""
+    sql = planned().sql
+    any_platform.execute("SET lock_timeout = '200ms'")
+    with psycopg.connect(any_databases.url(any_platform.info.dbname, "escrow_owner")) as writer:
+        writer.execute("LOCK TABLE public.audit_logs IN ROW EXCLUSIVE MODE")
+        assert paste(any_platform, sql)[0] == "canceling statement due to lock timeout"
+    assert not one(any_platform, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'audit_logs_time_key'::regclass")
+    any_platform.execute("RESET lock_timeout")
+    assert paste(any_platform, sql)[0] == (
+        "the index that stands at the top is being built, or its build failed; if it failed, run the DROP INDEX "
+        "CONCURRENTLY that stands there, and then the CREATE UNIQUE INDEX again"
+    )
+    assert (one(any_platform, KIND), one(any_platform, LIMITS)) == ("r", 0)
+    any_platform.execute(sql.splitlines()[2].removeprefix("-- ").encode())
+    assert paste(any_platform, sql) == []
+    assert one(any_platform, KIND) == "p"
+
+
 def test_what_is_pasted_twice_does_not_bind_the_new_table(any_platform: psycopg.Connection) -> None:
     sql = planned().sql
     assert paste(any_platform, sql) == []
