@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import psycopg
 
 _LONGEST_IDLE_SECONDS = 30.0  # a connection that was unused for longer may have been cut by what lies between
-_CLOCKS_APART = timedelta(minutes=5)  # clocks that are kept right differ by less; what is old is told in days
+CLOCKS_APART = timedelta(minutes=5)
+"""Clocks of machines that are kept right differ by less."""
 
 
 @dataclass
@@ -114,7 +115,7 @@ def present() -> datetime:
         now = datetime.now(UTC)
     assert row is not None
     theirs = row[0].astimezone(UTC)
-    if abs(now - theirs) > _CLOCKS_APART:
+    if abs(now - theirs) > CLOCKS_APART:
         raise ConfigurationError(
             f"this worker's clock says {now:%Y-%m-%d %H:%M} UTC but the warehouse's {theirs:%Y-%m-%d %H:%M} UTC, so "
             "what is old cannot be told and nothing is deleted; set the clock that is wrong"

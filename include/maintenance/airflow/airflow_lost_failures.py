@@ -18,7 +18,7 @@ from include.warehouse.statements import statements
 
 _LOOK_BACK = timedelta(days=3)  # over a weekend, and over a night in which the check did not run
 _CALLBACK_TAKES = timedelta(minutes=15)  # until then it may be queued, or wait in the spool
-_CLOCKS_DIFFER = timedelta(minutes=1)
+_CLOCKS_DIFFER = timedelta(minutes=1)  # not CLOCKS_APART: a run that was soon cleared has a signal of before
 _RUNS_NAMED = 20
 _BY_HAND = ["patch_dag_run", "bulk_dag_runs"]  # in Airflow's audit log; of all DAGs at once (~) 3.3.2 lists none
 _STATEMENTS = statements(__file__)

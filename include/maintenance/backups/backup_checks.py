@@ -20,12 +20,12 @@ from include.platform.scratch_server import ScratchServer
 from include.sections import BackupSource
 from include.settings import settings
 from include.warehouse.drills import StageOutcome
+from include.warehouse.session import CLOCKS_APART
 from include.warehouse.statements import statements
 
 _STATEMENTS = statements(__file__)
 _LISTED = 5  # differences that are named; the rest is counted
 _LOOKED_BACK = timedelta(days=7)  # to the verification of the week before
-_CLOCKS_DIFFER = timedelta(minutes=5)  # at most, between machines that keep their clocks right
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ ANEW = ", take a new one and put this one elsewhere"
 
 def ahead(what: str, at: datetime, now: datetime) -> str | None:
     """Say that a time lies ahead of this machine's clock, so that no age can be told; None when it does not."""
-    if at - now <= _CLOCKS_DIFFER:
+    if at - now <= CLOCKS_APART:
         return None
     return (
         f"{what} bears the time {at:%Y-%m-%d %H:%M} UTC, {(at - now) / timedelta(minutes=1):.0f} minutes ahead of this "
