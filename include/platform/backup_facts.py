@@ -107,6 +107,8 @@ class Facts:
     """Which of the ``ADDED_KINDS`` the catalog holds."""
     changed_meanwhile: list[tuple[str, str]] = field(default_factory=list)
     """Kind and name of the schema objects that were made, changed or dropped while a base backup was taken."""
+    there_throughout: list[tuple[str, str]] = field(default_factory=list)
+    """Those of them that were there before and after."""
 
     @property
     def kinds_not_recorded(self) -> set[str]:
@@ -198,14 +200,8 @@ def read_catalog(connection: psycopg.Connection[Any]) -> list[tuple[str, str, st
     """Return every schema object as kind, name and definition, sorted; readable without rights on the objects."""
     with connection.transaction():
         connection.execute("SET LOCAL search_path = pg_catalog")  # so that every name is written with its schema
-        return sorted(tuple(row) for row in connection.execute(_STATEMENTS["catalog"]))
-
-
-def changed_objects(
-    before: Sequence[tuple[str, str, str]], after: Sequence[tuple[str, str, str]]
-) -> list[tuple[str, str]]:
-    """Return kind and name of the schema objects that are not the same in two catalogs, sorted."""
-    return sorted({(kind, name) for kind, name, _ in set(before) ^ set(after)})
+        rows = connection.execute(_STATEMENTS["catalog"]).fetchall()
+    return sorted(row for row in rows if row[2] is not None)  # what is dropped right now has no definition any more
 
 
 @dataclass(frozen=True)
@@ -219,18 +215,22 @@ class CountedTable:
     time_columns: tuple[str, ...]
 
 
-def tables_of(connection: psycopg.Connection[Any]) -> list[CountedTable]:
-    """Return the tables whose rows a backup holds, the largest first. Partitions stand for their parent."""
+def tables_of(connection: psycopg.Connection[Any], *, strict: bool = True) -> list[CountedTable]:
+    """Return the tables whose rows a backup holds, the largest first. Partitions stand for their parent.
+
+    For a column of ``backups.newest_row_columns`` that is not there (any more), all columns of times are taken, or
+    ConfigurationError is raised when it is ``strict``.
+    """
     chosen = settings().backups.newest_row_columns
     found = []
     for name, schema, relation, unlogged, columns in connection.execute(_STATEMENTS["tables"]).fetchall():
-        if name in chosen and chosen[name] not in columns:
+        column = chosen.get(name)
+        if strict and column and column not in columns:
             raise ConfigurationError(
-                f"backups.newest_row_columns names {chosen[name]} for {name}, which has no such column of times"
+                f"backups.newest_row_columns names {column} for {name}, which has no such column of times"
             )
-        found.append(
-            CountedTable(name, schema, relation, unlogged, (chosen[name],) if name in chosen else tuple(columns))
-        )
+        times = [column] if column and column in columns else columns
+        found.append(CountedTable(name, schema, relation, unlogged, tuple(times)))
     return found
 
 
@@ -358,6 +358,7 @@ def from_json(text: str, name: str) -> Facts:
             "tables": {table: TableFacts(**values) for table, values in content["tables"].items()},
             "catalog": [tuple(row) for row in content["catalog"]],
             "changed_meanwhile": [tuple(row) for row in content.get("changed_meanwhile", ())],
+            "there_throughout": [tuple(row) for row in content.get("there_throughout", ())],
             "files": {file: FileFacts(**values) for file, values in content["files"].items()},
             "tables_before": before and {table: TableFacts(**values) for table, values in before.items()},
             "statistics_before": _statistics(content.get("statistics_before")),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from include import connections
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
-from include.platform import backup_facts, folders, postgres_binaries
+from include.platform import backup_facts, backup_looks, folders, postgres_binaries
 from include.platform.backup_facts import SUFFIX, Facts, FileFacts, TableFacts
 from include.sections import BackupSource
 from include.settings import settings
@@ -91,17 +91,18 @@ def take(url: str, folder: Path, name: str, kind: Format = "custom", *, jobs: in
 def _reading(url: str, what: str, done: str) -> Iterator[psycopg.Connection[Any]]:
     """Open a database for reading all rows of one snapshot; its errors name ``what`` cannot be ``done``."""
     import psycopg
+    from psycopg import errors
 
     try:
         with psycopg.connect(url, options=_SESSION, connect_timeout=10) as connection:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
             yield connection
-    except psycopg.errors.InsufficientPrivilege as error:
+    except errors.InsufficientPrivilege as error:
         raise ConfigurationError(
             f"the rows of {what} cannot be counted ({error.diag.message_primary}); use a role that reads all rows"
         ) from None
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+    except (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName) as error:
         raise SourceUnavailable(
             f"{what} cannot be {done}: a table was changed meanwhile ({error.diag.message_primary}); try again"
         ) from None
@@ -133,36 +134,19 @@ def _take_dump(
 
 def _take_base(connection: psycopg.Connection[Any], url: str, partial: Path, name: str, tar: bool) -> Facts:
     statistics = backup_facts.read_statistics(connection)
-    seen, before = _seen(connection)
+    seen, before, _ = backup_looks.look(connection)
     with _Program(
         connection, url, "pg_basebackup", f"--pgdata={partial}", "--wal-method=stream", "--checkpoint=fast",
         "--no-password", *(["--format=tar", "--gzip"] if tar else ["--format=plain"]),
     ):  # fmt: skip
         pass
     ended = time.monotonic()
-    later, after = _seen(connection)
+    later = backup_looks.look(connection, done=True)
     # The manifest holds the checksums of a plain one's files; a tar file has only this one.
     names = None if tar else ["backup_manifest"]
-    facts = _facts(name, "base", seen, after, backup_facts.hash_files(partial, names), before)
-    changed = backup_facts.changed_objects(seen.catalog, later.catalog)
-    facts = replace(facts, statistics_before=statistics, catalog=later.catalog, changed_meanwhile=changed)
+    facts = _facts(name, "base", seen, before, backup_facts.hash_files(partial, names), before)
+    facts = replace(backup_looks.joined(facts, *later), statistics_before=statistics)
     return _with_statistics(connection, facts, ended)
-
-
-def _seen(connection: psycopg.Connection[Any]) -> tuple[backup_facts.SnapshotFacts, dict[str, TableFacts]]:
-    """Read the facts and count the rows that a base backup has: those of unlogged tables are not in it.
-
-    It reads anew when a table was dropped between the list of them and their locks: a backup may be done already.
-    """
-    import psycopg
-
-    while True:
-        with suppress(psycopg.errors.UndefinedTable), connection.transaction():
-            listed = backup_facts.tables_of(connection)
-            backup_facts.lock(connection, listed)
-            seen = backup_facts.read_snapshot(connection)
-            logged = [table for table in listed if not table.unlogged]
-            return seen, backup_facts.count(connection, logged, seen.snapshot_at)
 
 
 def _with_statistics(connection: psycopg.Connection[Any], facts: Facts, ended: float) -> Facts:
@@ -350,18 +334,15 @@ def record_facts(url: str, name: str, before: str | None = None, *, begin: bool 
     begun = time.monotonic()
     with _reading(url, f"the facts of {name}", "recorded") as connection:
         statistics = backup_facts.read_statistics(connection)
-        seen, counts = _seen(connection)
+        seen, counts, gone = backup_looks.look(connection, done=earlier is not None)
         if earlier is None:
             facts = _facts(name, "base", seen, counts, {}, counts)
             facts = replace(facts, statistics_before=statistics, statistics=statistics)
         else:
-            changed = backup_facts.changed_objects(earlier.catalog, seen.catalog)
-            after = {"backup": name, "tables": counts, "catalog": seen.catalog, "finished_at": datetime.now(UTC),
-                     "kinds": list(backup_facts.ADDED_KINDS),
-                     "changed_meanwhile": sorted({*earlier.changed_meanwhile, *changed})}  # fmt: skip
+            facts = replace(backup_looks.joined(earlier, seen, counts, gone), backup=name)
             if before:
-                after["tables_before"] = earlier.tables
-            facts = _with_statistics(connection, Facts(**(vars(earlier) | after)), begun)
+                facts = replace(facts, tables_before=earlier.tables)
+            facts = _with_statistics(connection, facts, begun)
     there.write(f"{name}{SUFFIX}", backup_facts.to_json(facts).encode())
     if before:
         there.remove(f"{before}{SUFFIX}")
