@@ -18,6 +18,7 @@ from include.platform.backup_restore import Restored
 
 _Objects = Sequence[tuple[str, str, str]]
 _PRIVILEGES = ("privileges", "default privileges")
+_OF_OUR_OWN_CHECK = ("extension", "amcheck")
 
 _TOKEN = re.compile(
     r"""[EeBbXx]?'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$   # strings, and texts of functions
@@ -47,11 +48,13 @@ def check(restored: Restored, facts: Facts | None) -> Result:
             found = backup_facts.read_catalog(connection)
     if facts is not None:
         unrecorded = sorted(facts.kinds_not_recorded)
-        compared = without(found, unrecorded)
-        differences = catalog_differences(_settled(facts.catalog, facts), _settled(compared, facts))
+        expected, compared, passing = _comparable(facts, without(found, unrecorded))
+        differences = catalog_differences(expected, compared)
         detail: dict[str, list[str]] = {"not_compared": unrecorded} if unrecorded else {}
         if changed := [f"{kind} {name}" for kind, name in facts.changed_meanwhile]:
             detail["changed_while_it_was_taken"] = changed[:50]
+        if passing:
+            detail["there_neither_before_nor_after_it"] = passing[:50]
         if differences:
             return failed(f"the restored schema differs: {some(differences)}", differences=differences[:50], **detail)
         return passed(objects=len(found), compared_with="recorded facts", **detail)
@@ -70,10 +73,21 @@ def check(restored: Restored, facts: Facts | None) -> Result:
     return passed(objects=len(found), compared_with="live database", privileges="not restored")
 
 
-def _settled(objects: _Objects, facts: Facts) -> _Objects:
-    """The objects without those that a base backup can have as they were before or after they were changed."""
-    changed = set(facts.changed_meanwhile)
-    return [one for one in objects if one[:2] not in changed]
+def _comparable(facts: Facts, found: _Objects) -> tuple[_Objects, _Objects, list[str]]:
+    """What must have come back, what is compared with it, and the names of what may have come and gone in between.
+
+    A base backup is of a moment between the two readings of the schema. What was changed may be as it was at any; it
+    must be there when it was there before and after.
+    """
+    if facts.exact:
+        return facts.catalog, found, []
+    there = {one[:2]: one for one in found}
+    changed, lasting = set(facts.changed_meanwhile), set(facts.there_throughout)
+    expected = [one for one in facts.catalog if one[:2] not in changed]
+    expected += [there.get(one[:2], one) for one in facts.catalog if one[:2] in lasting]
+    wanted = {one[:2] for one in expected}
+    passing = there.keys() - wanted - changed - {_OF_OUR_OWN_CHECK}
+    return expected, [one for one in found if one[:2] in wanted], [f"{kind} {name}" for kind, name in sorted(passing)]
 
 
 def without(objects: Iterable[tuple[str, str, str]], kinds: Collection[str]) -> list[tuple[str, str, str]]:
@@ -89,8 +103,8 @@ def catalog_differences(expected: _Objects, found: _Objects) -> list[str]:
     """
     before = {(kind, name): definition for kind, name, definition in expected}
     after = {(kind, name): definition for kind, name, definition in found}
-    if ("extension", "amcheck") not in before:
-        after.pop(("extension", "amcheck"), None)  # that of our own check
+    if _OF_OUR_OWN_CHECK not in before:
+        after.pop(_OF_OUR_OWN_CHECK, None)
     differences = []
     for kind, name in sorted(before.keys() | after.keys()):
         one, other = before.get((kind, name)), after.get((kind, name))

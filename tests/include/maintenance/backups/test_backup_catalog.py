@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 
 from demo.databases import Databases
 from include.maintenance.backups import backup_verification
-from include.maintenance.backups.backup_catalog import catalog_differences, meaning
+from include.maintenance.backups.backup_catalog import _comparable, catalog_differences, meaning
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import backup_facts, backups
+from include.platform.backup_facts import Facts
 from include.warehouse import drills
 from include.warehouse.drills import Drill, DrillOutcome
 from tests.include.maintenance.backups.backup_platform import configure, stages
@@ -90,6 +92,30 @@ def test_casts_and_parentheses_that_group_nothing_mean_nothing(one: str, other: 
 )
 def test_what_means_something_else_is_told_apart(one: str, other: str) -> None:
     assert meaning(one) != meaning(other)
+
+
+def test_what_a_base_backup_must_have_of_a_schema_that_was_changed_meanwhile() -> None:
+    at = datetime(2026, 10, 4, 1, 2, 3, tzinfo=UTC)
+    catalog = [("view", "altered", "2"), ("view", "kept", "1"), ("view", "made", "1")]
+    facts = Facts(
+        "base-1", "base", 180000, at, at, {}, [], {}, catalog, tables_before={}, there_throughout=[("view", "altered")],
+        changed_meanwhile=[("view", "altered"), ("view", "dropped"), ("view", "made")],
+    )  # fmt: skip
+
+    def judged(facts: Facts, **found: str) -> tuple[list[str], list[str]]:
+        objects = [("extension", "amcheck", "in public"), *(("view", *one) for one in found.items())]
+        expected, compared, passing = _comparable(facts, objects)
+        return catalog_differences(expected, compared), passing
+
+    for altered in ("1", "2", "of the time between"):
+        assert judged(facts, kept="1", altered=altered) == ([], [])
+    assert judged(facts, kept="1", altered="2", made="1", dropped="1") == ([], [])
+    assert judged(facts, kept="2") == (["view altered is missing", "view kept differs"], [])
+    assert judged(facts, kept="1", altered="2", fleeting="1") == ([], ["view fleeting"])
+    dump = replace(facts, tables_before=None, changed_meanwhile=[], there_throughout=[])
+    assert judged(dump, kept="1", altered="2", made="1", fleeting="1")[0] == ["view fleeting was not there before"]
+    of_before = replace(facts, there_throughout=[])  # facts that do not tell it
+    assert judged(of_before, kept="1") == ([], [])
 
 
 def _verify(run_id: str) -> tuple[Drill, str]:
