@@ -1,14 +1,15 @@
 """# Monthly disaster recovery
 
-**Purpose**: the guide's "Disaster Recovery": restores everything (database, archives, roles, configuration) to an empty
-place, timed against the targets of recovery; and rehearses a failover: a standby built from the backup streams, the
-primary is killed while a heartbeat is written, the standby is promoted, the old primary rewound and made to follow.
+**Purpose**: the guide's "Disaster Recovery": restores everything (database, roles, configuration) to an empty place,
+timed against the targets of recovery, and, outside that time, as many archives as `restoration.archives_minutes`
+allows; and rehearses a failover: a standby built from the backup streams, the primary is killed while a heartbeat is
+written, the standby is promoted, the old primary rewound and made to follow.
 **Schedule**: every month (`schedules.monthly_disaster_recovery`).
 **Reads**: the newest backup of each source, `ops.archive`, the files of the connections `backups` and `archive`.
 **Writes**: `ops.drill` and `ops.drill_stage`, with figures, targets and the comparison with earlier drills, and each
 drill's row of `ops.maintenance_action`. Works on scratch servers of its own only, which are removed whatever happens;
 nothing of the platform is touched.
-**Parameters**: `source`, one backup source instead of all; `most_archives`, how many archive files are restored;
+**Parameters**: `source`, one backup source instead of all; `most_archives`, how many archives are restored at most;
 `synchronous`, what a commit waits for before the failure; `heartbeat_milliseconds` and `load_seconds`, how often and
 for how long is written before it; `failure`, how the primary ends; `dry_run` plans only, and its row says what would be
 restored.

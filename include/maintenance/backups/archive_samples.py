@@ -2,7 +2,8 @@
 
 The sample is drawn by the run's month: a repeated task takes the same files, another month takes others. The scratch
 server is an empty one: values of types that only the platform has (enums, domains, those of extensions) are compared as
-text, which is how they are archived. That they come back as what they are is the full restoration's to prove.
+text, which is how they are archived. Whether they come back as what they are is tried by the full restoration, which
+has the types: of the newest archives, as many as its time allows.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def rehearse(
     """Restore everything of a backup source to a scratch place, check it and record the drill; return small facts.
 
     ``due`` (aware) is when the run was due: archives made later are left out, so that a repeated task restores the
-    same. At most ``most_archives`` archive files are restored, and others for no longer than
+    same. At most ``most_archives`` archive files are restored, the newest first, and no further ones are begun after
     ``restoration.archives_minutes``. With ``dry_run`` it only says what would be restored.
     Raises MaintenanceFailed (something did not come back, or a target was missed), ConfigurationError or
     SourceUnavailable (it could not run, which is no pass).
@@ -159,7 +159,8 @@ def _conclude(
     took = round(sum(stages.found[name].seconds or 0.0 for name in _RECOVERY if name in stages.found), 3)
     trend = _trend(drill, took)
     stages.rpo_seconds, stages.rto_seconds = loss, took
-    stages.facts = {"backup": backup.name, "bytes": backup.bytes, "taken_at": backup.taken_at, "durable": True} | trend
+    stages.facts = {"backup": backup.name, "bytes": backup.bytes, "taken_at": backup.taken_at, "durable": True}
+    stages.facts |= {"timed": list(_RECOVERY)} | trend
     point = _within("hours of work would be lost", 3600, loss, drill.rpo_target_seconds, basis)
     stages.require("recovery_point", lambda: point, place)
     duration = _within("minutes to bring everything back", 60, took, drill.rto_target_seconds, "")
@@ -181,13 +182,14 @@ def _within(what: str, unit: int, seconds: float | None, target: float | None, b
 
 
 def _trend(drill: Drill, took: float) -> dict[str, Any]:
-    """Compare the time with the median of the earlier restorations, durable as this one, that had passed."""
+    """Compare the time with the median of the earlier restorations that had passed, durable and of the same stages."""
     earlier = [
         point.drill.rto_seconds
         for point in drills.trend(drill.kind, drill.resource)
         if point.drill.outcome is DrillOutcome.PASSED
         and point.drill.rto_seconds is not None
         and point.drill.detail.get("durable")
+        and point.drill.detail.get("timed") == list(_RECOVERY)
     ]
     if not earlier:
         return {"earlier_drills": 0}

@@ -112,7 +112,7 @@ def test_everything_comes_back_and_is_timed(
     assert found["archives"].detail["rows"] == 50
     assert found["archives"].detail["types_compared_as_text"] == ["public.mood"]
     assert found["globals"].detail["roles"] >= 8
-    assert drill.detail["durable"] is True
+    assert (drill.detail["durable"], "archives" in drill.detail["timed"]) == (True, False)
     roles = estate / "globals-20261001.sql"
     assert "PASSWORD" not in roles.read_text()
     assert roles.stat().st_mode & 0o077 == 0
@@ -187,20 +187,27 @@ def test_faults_and_gaps(estate: Path, environment: pytest.MonkeyPatch, tmp_path
 
 
 def test_the_trend_names_what_has_become_slower(warehouse: psycopg.Connection) -> None:
+    parts = ["fetch", "wal", "server", "restore", "analyze", "globals", "configuration"]
+    same = {"durable": True, "timed": parts}
     for n, seconds in enumerate((10.0, 12.0, 11.0)):
         drill = drills.begin("full_restoration", "nightly", f"run {n}")
         drills.record(drill, drills.Stage("restore", drills.StageOutcome.PASSED, seconds))
-        drills.finish(drill, DrillOutcome.PASSED, rto_seconds=seconds, detail={"durable": True})
+        drills.finish(drill, DrillOutcome.PASSED, rto_seconds=seconds, detail=same)
     drill = drills.begin("full_restoration", "nightly", "now")
     assert full_restoration._trend(drill, 20.0) == {"earlier_drills": 3, "rto_median_before_seconds": 11.0}
     slower = full_restoration._trend(drill, 33.0)
     assert slower["remark"] == "it took 3.0 times the 11.0 s that were usual before"
     drill = drills.begin("full_restoration", "nightly", "run 3")
     drills.record(drill, drills.Stage("restore", drills.StageOutcome.PASSED, 20.0))
-    drills.finish(drill, DrillOutcome.PASSED, rto_seconds=20.0, detail={"durable": True})
-    drill = drills.begin("full_restoration", "nightly", "run 4")
-    drills.record(drill, drills.Stage("restore", drills.StageOutcome.PASSED, 1.0))
-    drills.finish(drill, DrillOutcome.PASSED, rto_seconds=1.0)  # one that made nothing durable is no comparison
+    drills.finish(drill, DrillOutcome.PASSED, rto_seconds=20.0, detail=same)
+    # One that made nothing durable, or had the archives in its time, is no comparison.
+    other: list[dict[str, Any]] = [
+        {"timed": parts}, {"durable": True}, {"durable": True, "timed": [*parts, "archives"]},
+    ]  # fmt: skip
+    for n, others in enumerate(other):
+        drill = drills.begin("full_restoration", "nightly", f"other {n}")
+        drills.record(drill, drills.Stage("restore", drills.StageOutcome.PASSED, 99.0))
+        drills.finish(drill, DrillOutcome.PASSED, rto_seconds=99.0, detail=others)
     even = full_restoration._trend(drill, 20.0)
     assert even == {"earlier_drills": 4, "rto_median_before_seconds": 11.5}, "between the two middle ones"
 
