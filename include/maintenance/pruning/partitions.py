@@ -14,16 +14,15 @@ other rows are deleted one by one.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from include.maintenance.pruning import holds, moving, rows, settling, sources
+from include.maintenance.pruning import holds, manifests, moving, rows, settling, sources
 from include.maintenance.pruning.archive_files import ArchiveDamaged
 from include.maintenance.pruning.rows import Place
 from include.maintenance.pruning.sources import Source
-from include.maintenance.pruning.work import Work
+from include.maintenance.pruning.work import Waits, Work
 from include.outcome import MaintenanceFailed
 from include.platform import database
 from include.platform.database import Table
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 _STATEMENTS = statements(__file__)
 _CONCURRENTLY_SINCE = 140_000
-_BEGIN_ANEW = "set the state of its verified archives in ops.archive to 'withdrawing' and run again"
 
 
 @dataclass(frozen=True)
@@ -162,6 +160,7 @@ def move_all(work: Work, chosen: Route) -> int:
     """Detach, archive and drop the partitions; return how many rows they had.
 
     Raises MaintenanceFailed when one cannot be detached or dropped now; it is recorded, and the next attempt goes on.
+    One that waits for a person is told in ``work.failures`` and keeps no other from its turn.
     """
     moved = 0
     for one in chosen.partitions:
@@ -172,7 +171,10 @@ def move_all(work: Work, chosen: Route) -> int:
     for record in archives.open_partitions(work.warehouse, work.source.name):
         if work.out_of_time():
             break
-        moved += _move(work, record)
+        try:
+            moved += _move(work, record)
+        except Waits as error:
+            work.failures.append(str(error))
     return moved
 
 
@@ -191,8 +193,7 @@ def _move(work: Work, record: Partition) -> int:
         if pending:
             _detach(work, table)
             attached = False
-        held = work.holds()
-        if held and _is_so(work, "held", table, held):
+        if _is_held(work, table, work.holds()):
             return _keep(work, record, table, attached)
     if attached:
         _detach(work, table)
@@ -201,12 +202,23 @@ def _move(work: Work, record: Partition) -> int:
     if count is None:
         return 0
     archives.change_partition(work.warehouse, work.source.name, name, "archived", count)
-    held = work.holds()
     with database.errors_named(f"pruning of {name}"):
-        if held and _is_so(work, "held", table, held):
+        if not _drop(work, table):
             return _keep(work, record, table, attached=False)
-        _drop(work, table)
     return _gone(work, Partition(work.source.name, name, record.bound, "archived", count))
+
+
+def _is_held(work: Work, table: Table, held: tuple[LegalHold, ...]) -> bool:
+    """Whether rows of a partition are under a hold. Raises Waits where it lacks the column that a hold names."""
+    import psycopg
+
+    try:
+        return bool(held) and _is_so(work, "held", table, held)
+    except psycopg.errors.UndefinedColumn as error:
+        raise Waits(
+            f"the partition {table.name} waits detached and cannot be asked about a legal hold on {work.source.name} "
+            f"({error.diag.message_primary}); all of it is kept, detached: make it fit, and run it again"
+        ) from None
 
 
 def _still_past(work: Work, record: Partition) -> bool:
@@ -264,15 +276,7 @@ def _archive(work: Work, table: Table) -> int | None:
     """
     with database.errors_named(f"archiving of {table.name}"):
         source = sources.of_partition(work.platform, work.source, table)
-    found = archives.of_relation(work.warehouse, table.name, "verified")
-    for one in found:  # by an earlier attempt: the files may have changed since, or the columns
-        try:
-            content = moving.fetched(work, one)
-            if new := {column.name for column in source.columns} - {column.name for column in content.columns}:
-                raise ArchiveDamaged(f"the archive file {one.location} has no column {min(new)}")
-            content.path.unlink()
-        except ArchiveDamaged as error:
-            raise MaintenanceFailed(f"{error}; its rows are still in {table.name}: {_BEGIN_ANEW}") from None
+    found = settling.archived_earlier(work, source)
     count = sum(one.row_count for one in found)
     after = _end_of(work, max(found, key=lambda one: one.chain_number or 0)) if found else None
     for chunk in moving.chunks(work, source, False, after):
@@ -282,37 +286,45 @@ def _archive(work: Work, table: Table) -> int | None:
     with database.errors_named(f"archiving of {table.name}"):
         row = work.platform.execute(_composed(work, "count", table)).fetchone()
     if row != (count,):
-        raise MaintenanceFailed(
+        raise Waits(
             f"the partition {table.name} has {row[0] if row else 0} rows but its archives have {count}; it was "
-            f"not dropped, compare them, and then {_BEGIN_ANEW}"
+            f"not dropped, compare them, and then {settling.BEGIN_ANEW}"
         )
     return count
 
 
+def _manifest(work: Work, archive: Archive) -> dict[str, Any]:
+    try:
+        return manifests.recorded(work.store, archive)
+    except ArchiveDamaged as error:
+        raise Waits(
+            f"{error}; bring it back from a copy and run again, the partition {archive.relation} waits for it"
+        ) from None
+
+
 def _end_of(work: Work, archive: Archive) -> Place:
     """The place of an archive's last row, from its manifest."""
-    content = work.store.read(archive.manifest)
-    if content is None:
-        raise MaintenanceFailed(f"the manifest {archive.manifest} is missing; restore it, its partition waits for it")
-    manifest = json.loads(content)
+    manifest = _manifest(work, archive)
     return Place(manifest["last_time"], manifest["last_key"])
 
 
-def _drop(work: Work, table: Table) -> None:
+def _drop(work: Work, table: Table) -> bool:
+    """Drop an archived partition. False where rows of it have come under a legal hold; nothing is changed then."""
     import psycopg
     from psycopg import sql
 
-    manifests = []
-    for archive in archives.of_relation(work.warehouse, table.name, "verified"):
-        if (manifest := work.store.read(archive.manifest)) is None:
-            raise MaintenanceFailed(f"the manifest {archive.manifest} is missing; {table.name} was not dropped")
-        manifests.append(json.loads(manifest))
+    found = [_manifest(work, one) for one in archives.of_relation(work.warehouse, table.name, "verified")]
     try:
         with work.platform.transaction():
             work.platform.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table.identifier))
-            for manifest in manifests:
+            held: tuple[LegalHold, ...] | None = None
+            while held != (held := work.holds()):  # another may come while the rows are looked at
+                if _is_held(work, table, held):
+                    return False
+            for manifest in found:
                 rows.check_columns(work.platform, table, [column["name"] for column in manifest["columns"]])
             work.platform.execute(sql.SQL("DROP TABLE {}").format(table.identifier))
+            return True
     except psycopg.errors.DependentObjectsStillExist as error:
         raise MaintenanceFailed(
             f"the partition {table.name} is archived but other objects depend on it ({error.diag.message_detail}); "

@@ -76,6 +76,8 @@ def _act_or_postpone(work: Work, action: actions.Action, facts: dict[str, Any]) 
     try:
         return _act(work, action, facts)
     except PausedTooLong as error:
+        if work.failures:
+            raise MaintenanceFailed("; ".join([*work.failures, str(error)])) from None
         planned = actions.find(action.kind, action.resource, action.run_id)  # as it is by now
         return _postponed(work, planned or action, str(error), {"paused_too_long": True})
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from include.maintenance.pruning import archive_files, moving, rows
 from include.maintenance.pruning.archive_files import ArchiveDamaged, Content, Written
 from include.maintenance.pruning.manifests import Keys
-from include.maintenance.pruning.work import Work
+from include.maintenance.pruning.sources import Source
+from include.maintenance.pruning.work import Waits, Work
 from include.outcome import MaintenanceFailed
 from include.platform import database
 from include.warehouse import archives
 from include.warehouse.archives import Archive
+
+BEGIN_ANEW = "set the state of its verified archives in ops.archive to 'withdrawing' and run again"
+"""What a person does, in the end, about archives of a detached partition that cannot be used."""
 
 
 def settle(work: Work, left: list[Archive]) -> None:
@@ -43,6 +47,32 @@ def _finish(work: Work, archive: Archive) -> None:
     moving.settle_content(work, archive, content, already_deleted=None)
 
 
+def archived_earlier(work: Work, source: Source) -> list[Archive]:
+    """Return the archives of a detached partition by earlier attempts; withdraw those without a column it got since.
+
+    Raises Waits where a file is damaged, or where rows of one that would be withdrawn are in the file only.
+    """
+    found = []
+    for one in archives.of_relation(work.warehouse, source.table.name, "verified"):
+        try:
+            content = moving.fetched(work, one)
+        except ArchiveDamaged as error:
+            raise Waits(f"{error}; its rows are still in {source.table.name}: {BEGIN_ANEW}") from None
+        new = {column.name for column in source.columns} - {column.name for column in content.columns}
+        if not new:
+            found.append(one)
+        elif all_there(work, one, content):
+            archives.record_withdrawing(work.warehouse, one.archive_id)
+            moving.withdraw(work, one)
+        else:
+            raise Waits(
+                f"the archive file {one.location} has no column {min(new)}, and rows of it are not in "
+                f"{source.table.name} any more: compare them, and then {BEGIN_ANEW}"
+            )
+        content.path.unlink()
+    return found
+
+
 def take_back(work: Work, record: Archive) -> Archive | None:
     """Remove an archive that is not recorded as verified, once its rows are seen to be in their table.
 
@@ -57,7 +87,7 @@ def take_back(work: Work, record: Archive) -> Archive | None:
             f"{record.source_table}: its manifest says that it was verified, but ops.archive does not; bring the file "
             f"back from a copy, or if the rows are in the table remove {record.manifest}, and run again"
         )
-    if content is not None and not _all_there(work, record, content):
+    if content is not None and not all_there(work, record, content):
         return _verified_again(work, record, content)
     _remove(work, record)
     return None
@@ -106,7 +136,7 @@ def _intact(work: Work, record: Archive) -> Content | None:
         return None
 
 
-def _all_there(work: Work, record: Archive, content: Content) -> bool:
+def all_there(work: Work, record: Archive, content: Content) -> bool:
     """Whether every row of an archive is in its table, whatever became of its content."""
     archived = archive_files.keys(content, [work.source.key_column, work.source.time_column])
     if moving.is_gone(work, record):

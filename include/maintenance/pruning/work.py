@@ -13,7 +13,7 @@ from include.maintenance.pruning import rows
 from include.maintenance.pruning.pace import Batches, Throttle
 from include.maintenance.pruning.rows import Batch, Place, Stretch
 from include.maintenance.pruning.sources import Source
-from include.outcome import ConfigurationError, SourceUnavailable
+from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.platform.folders import Folder
 from include.warehouse import legal_holds
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
     from include.maintenance_sections import Prune
     from include.warehouse.legal_holds import LegalHold
+
+
+class Waits(MaintenanceFailed):
+    """A detached partition waits for a person: the act fails for it, after all others had their turn."""
 
 
 @dataclass

@@ -7,7 +7,8 @@ import psycopg
 import pytest
 
 from demo.databases import Databases
-from include.maintenance.pruning import holds, partitions, prune, rows
+from include.maintenance.pruning import holds, manifests, partitions, prune, rows
+from include.maintenance.pruning.pace import PausedTooLong, Throttle
 from include.outcome import MaintenanceFailed, SourceUnavailable
 from include.platform import folders
 from tests.include.maintenance.pruning.audit_log_rows import NOW, archived, in_table, rule, states
@@ -136,6 +137,51 @@ def test_a_held_partition_that_does_not_fit_any_more_keeps_no_other_from_its_tur
     assert in_table(partitioned) + archived(partitioned, warehouse) == before
 
 
+def test_a_held_partition_that_does_not_fit_any_more_is_told_when_pruning_pauses_too_long(
+    partitioned: psycopg.Connection,  # noqa: F811
+    warehouse: psycopg.Connection,
+    any_databases: Databases,
+    environment: pytest.MonkeyPatch,
+) -> None:
+    _fail_at("_archive", SourceUnavailable("lost"), environment)
+    _superuser(any_databases, partitioned)("ALTER TABLE public.audit_logs ADD COLUMN region text")
+    holds.place("public.audit_logs", "case 7", "ann", key_to="3")
+
+    def paused(_: Throttle) -> None:
+        raise PausedTooLong("it has waited for autovacuum")
+
+    environment.setattr(Throttle, "wait", paused)
+    with pytest.raises(MaintenanceFailed, match=r"audit_may .* make it fit, and run it again; it has waited for auto"):
+        prune.prune(rule(archive_rows=25, whole_partitions=False), "r2", dry_run=False, now=NOW)
+    assert _row(warehouse)[0] == "failed"
+
+
+def test_a_hold_on_a_new_column_that_a_detached_partition_lacks_keeps_that_one_only(
+    partitioned: psycopg.Connection,  # noqa: F811
+    warehouse: psycopg.Connection,
+    any_databases: Databases,
+    environment: pytest.MonkeyPatch,
+) -> None:
+    before, execute = in_table(partitioned), _superuser(any_databases, partitioned)
+    _fail_at("_archive", SourceUnavailable("lost"), environment)
+    execute("ALTER TABLE public.audit_logs ADD COLUMN subject text")
+    holds.place("public.audit_logs", "case 7", "ann", column="subject", value="u17")
+    by_rows = rule(archive_rows=25, whole_partitions=False)
+    with pytest.raises(MaintenanceFailed) as raised:
+        prune.prune(by_rows, "r2", dry_run=False, now=NOW)
+    assert str(raised.value) == (
+        "the partition public.audit_may waits detached and cannot be asked about a legal hold on public.audit_logs "
+        "(column source.subject does not exist); all of it is kept, detached: make it fit, and run it again"
+    )
+    assert _row(warehouse)[0] == "failed"
+    assert _tables(partitioned) == ["audit_july", "audit_may"]
+    assert partitioned.execute("SELECT count(*) FROM public.audit_july").fetchone() == (32,), "8 are past"
+    execute("ALTER TABLE public.audit_may ADD COLUMN subject text DEFAULT 'u17'")
+    prune.prune(by_rows, "r3", dry_run=False, now=NOW)
+    assert partitioned.execute("SELECT count(*) FROM public.audit_logs WHERE subject = 'u17'").fetchone() == (40,)
+    assert in_table(partitioned) + archived(partitioned, warehouse) == before
+
+
 def test_a_partition_that_is_detached_after_a_column_was_added_is_archived_with_it(
     partitioned: psycopg.Connection,  # noqa: F811
     warehouse: psycopg.Connection,
@@ -155,30 +201,54 @@ def test_a_partition_that_is_detached_after_a_column_was_added_is_archived_with_
     assert _regions(partitioned, warehouse) == 40
 
 
-def test_a_partition_that_gets_a_column_after_it_was_archived_is_not_dropped(
+def _add_a_column_before_the_drop(environment: pytest.MonkeyPatch, execute: Callable[..., None]) -> None:
+    """A first attempt that archives May without a column that it has when it is to be dropped."""
+    drop = partitions._drop
+
+    def late(work, table):  # type: ignore[no-untyped-def]
+        execute("ALTER TABLE public.audit_may ADD COLUMN region text DEFAULT 'eu'")
+        return drop(work, table)
+
+    with environment.context() as patch:
+        patch.setattr(partitions, "_drop", late)
+        with pytest.raises(MaintenanceFailed, match=r"column region of public\.audit_may was added .* run it again"):
+            prune.prune(ACROSS, "r1", dry_run=False, now=NOW)
+
+
+def test_a_partition_that_gets_a_column_after_it_was_archived_is_archived_anew(
     partitioned: psycopg.Connection,  # noqa: F811
     warehouse: psycopg.Connection,
     any_databases: Databases,
     environment: pytest.MonkeyPatch,
 ) -> None:
-    before, drop, execute = in_table(partitioned), partitions._drop, _superuser(any_databases, partitioned)
-
-    def late(work, table):  # type: ignore[no-untyped-def]
-        execute("ALTER TABLE public.audit_may ADD COLUMN region text DEFAULT 'eu'")
-        drop(work, table)
-
-    with environment.context() as patch:
-        patch.setattr(partitions, "_drop", late)
-        with pytest.raises(MaintenanceFailed, match=r"the column region of public\.audit_may was added"):
-            prune.prune(ACROSS, "r1", dry_run=False, now=NOW)
-    with pytest.raises(
-        MaintenanceFailed, match="has no column region; its rows are still in public.audit_may: set the"
-    ):
-        prune.prune(ACROSS, "r2", dry_run=False, now=NOW)
-    warehouse.execute("UPDATE ops.archive SET state = 'withdrawing' WHERE relation = 'public.audit_may'")
-    assert prune.prune(ACROSS, "r3", dry_run=False, now=NOW)["rows"] == 80
+    before = in_table(partitioned)
+    _add_a_column_before_the_drop(environment, _superuser(any_databases, partitioned))
+    assert prune.prune(ACROSS, "r2", dry_run=False, now=NOW)["rows"] == 80
+    assert sorted(states(warehouse)) == ["deleted"] * 4 + ["withdrawn"] * 2
     assert in_table(partitioned) + archived(partitioned, warehouse) == before
     assert _regions(partitioned, warehouse) == 40
+    assert manifests.verify_chain("public.audit_logs")["rows"] == 80
+
+
+def test_an_archive_without_a_new_column_stays_when_rows_of_it_are_nowhere_else(
+    partitioned: psycopg.Connection,  # noqa: F811
+    warehouse: psycopg.Connection,
+    any_databases: Databases,
+    environment: pytest.MonkeyPatch,
+) -> None:
+    """Its partition waits for a person, and no other one."""
+    before, execute = in_table(partitioned), _superuser(any_databases, partitioned)
+    _add_a_column_before_the_drop(environment, execute)
+    execute("DELETE FROM public.audit_may WHERE audit_log_id = 1")
+    with pytest.raises(
+        MaintenanceFailed,
+        match=r"has no column region, and rows of it are not in public\.audit_may any more: compare them, and then set",
+    ):
+        prune.prune(ACROSS, "r2", dry_run=False, now=NOW)
+    assert _row(warehouse)[0] == "failed"
+    assert _tables(partitioned) == ["audit_july", "audit_may"]
+    assert sorted(states(warehouse)) == ["deleted"] * 2 + ["verified"] * 2
+    assert in_table(partitioned) + archived(partitioned, warehouse) == before
 
 
 @pytest.mark.parametrize(
