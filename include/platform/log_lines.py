@@ -194,51 +194,40 @@ def broken_lines(
 ) -> tuple[dict[date, Broken], Broken]:
     """Find the broken lines of an uncompressed log and the day of each, in one pass with constant memory.
 
-    A broken line belongs to the day of the nearest readable line before it, or else after it. ``suspects`` holds the
-    ``beginning`` of every line that may be broken; None means that any may be. Returns the broken lines
-    by day, and those of a file without any readable line.
+    A broken line of the access log belongs to the day that it names; one that names none, or of another log, to the
+    day of the nearest line before it that has one, or else after it. ``suspects`` holds the ``beginning`` of every
+    line that may be broken; None means that any may be. Returns the broken lines by day, and those of a file in which
+    no line has a day.
     """
     days: dict[date, Broken] = {}
     homeless = Broken()
-    before: str | None = None
+    last: date | str | None = None  # the day of the line before, or that line: few are followed by a broken one
     with Path(path).open(encoding="utf-8", errors="surrogateescape", newline=None) as lines:
         for line in _bounded(lines):
-            if _is_broken(kind, line, zone, suspects):
-                day = day_of_line(kind, before, zone) if before is not None else None
-                (days.setdefault(day, Broken()) if day else homeless).add(line)
-            else:
-                if before is None and homeless.lines and (first := day_of_line(kind, line, zone)):
+            if not _is_broken(kind, line, zone, suspects):
+                if last is None and homeless.lines and (first := day_of_line(kind, line, zone)):
                     days[first], homeless = homeless, Broken()
-                before = line
+                last = line
+                continue
+            if isinstance(last, str):
+                last = day_of_line(kind, last, zone)
+            if kind is Kind.ACCESS and (named := named_instant(line)):
+                day = named.astimezone(zone).date()
+                if last is None and homeless.lines:
+                    days[day], homeless = homeless, Broken()
+                last = day
+            (days.setdefault(last, Broken()) if last else homeless).add(line)
     return days, homeless
 
 
-def lines_by_named_day(path: Path | str, zone: ZoneInfo) -> dict[date, Broken]:
-    """Give the lines of an access log without any readable line to the days in ``zone`` of the times that they name.
-
-    A line without a time is of the day of the line before it, or else after it; none is where no time stands.
-    """
-    days: dict[date, Broken] = {}
-    timeless = Broken()
-    last: date | None = None
-    with Path(path).open(encoding="utf-8", errors="surrogateescape", newline=None) as lines:
-        for line in _bounded(lines):
-            named = _named_day(line, zone)
-            if named and last is None and timeless.lines:
-                days[named], timeless = timeless, Broken()
-            last = named or last
-            (days.setdefault(last, Broken()) if last else timeless).add(line)
-    return days
-
-
-def _named_day(line: str, zone: ZoneInfo) -> date | None:
-    """The day of the first time in a line, as web servers write it; None without one. It need not be the line's own."""
+def named_instant(line: str) -> datetime | None:
+    """Return the first time in a line, as web servers write it, in UTC; None without one. It need not be its own."""
     try:
         if (match := _ANY_TIME.search(line)) is None:
             return None
         if match[1]:
-            return access_minute(match[1], match[2]).astimezone(zone).date()
-        return datetime.fromisoformat(match[3] + match[4]).astimezone(zone).date()
+            return access_minute(match[1], match[2])
+        return datetime.fromisoformat(match[3] + match[4]).astimezone(UTC)
     except (ValueError, KeyError, OverflowError):
         return None
 

@@ -19,6 +19,7 @@ from include.platform.log_lines import (
     day_of_slot,
     error_day,
     instant_of_line,
+    named_instant,
     own_time,
     read_of,
 )
@@ -27,6 +28,7 @@ Told = tuple[bytes, bytes]
 """A minute as a log writes it, and its offset."""
 
 _ACCESS_TIME = re.compile(rb"\[(\d{2}/[A-Z][a-z]{2}/\d{4}:\d{2}:\d{2}):\d{2} ([+-]\d{4})\]")
+_ISO_TIME = re.compile(ISO_TIME.encode())
 _JSON_TIME = re.compile(rf'"time"[ \t]*:[ \t]*"{ISO_TIME}"'.encode())
 _JSON_ESCAPE = re.compile(rb"\\u00[2-7]")  # a name or a time may be written with these, although no logger does
 # Each match is one line, so that no beginning is looked for within one; the group is empty in a line without a time.
@@ -35,11 +37,14 @@ _NAMED = {Kind.ACCESS: [_ACCESS_TIME], Kind.APPLICATION: [_JSON_TIME, _JSON_ESCA
 
 
 def instants(kind: Kind, piece: bytes, zone: ZoneInfo) -> list[datetime]:
-    """Return the times of the readable lines of a piece of a log, as aware datetimes in UTC.
+    """Return the times of the lines of a piece of a log, as aware datetimes in UTC.
 
-    ``zone`` is the time zone of logs that name no offset.
+    Of a broken line of the access log it is the one that the line names. ``zone`` is the time zone of logs that name
+    no offset.
     """
-    found = (instant_of_line(kind, line, zone) for line in _lines(kind, piece).decode(errors="replace").split("\n"))
+    lines = _lines(kind, piece).decode(errors="replace").split("\n")
+    named = named_instant if kind is Kind.ACCESS else lambda _: None
+    found = (instant_of_line(kind, line, zone) or named(line) for line in lines)
     return [instant for instant in found if instant is not None]
 
 
@@ -55,9 +60,13 @@ def days_of_lines(kind: Kind, piece: bytes, zone: ZoneInfo) -> set[date]:
 def days_named(kind: Kind, piece: bytes, zone: ZoneInfo) -> set[date]:
     """Return the days in ``zone`` of all times that stand in a piece of a log, those of broken lines too.
 
-    They are looked for anywhere in a line, but in the error log, whose times begin a line.
+    They are looked for anywhere in a line, but in the error log, whose times begin a line. An access log in a format
+    of its own may write them as the application's does.
     """
-    return _error_days(piece) if kind is Kind.ERROR else _days(kind, set(_NAMED[kind][0].findall(piece)), zone)
+    if kind is Kind.ERROR:
+        return _error_days(piece)
+    more = _days(Kind.APPLICATION, set(_ISO_TIME.findall(piece)), zone) if kind is Kind.ACCESS else set()
+    return _days(kind, set(_NAMED[kind][0].findall(piece)), zone) | more
 
 
 def _lines(kind: Kind, piece: bytes) -> bytes:

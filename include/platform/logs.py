@@ -104,7 +104,7 @@ class LogFolder:
         self,
         files: list[LogFile],
         links: dict[str, datetime],
-        kinds: set[Kind],
+        kinds: dict[Kind, datetime | None],
         temporary: Path,
         stack: ExitStack,
         zone: ZoneInfo,
@@ -112,7 +112,8 @@ class LogFolder:
         """Take over the files; ``temporary`` is a folder for copies, ``zone`` the platform's time zone.
 
         ``links`` lead to files which are not read; with when these were last written to (UTC). Of each of ``kinds``
-        the folder holds a file, be it empty or too old to be fetched.
+        the folder holds a file, be it empty or too old to be fetched; with the first time in them (UTC), None where
+        that is not known.
         """
         self.files, self.temporary, self.zone, self.kinds = files, temporary, zone, kinds
         self._links = links
@@ -207,9 +208,19 @@ def open_folder(
                 file_system, folder, local, list(patterns.values()), oldest - MARGIN, connection_id
             )
         files, links = _look(local, patterns, zone, times, connection_id)
-        names = [*times, *_names(local, connection_id)]
-        kinds = {kind for kind, pattern in patterns.items() if fnmatch.filter(names, pattern)}
+        names = _names(local, connection_id)
+        kinds = {
+            kind: _first_time(kind, files) if set(fnmatch.filter(times, pattern)) <= set(names) else None
+            for kind, pattern in patterns.items()
+            if fnmatch.filter([*times, *names], pattern)
+        }
         yield LogFolder(files, links, kinds, temporary, stack, zone)
+
+
+def _first_time(kind: Kind, files: list[LogFile]) -> datetime | None:
+    """Return the first time of a log, None where one of its files does not tell when it begins, or all are empty."""
+    times = [file.earliest for file in files if file.kind is kind]
+    return None if None in times else min((time for time in times if time), default=None)
 
 
 # --------------------------------------------------------------------------------------------- looking at files

@@ -15,7 +15,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from include.outcome import Completeness
-from include.platform.log_lines import Kind
 from include.platform.logs import Identity, LogFile, LogFolder, LogsMoved, open_folder
 from include.reporting import formats, traffic_day
 from include.reporting.figures import ENOUGH
@@ -283,12 +282,11 @@ def _share(window: Window, day: DayOfTraffic) -> tuple[Decimal, str]:
 
 
 def _absent_logs(day: DayOfTraffic, own: _Known) -> list[str]:
-    """Name the logs besides the access log of which there is no file, so that their errors are not known.
+    """Name the logs besides the access log that tell nothing of the day, so that its errors in them are not known.
 
     A log that was there when the day was computed first has only lost its files since.
     """
-    absent = {kind.value for kind in (Kind.APPLICATION, Kind.ERROR) if kind not in day.kinds}
-    return sorted(absent & set(own.stored.detail.get("absent_logs", [])) if own.computed else absent)
+    return sorted(day.absent & set(own.stored.detail.get("absent_logs", [])) if own.computed else day.absent)
 
 
 def _reason_for_missing(day: DayOfTraffic) -> str:

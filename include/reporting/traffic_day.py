@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.platform import log_lines
+from include.platform.log_bounds import MARGIN
 from include.platform.log_lines import Broken, Kind
 from include.platform.logs import Identity, LogFile, LogFolder, ReadableLog
 from include.platform.probes import USER_AGENT
@@ -40,7 +41,8 @@ class DayOfTraffic:
 
     ``held`` are the lines of the day by the log they stand in, ``line_counts`` the lines by what became of them;
     ``unread`` are the access logs with lines that could not be read. ``missing_hours`` are counted from 0; ``links``
-    lead to files that may hold lines of the day and are not read; ``kinds`` are the logs of which there is any file.
+    lead to files that may hold lines of the day and are not read; ``absent`` are the other kinds of log that tell
+    nothing of the day.
     """
 
     hours: int
@@ -50,7 +52,7 @@ class DayOfTraffic:
     held: dict[Identity, int] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
-    kinds: set[Kind] = field(default_factory=set)
+    absent: set[str] = field(default_factory=set)
     read_once: list[str] = field(default_factory=list)
     broken_samples: list[str] = field(default_factory=list)
     line_counts: dict[str, int] = field(default_factory=dict)
@@ -62,12 +64,12 @@ def aggregate(
 ) -> tuple[DayOfTraffic, dict[LogFile, dict[date, int]]]:
     """Read files once and return the figures of the window's day, and the lines of each day in each file.
 
-    A day that is named only in a file of which nothing can be read has no lines in it, and is returned with that.
+    A day of which a file holds only lines that cannot be read has no lines in it, and is returned with that.
     The memory it takes depends on the number of endpoints and not on the size of the files.
     Raises SourceUnavailable when a file changes meanwhile.
     """
     hours = math.ceil(window.seconds / 3600)
-    day = DayOfTraffic(hours, links=folder.links_with(window), kinds=folder.kinds)
+    day = DayOfTraffic(hours, links=folder.links_with(window))
     counted: dict[LogFile, dict[date, int]] = {}
     logs = [folder.readable(file) for file in files]
     with log_lines.database(folder.temporary) as connection:
@@ -79,7 +81,26 @@ def aggregate(
             _count_lines(connection, folder, window, kind, [log for log in logs if log.file.kind is kind], day, counted)
         _figures(connection, window, traffic, day)
     day.damaged = sorted(log.file.log for log in logs if log.damaged and window.first_day in counted[log.file])
+    day.absent = _absent(folder, window, counted, day.line_counts)
     return day, counted
+
+
+def _absent(
+    folder: LogFolder, window: Window, counted: dict[LogFile, dict[date, int]], line_counts: dict[str, int]
+) -> set[str]:
+    """Name the logs besides the access log that tell nothing of a day, not even that nothing happened in it.
+
+    There is no file, they begin after the day, or they hold no line of it and one of their files, which may be of the
+    day, holds nothing that can be read.
+    """
+    unread = {
+        file.kind
+        for file in folder.files
+        if counted.get(file, file.days) == {} and (file.latest is None or file.latest + MARGIN >= window.start)
+    }
+    begun = {kind for kind, time in folder.kinds.items() if time is None or time < window.end}
+    told = {kind for kind in begun if kind not in unread or line_counts[f"{kind}_read"]}
+    return {kind.value for kind in (Kind.APPLICATION, Kind.ERROR) if kind not in told}
 
 
 def create_macros(connection: DuckDBPyConnection) -> None:
@@ -148,7 +169,7 @@ def _count_lines(
             chosen = None if all_suspect else suspects.get(place, set())
             of_day = _broken_lines(log, folder, window, chosen, days)
         counted[log.file] = dict(days)
-        # The lines of a file of which none can be read are not among those of the days.
+        # The lines of a day of which a file holds none that can be read are not among those of the days.
         if own := days[window.first_day] or of_day.lines:
             day.held[log.file.identity] = day.held.get(log.file.identity, 0) + own
         read += own
@@ -166,14 +187,11 @@ def _broken_lines(
 ) -> Broken:
     """Return the broken lines of the window's day in a log, and add all that are of a day to the lines by ``days``.
 
-    Where no line can be read, those of the access log are of the days that they name: these are noted without a line,
-    for nothing of them is counted. Lines of a file in which no time stands are of no day.
+    A day of which no line can be read, as lines of the access log only name it, is noted without a line: nothing of it
+    is counted. Lines of a file in which no line has a day are of none.
     """
-    by_day, homeless = log_lines.broken_lines(log.path, log.file.kind, folder.zone, suspects)
-    days.update({when: one.lines for when, one in by_day.items()})
-    if homeless.lines and log.file.kind is Kind.ACCESS:
-        by_day = log_lines.lines_by_named_day(log.path, folder.zone)
-        days.update(dict.fromkeys(by_day, 0))
+    by_day, _ = log_lines.broken_lines(log.path, log.file.kind, folder.zone, suspects)
+    days.update({when: one.lines if days[when] else 0 for when, one in by_day.items()})
     return by_day.get(window.first_day, Broken())
 
 

@@ -109,6 +109,17 @@ def test_of_ordinary_files_only_a_few_are_read(folder: Path, name: str, copied: 
         assert len(may_hold(day.date())) <= 5
 
 
+@pytest.mark.parametrize("name", ["access.log", "access.log-20261004.gz"])
+def test_lines_that_cannot_be_read_bound_a_file_by_the_times_that_they_name(folder: Path, name: str) -> None:
+    """The format was another one until the day, or is another one since."""
+    other = [lines(MIDNIGHT + timedelta(days=n)).replace(" 0.120\n", "\n") for n in (-2, -1, 0, 1)]
+    put(folder / name, "".join(other[:3]) + lines(MIDNIGHT + timedelta(days=1)))
+    assert may_hold(DAY - timedelta(days=2)) == may_hold(DAY) == {name}
+    put(folder / name, lines(MIDNIGHT - timedelta(days=3)) + "".join(other))
+    assert may_hold(DAY) == may_hold(DAY + timedelta(days=1)) == {name}
+    assert may_hold(DAY + timedelta(days=3)) == set()
+
+
 # ---------------------------------------------------------------------------------- what stands at a beginning
 OLD = datetime(2020, 1, 1, tzinfo=UTC)
 STRAY = {

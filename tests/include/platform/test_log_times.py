@@ -29,6 +29,8 @@ def test_times_of_the_lines_of_a_piece() -> None:
         datetime(2026, 10, 3, 10, tzinfo=UTC)
     ]
     assert instants(Kind.ACCESS, GOOD.replace(b"03/Oct", b"31/Feb") + GOOD.replace(b"Oct", b"Zzz"), ZONE) == []
+    combined = GOOD.rpartition(b" ")[0] + b"\n"
+    assert instants(Kind.ACCESS, combined, ZONE) == [datetime(2026, 10, 3, 12, tzinfo=UTC)], "what it names"
 
 
 @pytest.mark.parametrize(
@@ -120,5 +122,6 @@ def test_all_days_that_are_named_anywhere() -> None:
     assert days_named(Kind.ACCESS, GOOD[:60] + b"\n" + ELSEWHERE + b" [99/Zzz/2026:00:00:00 +0000]", ZONE) == {
         *THE_DAY, date(2031, 1, 1),
     }  # fmt: skip
+    assert days_named(Kind.ACCESS, b'{"at": "2026-10-03T12:00:00+00:00"}\n', ZONE) == THE_DAY
     assert days_named(Kind.APPLICATION, b'x {"order": {"time": "2026-10-03T12:00:00Z"}', ZONE) == THE_DAY
     assert days_named(Kind.ERROR, b"x\n2026/10/03 12:00:00 [error] y", ZONE) == THE_DAY

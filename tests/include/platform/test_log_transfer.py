@@ -56,7 +56,7 @@ def test_matching_files_are_copied_with_their_times(storage: ObjectStorage, tmp_
 
 def test_a_log_is_there_whether_or_not_it_is_copied(storage: ObjectStorage) -> None:
     with open_folder(settings().traffic, ZoneInfo("UTC"), datetime.now(UTC) + 4 * HOUR) as folder:
-        assert (folder.files, folder.kinds) == ([], {Kind.ACCESS})
+        assert (folder.files, folder.kinds) == ([], {Kind.ACCESS: None})
 
 
 def test_a_file_that_is_moved_while_it_is_copied_is_for_another_try(

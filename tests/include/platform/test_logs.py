@@ -105,7 +105,12 @@ def test_of_which_logs_there_is_any_file(folder: Path) -> None:
     for name in ("access.log-20261003", "application.log", "error.txt"):
         (folder / name).write_text("")
     with open_folder(settings().traffic, ZONE, WINDOW.start) as found:
-        assert found.kinds == {Kind.ACCESS, Kind.APPLICATION}, "even if it is empty"
+        assert found.kinds == {Kind.ACCESS: None, Kind.APPLICATION: None}, "even if it is empty"
+    (folder / "access.log-20261002").write_text(GOOD.replace("03/Oct", "02/Oct") + "\n")
+    (folder / "access.log").write_text(GOOD + "\n")
+    (folder / "application.log-20261003").write_text("no line tells when it begins\n")
+    with open_folder(settings().traffic, ZONE, WINDOW.start) as found:
+        assert found.kinds == {Kind.ACCESS: datetime(2026, 10, 2, 12, tzinfo=UTC), Kind.APPLICATION: None}
 
 
 def test_catalogue_that_cannot_be_trusted_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -391,14 +396,17 @@ def test_broken_lines_of_a_file_without_a_readable_line_have_no_day(tmp_path: Pa
         ('x "2026-10-03T12:00:00.5Z"\n[04/Oct/2026:00:00:00 +0000] 2026-10-03T12:00:00Z\n', {3: 1, 4: 1}),
         ("2026-10-03 23:30:00+0000 [04/Oct/2026:00:00:00 +0000]\n[31/Feb/2026:12:00:00 +0000]\n", {3: 2}),
         ("2026-10-03T12:00:00 x\n[03/Oct/0001:12:00:00 +0000]\n", {}),
+        (f"{GOOD}\na\n[04/Oct/2026:00:00:00 +0000] x\nb\n{GOOD}\nc\n", {3: 2, 4: 2}),
+        (f"a\n[02/Oct/2026:00:00:00 +0000] x\n{GOOD}\n", {2: 2}),
     ],
 )
 def test_lines_that_nobody_can_read_are_of_the_days_that_they_name(
     tmp_path: Path, text: str, days: dict[int, int]
 ) -> None:
     (tmp_path / "x").write_text(text)
-    found = log_lines.lines_by_named_day(tmp_path / "x", ZONE)
+    found, homeless = broken_lines(tmp_path / "x", Kind.ACCESS, ZONE, None)
     assert {day: one.lines for day, one in found.items()} == {date(2026, 10, day): n for day, n in days.items()}
+    assert (homeless.lines == 0) == bool(days)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,30 @@ def test_a_file_of_which_nothing_can_be_read_lowers_the_days_that_its_lines_name
     assert subject(warehouse)[2] == told, "what is gone since is no reason to call the day complete"
 
 
+def test_a_format_that_changes_within_a_log_leaves_the_days_before_it_alone(
+    logs: Path, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    """It changes at noon of the second day of a log that goes on for a week."""
+    second = full_day(WEEK[1])
+    text = [*full_day(), *second[:12], *combined(second[12:])]
+    put(logs / "access.log", text, at(24, WEEK[1]))
+    assert [run(day) for day in WEEK[:2]] == [[day] for day in WEEK[:2]]
+    known = [(*subject(warehouse, day)[:2], *broken(warehouse, day)) for day in WEEK[:2]]
+    assert known == [("complete", 1, 24, 0), ("partial", Decimal("0.25000"), 24, 12)], "half of the hours and lines"
+    for day in WEEK[2:4]:
+        text += [*combined(full_day(day)), "an odd line\n"]
+        put(logs / "access.log", text, at(24, day))
+        assert run(day) == [day], "and none before it"
+        told = "the access logs hold no readable line of the day, but 25 broken ones"
+        assert subject(warehouse, day)[:3] == ("missing", 0, told)
+    before = everything(warehouse)
+    assert [run(day) for day in WEEK[:4]] == [[]] * 4, "when the days of its lines are known"
+    for entry in (tmp_path / "catalogue").iterdir():
+        entry.unlink()
+    assert [run(day) for day in WEEK[:4]] == [[]] * 4, "and when they are not"
+    assert everything(warehouse) == before
+
+
 def test_a_format_that_is_none_of_ours_is_told_by_the_times_in_it(logs: Path, warehouse: Warehouse) -> None:
     put(logs / "access.log", full_day(), at(24))
     other = ['{"time": "2026-10-03T01:00:00+00:00", "status": 200}\n', '{"at": "03/Oct/2026:23:30:00 -0100"}\n']
@@ -190,6 +214,49 @@ def test_a_log_without_any_file_is_named_and_the_day_is_complete(logs: Path, war
     put(logs / f"{kind}.log-20261004", application(DAY) if kind == "application" else errors(DAY), at(24))
     assert run() == [DAY]
     assert absent(warehouse) == ("complete", 1, "", [])
+
+
+@pytest.mark.parametrize("kind", ["application", "error"])
+def test_a_log_of_which_nothing_can_be_read_does_not_tell_of_no_errors(
+    logs: Path, warehouse: Warehouse, tmp_path: Path, kind: str
+) -> None:
+    """Its format is another one since midnight; the file of the day before lies there and can be read."""
+    write(logs, DAY)
+    for path in list(logs.iterdir()):
+        path.rename(logs / f"{path.name}-20261003")
+    write(logs, WEEK[1])
+    put(logs / f"{kind}.log", ["2026-10-04 05:00:00,123 ERROR no memory\n"] * 30, at(24, WEEK[1]))
+    assert [run(day) for day in WEEK[:2]] == [[day] for day in WEEK[:2]]
+    assert [absent(warehouse, day) for day in WEEK[:2]] == [("complete", 1, "", []), ("complete", 1, "", [kind])]
+    before = everything(warehouse)
+    assert [run(day) for day in WEEK[:2]] == [[], []], "when it is known that nothing can be read"
+    for entry in (tmp_path / "catalogue").iterdir():
+        entry.unlink()
+    assert [run(day) for day in WEEK[:2]] == [[], []], "and when it is not"
+    assert everything(warehouse) == before
+    write(logs, WEEK[1])
+    assert run(WEEK[1]) == [WEEK[1]], "it can be read at last"
+    assert absent(warehouse, WEEK[1]) == ("complete", 1, "", [])
+
+
+@pytest.mark.parametrize("live_is_empty", [False, True])
+def test_days_before_the_oldest_line_of_a_log_are_not_without_errors(
+    logs: Path, warehouse: Warehouse, live_is_empty: bool
+) -> None:
+    """The access log reaches further back than the others, which begin with the second day."""
+    put(logs / "access.log-20261003", full_day(), at(24))
+    write(logs, WEEK[1])
+    if live_is_empty:
+        for name in ("application.log", "error.log"):
+            (logs / name).rename(logs / f"{name}-20261004")
+            put(logs / name, [], at(24, WEEK[1]))
+    assert [run(day) for day in WEEK[:2]] == [[day] for day in WEEK[:2]]
+    assert absent(warehouse) == ("complete", 1, "", ["application", "error"])
+    assert absent(warehouse, WEEK[1]) == ("complete", 1, "", [])
+    # A log of the first day turns up.
+    put(logs / "error.log-20261003", ["2026/10/03 05:00:00 [info] 1#1: all is well\n"], at(24))
+    run(DAY)
+    assert absent(warehouse) == ("complete", 1, "", ["application"])
 
 
 def test_a_log_that_was_rotated_and_not_made_again_is_none_that_is_absent(logs: Path, warehouse: Warehouse) -> None:

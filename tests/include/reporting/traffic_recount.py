@@ -41,6 +41,14 @@ def access(line: str) -> tuple[datetime, str, str, int, int, Decimal, str] | Non
         return None
 
 
+def named(line: str) -> datetime | None:
+    """The time that a broken line names."""
+    try:
+        return datetime.strptime(line[line.index("[") + 1 : line.index("]")], "%d/%b/%Y:%H:%M:%S %z")
+    except ValueError:
+        return None
+
+
 def is_identifier(segment: str) -> bool:
     digits = set("0123456789")
     if segment and set(segment) <= digits:
@@ -83,6 +91,12 @@ def recount(
         before, waiting = None, 0
         for line in content(path).split("\n")[:-1]:
             told = access(line)
+            moment = told[0] if told else named(line)
+            if moment is not None:
+                when = moment.astimezone(zone).date()
+                if before is None and when == day:
+                    broken += waiting
+                before = when
             if told is None:
                 if before is None:
                     waiting += 1
@@ -90,11 +104,7 @@ def recount(
                     broken += 1
                     samples.append(line)
                 continue
-            when = told[0].astimezone(zone).date()
-            if before is None and when == day:
-                broken += waiting
-            before = when
-            if when != day:
+            if before != day:
                 continue
             if told[2].rstrip("/") in excluded or told[6] == "gold-escrow-operations":
                 skipped += 1
