@@ -151,8 +151,8 @@ _UNDEFINED = {
     "response_p99_seconds": _NO_REQUESTS,
     "first_response_hours": "no ticket was first answered in the day",
     "rating_average": "no ratings were given",
-    "application_log_errors": "no application log was found",
-    "error_log_errors": "no error log was found",
+    "application_log_errors": "no readable application log of the day was found",
+    "error_log_errors": "no readable error log of the day was found",
 }
 
 DEFINITIONS: dict[str, Definition] = {

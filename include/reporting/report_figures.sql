@@ -46,7 +46,7 @@ LEFT JOIN LATERAL (
 LEFT JOIN ops.daily_traffic AS traffic ON traffic.day = asked.day
 LEFT JOIN ops.daily_subject AS logs ON logs.day = asked.day AND logs.subject = 'traffic'
 LEFT JOIN LATERAL (
-    -- A log of which there was no file does not tell that there were no errors.
+    -- A log that tells nothing of the day does not tell that there were no errors.
     SELECT
         CASE WHEN logs.detail -> 'absent_logs' @> '"application"' THEN NULL
              ELSE coalesce(sum(errors) FILTER (WHERE source = 'application'), 0)::bigint END AS application_log_errors,

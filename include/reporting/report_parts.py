@@ -10,7 +10,7 @@ from include.outcome import Completeness, Outcome
 from include.reporting import formats
 from include.reporting.charts import Chart, Series
 from include.reporting.documents import Line, Table, figure_line
-from include.reporting.figures import DEFINITIONS, Day, Figure, comparable_days, figure, middle_of
+from include.reporting.figures import DEFINITIONS, LOG_ERRORS, Day, Figure, comparable_days, figure, middle_of
 from include.reporting.formats import Number, Unit
 from include.reporting.report_inputs import Inputs, Row
 from include.reporting.verdicts import Limits, Times, judge
@@ -102,12 +102,15 @@ CHANGE_REMARK = "In brackets: the change against the same weekday's median, wher
 def compared(inputs: Inputs, part: str, *key: str) -> list[Number]:
     """Return what a figure of a table, or the incidents, are compared with: its known values on the same weekday.
 
-    A day that is known and has no such row had none of its kind, but not an uptime or a response time of nothing.
+    A day that is known and has no such row had none of its kind, but not an uptime or a response time of nothing, nor
+    no error of a log that was not there.
     """
     weeks = inputs.settings.reports.comparison_weeks
     known = inputs.earlier.get((part, *key), {})
     absent = None if part in _ABSENT_IS_UNKNOWN else 0
     days = comparable_days(inputs.day.day, inputs.history, weeks, _SUBJECT_OF[part])
+    if part == "errors" and (figure_name := f"{key[0]}_log_errors") in LOG_ERRORS:
+        days = [day for day in days if day.value(figure_name) is not None]
     values = (known.get(day.day, absent) for day in days)
     return [value for value in values if value is not None]
 

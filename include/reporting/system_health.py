@@ -225,7 +225,9 @@ def _errors(inputs: Inputs) -> Section:
     if remark := subject_remark(inputs, "traffic"):
         return Section(heading, remark=remark)
     if not inputs.errors:
-        return Section(heading, remark="No errors were logged.")
+        absent = [f"the {log} log" for log, (name, _) in _LOG_ERRORS.items() if inputs.day.value(name) is None]
+        no_errors = f"No errors are known: {' and '.join(absent)} of the day could not be read."
+        return Section(heading, remark=no_errors if absent else "No errors were logged.")
     rows = tuple(
         (clean(row["kind"]), clean(row["endpoint"]), row["source"], _number_of_errors(inputs, row))
         for row in inputs.errors[:MOST_ERRORS]

@@ -13,6 +13,8 @@ from include.reporting import report_inputs, reports, system_health
 from include.settings import settings
 from tests.include.reporting.report_rows import DAY, HEALTH, WINDOW, insert_day, line, one
 
+ERRORS_HEADING = "Errors by Kind and Endpoint"
+
 
 def test_nothing_is_called_uncritical_on_a_critical_day(warehouse: psycopg.Connection) -> None:
     """An outage of the platform opens no incident."""
@@ -94,13 +96,38 @@ def test_errors_of_a_log_that_there_is_not_are_not_zero(warehouse: psycopg.Conne
     reports.render_day(WINDOW, "run")
     health = one(warehouse, HEALTH)
     assert (health.verdict, health.completeness, health.missing) == ("ok", Decimal(1), [])
-    assert line(health, "Errors in App") == "- Errors in Application Log: not available (no application log was found)"
-    assert line(health, "Errors in Error") == "- Errors in Error Log: not available (no error log was found)"
+    for name, log in (("Application", "application"), ("Error", "error")):
+        told = f"- Errors in {name} Log: not available (no readable {log} log of the day was found)"
+        assert line(health, f"Errors in {name}") == told
+    both = "No errors are known: the application log and the error log of the day could not be read."
+    assert f"{ERRORS_HEADING}\n{both}\n" in health.markdown
     warehouse.execute(detail, (json.dumps({"absent_logs": ["application"]}), DAY))
     warehouse.execute("UPDATE ops.daily_subject SET content_hash = 'b' WHERE day = %s", (DAY,))
     reports.render_day(WINDOW, "run")
     compared = "- Errors in Error Log: 0 (no comparison yet)"
     assert line(one(warehouse, HEALTH), "Errors in Error") == compared, "a week ago it was not known"
+    assert "No errors are known: the application log of the day could not be read." in one(warehouse, HEALTH).markdown
+    warehouse.execute(detail, (json.dumps({}), DAY))
+    reports.render_day(WINDOW, "run")
+    assert f"{ERRORS_HEADING}\nNo errors were logged.\n" in one(warehouse, HEALTH).markdown
+
+
+@pytest.mark.parametrize(("source", "absent", "told"), [
+    ("application", ["application"], "12"),
+    ("application", ["error"], "12 (+12)"),
+    ("application", [], "12 (+12)"),
+    ("access", ["application", "error"], "12 (+12)"),
+])  # fmt: skip
+def test_errors_are_not_compared_with_days_without_their_log(
+    warehouse: psycopg.Connection, source: str, absent: list[str], told: str
+) -> None:
+    insert_day(warehouse, DAY, errors=((source, "TimeoutError", "/api/fees", 12),))
+    for week in (1, 2):
+        insert_day(warehouse, DAY - timedelta(weeks=week), errors=())
+    detail = "UPDATE ops.daily_subject SET detail = %s WHERE subject = 'traffic' AND day < %s"
+    warehouse.execute(detail, (json.dumps({"absent_logs": absent}), DAY))
+    reports.render_day(WINDOW, "run")
+    assert f"| TimeoutError | /api/fees | {source} | {told} |" in one(warehouse, HEALTH).markdown
 
 
 def test_broken_lines_are_shown_without_what_would_be_markup(warehouse: psycopg.Connection) -> None:
