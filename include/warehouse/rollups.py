@@ -151,7 +151,7 @@ def _write(
         "period_key": window.key,
         "subjects": len(SUBJECT_TABLES),
     }
-    for figures in (*SUBJECT_TABLES, "fees", "feedback"):
+    for figures in (*SUBJECT_TABLES, "fees", "feedback", "application", "error"):
         days, incomplete = held.get(figures, (0, 0))
         parameters[f"{figures}_held"], parameters[f"{figures}_incomplete"] = days, incomplete
         parameters[f"{figures}_final"] = period.is_over and days == period.days_expected

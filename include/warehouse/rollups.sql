@@ -49,14 +49,16 @@ RETURNING grain;
 -- statement: held
 -- Days of which each subject is known, and how many of them are incomplete. Of fees and feedback, which a subject can be
 -- told without, only those of which their own view tells: a source whose fees begin after the day does not tell that
--- there were none.
+-- there were none. Of the errors of the application's and of the error log, those days that have the log.
 SELECT figures, count(*)::integer, (count(*) FILTER (WHERE completeness < %(enough)s))::integer
 FROM ops.daily_subject
 CROSS JOIN LATERAL (VALUES
-    (subject), (CASE subject WHEN 'transactions' THEN 'fees' WHEN 'support' THEN 'feedback' END)
+    (subject), (CASE subject WHEN 'transactions' THEN 'fees' WHEN 'support' THEN 'feedback' END),
+    (CASE subject WHEN 'traffic' THEN 'application' END), (CASE subject WHEN 'traffic' THEN 'error' END)
 ) AS told (figures)
 WHERE day >= %(period_start)s AND day < %(period_end)s AND state <> 'missing' AND figures IS NOT NULL
     AND NOT coalesce(detail -> 'views_that_begin_later' ? figures, false)
+    AND NOT coalesce(detail -> 'absent_logs' ? figures, false)
 GROUP BY figures;
 
 -- statement: latency
@@ -115,11 +117,15 @@ HAVING count(*) > 0;
 -- statement: write_error
 INSERT INTO ops.rollup_error (grain, period_start, source, kind, endpoint, days_expected, days_held, days_incomplete,
                               is_final, errors)
-SELECT %(grain)s, %(period_start)s, source, kind, endpoint, %(days_expected)s, %(traffic_held)s,
-       %(traffic_incomplete)s, %(traffic_final)s, sum(errors)
+SELECT %(grain)s, %(period_start)s, source, kind, endpoint, %(days_expected)s, held, incomplete, final, sum(errors)
 FROM ops.daily_error
+JOIN (VALUES
+    ('access', %(traffic_held)s::integer, %(traffic_incomplete)s::integer, %(traffic_final)s::boolean),
+    ('application', %(application_held)s, %(application_incomplete)s, %(application_final)s),
+    ('error', %(error_held)s, %(error_incomplete)s, %(error_final)s)
+) AS log (source, held, incomplete, final) USING (source)
 WHERE day >= %(period_start)s AND day < %(period_end)s
-GROUP BY source, kind, endpoint;
+GROUP BY source, kind, endpoint, held, incomplete, final;
 
 -- statement: write_users
 INSERT INTO ops.rollup_users (grain, period_start, days_expected, days_held, days_incomplete, is_final, active_users,

@@ -142,6 +142,28 @@ def test_a_week_with_an_incomplete_day_is_marked_and_its_totals_are_not_compared
     assert "/ 500 access 7 -" in one, "nor are its errors"
 
 
+@pytest.mark.parametrize(("absent", "change"), [(None, "+14"), (0, "-"), (6, "-"), (7, "-"), (-1, "+14"), (14, "+14")])
+def test_errors_are_not_compared_with_days_without_their_log(
+    browser: TestClient, warehouse: psycopg.Connection, absent: int | None, change: str
+) -> None:
+    """``absent`` is the day, counted from the Monday of the week before, on which there was no application log."""
+    first = MONDAY - timedelta(weeks=1)
+    for day in days(first, 14):
+        write_day(day)
+        if day >= MONDAY:
+            warehouse.execute("INSERT INTO ops.daily_error VALUES (%s, 'application', 'E', '/fees', 2)", (day,))
+    for day in days(first + timedelta(days=absent), 1) if absent is not None else []:
+        write_day(day)
+        detail = "UPDATE ops.daily_subject SET detail = %s WHERE subject = 'traffic' AND day = %s"
+        warehouse.execute(detail, ('{"absent_logs": ["application"]}', day))
+    for monday in (first, MONDAY):
+        rollups.compute(week_window(monday, "UTC"), "test")
+    page = said(browser, "periods/week/2026-W39")
+    errors = 12 if absent == 7 else 14  # write_day has replaced what was logged
+    assert f"/fees E application {errors} {change}" in page
+    assert "/ 500 access 7 no change" in page
+
+
 def test_a_week_is_not_compared_with_an_incomplete_one(browser: TestClient, warehouse: psycopg.Connection) -> None:
     for day in days(MONDAY - timedelta(weeks=1), 14):
         write_day(day)

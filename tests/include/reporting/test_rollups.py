@@ -294,6 +294,24 @@ def test_each_row_counts_its_days_that_are_incomplete(warehouse: psycopg.Connect
         assert warehouse.execute(f"SELECT days_incomplete FROM ops.rollup_{table}").fetchall() == [(days,)], table
 
 
+def test_errors_of_a_log_are_of_the_days_that_have_it(warehouse: psycopg.Connection[Any]) -> None:
+    for number in range(7):
+        day = MONDAY + timedelta(days=number)
+        write_day(day)
+        warehouse.execute("INSERT INTO ops.daily_error VALUES (%s, 'error', 'no memory', '-', 3)", (day,))
+        if number < 3:
+            absent = "UPDATE ops.daily_subject SET detail = %s WHERE subject = 'traffic' AND day = %s"
+            warehouse.execute(absent, (json.dumps({"absent_logs": ["application"]}), day))
+        else:
+            warehouse.execute("INSERT INTO ops.daily_error VALUES (%s, 'application', 'E', '/', 2)", (day,))
+    lose(warehouse, 2, "traffic", "0.5")
+    rollups.compute(WEEK, "test")
+    columns = "source, days_expected, days_held, days_incomplete, is_final, errors"
+    assert warehouse.execute(f"SELECT {columns} FROM ops.rollup_error ORDER BY source").fetchall() == [
+        ("access", 7, 7, 1, True, 7), ("application", 7, 4, 0, False, 8), ("error", 7, 7, 1, True, 21),
+    ]  # fmt: skip
+
+
 def test_sums_of_money_are_exact(warehouse: psycopg.Connection[Any]) -> None:
     fees = {"daily_revenue": TableRows(("kind", "fees", "amount_usd"), [("escrow", 1, Decimal("4.995"))])}
     for number in range(7):
