@@ -111,7 +111,8 @@ def _compute_again(subject: str, compute: Callable[[Window, str], bool], windows
             compute(window, run_id)
         except SourceUnavailable as error:
             _log.warning(
-                "%s: late rows of %s and of the days before it were not looked for; the next night looks again (%s)",
+                "%s: late rows of %s and of the days before it were not looked for; the next night looks again at"
+                " those still within reports.late_rows_days, of older ones run daily_metrics by hand (%s)",
                 subject, window.key, error,
             )  # fmt: skip
             return

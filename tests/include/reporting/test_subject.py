@@ -150,7 +150,8 @@ def test_a_fault_while_looking_back_leaves_the_day_whole(
     assert caplog.messages == []
     assert subject.with_late_rows("users", lost_after(2))(window, "night") == [BEFORE[0].isoformat()]
     assert caplog.messages == [
-        "users: late rows of 2025-10-29 and of the days before it were not looked for; the next night looks again"
+        "users: late rows of 2025-10-29 and of the days before it were not looked for; the next night looks again at"
+        " those still within reports.late_rows_days, of older ones run daily_metrics by hand"
         " (the platform's database is away)"
     ]
     environment.setattr(subject, "last_finished_day", lambda *_: NEWEST + timedelta(days=1))
