@@ -308,7 +308,7 @@ def test_a_pause_that_gets_too_long_postpones_the_rest(
             assert "has waited for the replica of the slot away, which is away and" in done["reason"]
             assert done["reason"].endswith(" rows archived and deleted; the next run goes on from there")
             [(left,)] = pruned.execute("SELECT count(*) FROM public.audit_logs")
-            assert left in (20, 21), "the two batches before it are gone; after a slow one the next is smaller"
+            assert left in range(20, 25), "the two batches before it are gone; after a slow one the next is smaller"
             assert "verified" in states(warehouse), "the archive whose rows are still there waits for the next attempt"
             act = actions.find("prune", "public.audit_logs", "r1")
             assert act is not None
