@@ -76,10 +76,11 @@ def judge(figure: Figure, limits: Limits, times: Times) -> Figure:
     """
     if figure.value is None or figure.name not in _RULES:
         return figure
-    return _RULES[figure.name](figure, figure.value, limits, times)
+    return _RULES[figure.name](figure, figure.value, limits, times) or figure.judged(*_OK)
 
 
-def _uptime(figure: Figure, value: Number, limits: Limits, times: Times) -> Figure:
+# Each rule returns the figure with what is wrong with it, or None when it is as it should be.
+def _uptime(figure: Figure, value: Number, limits: Limits, times: Times) -> Figure | None:
     if times.down > BUDGET_DAYS * (1 - limits.uptime) * _DAY_SECONDS:
         return figure.judged(
             Outcome.CRITICAL,
@@ -91,7 +92,7 @@ def _uptime(figure: Figure, value: Number, limits: Limits, times: Times) -> Figu
     if times.unknown - times.unknown_overall > (1 - ENOUGH) * times.day:
         reason = f"{figure.label} is not known for {formats.duration(times.unknown)}"
         return figure.judged(Outcome.UNKNOWN, reason)
-    return figure.judged(*_OK)
+    return None
 
 
 def _beyond(figure: Figure, value: Number, outcome: Outcome, where: str, most: Decimal) -> Figure:
@@ -100,40 +101,40 @@ def _beyond(figure: Figure, value: Number, outcome: Outcome, where: str, most: D
     return replace(figure.judged(outcome, f"{figure.label} {text} is {where} of {limit}"), text=text)
 
 
-def _unknown_time(figure: Figure, value: Number, _: Limits, times: Times) -> Figure:
+def _unknown_time(figure: Figure, value: Number, _: Limits, times: Times) -> Figure | None:
     if value > (1 - ENOUGH) * times.day:
         return figure.judged(Outcome.UNKNOWN, f"the state of the platform is not known for {figure.text}")
-    return figure.judged(*_OK)
+    return None
 
 
-def _error_rate(figure: Figure, value: Number, limits: Limits, _: Times) -> Figure:
+def _error_rate(figure: Figure, value: Number, limits: Limits, _: Times) -> Figure | None:
     if value > limits.error_rate_critical:
         return _beyond(figure, value, Outcome.CRITICAL, "above the alert limit", limits.error_rate_critical)
     if value > limits.error_rate:
         return _beyond(figure, value, Outcome.WARNING, "above the target", limits.error_rate)
-    return figure.judged(*_OK)
+    return None
 
 
-def _response_average(figure: Figure, value: Number, limits: Limits, _: Times) -> Figure:
+def _response_average(figure: Figure, value: Number, limits: Limits, _: Times) -> Figure | None:
     if value > limits.response_seconds:
         return _beyond(figure, value, Outcome.WARNING, "above the target", limits.response_seconds)
-    return figure.judged(*_OK)
+    return None
 
 
-def _response_p95(figure: Figure, value: Number, limits: Limits, _: Times) -> Figure:
+def _response_p95(figure: Figure, value: Number, limits: Limits, _: Times) -> Figure | None:
     if value > limits.response_p95_seconds:
         return _beyond(figure, value, Outcome.WARNING, "above the alert limit", limits.response_p95_seconds)
-    return figure.judged(*_OK)
+    return None
 
 
-def _breached(figure: Figure, value: Number, _: Limits, __: Times) -> Figure:
+def _breached(figure: Figure, value: Number, _: Limits, __: Times) -> Figure | None:
     if value > 0:
         tickets = "support ticket was" if value == 1 else "support tickets were"
         return figure.judged(Outcome.WARNING, f"{figure.text} {tickets} not answered within the target")
-    return figure.judged(*_OK)
+    return None
 
 
-_RULES: dict[str, Callable[[Figure, Number, Limits, Times], Figure]] = {
+_RULES: dict[str, Callable[[Figure, Number, Limits, Times], Figure | None]] = {
     **dict.fromkeys(UPTIMES, _uptime),
     "unknown_seconds": _unknown_time,
     "error_rate": _error_rate,
