@@ -1,5 +1,6 @@
 """Columns that are added while a table is pruned, and partitions that somebody else drops: no value gets lost."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,15 +96,29 @@ def _superuser(databases: Databases, platform: psycopg.Connection) -> Callable[.
     return execute
 
 
-def test_a_partition_that_waited_detached_while_its_table_got_a_column_goes(
+Waiting = tuple[Counter, Callable[..., None]]
+
+
+@pytest.fixture
+def waiting(
     partitioned: psycopg.Connection,  # noqa: F811
     warehouse: psycopg.Connection,
     any_databases: Databases,
     environment: pytest.MonkeyPatch,
-) -> None:
+) -> Waiting:
+    """A partition waits detached since its run was lost; gives all rows of before, and what executes as the owner."""
     before = in_table(partitioned)
     _fail_at("_archive", SourceUnavailable("lost"), environment)
-    _superuser(any_databases, partitioned)(ADDED_AND_WRITTEN)
+    return before, _superuser(any_databases, partitioned)
+
+
+def test_a_partition_that_waited_detached_while_its_table_got_a_column_goes(
+    partitioned: psycopg.Connection,  # noqa: F811
+    warehouse: psycopg.Connection,
+    waiting: Waiting,
+) -> None:
+    before, execute = waiting
+    execute(ADDED_AND_WRITTEN)
     assert prune.prune(ACROSS, "r2", dry_run=False, now=NOW)["rows"] == 80
     assert _tables(partitioned) == ["audit_july"]
     assert in_table(partitioned) + archived(partitioned, warehouse) == before
@@ -113,11 +128,9 @@ def test_a_partition_that_waited_detached_while_its_table_got_a_column_goes(
 def test_a_held_partition_that_does_not_fit_any_more_keeps_no_other_from_its_turn(
     partitioned: psycopg.Connection,  # noqa: F811
     warehouse: psycopg.Connection,
-    any_databases: Databases,
-    environment: pytest.MonkeyPatch,
+    waiting: Waiting,
 ) -> None:
-    before, execute = in_table(partitioned), _superuser(any_databases, partitioned)
-    _fail_at("_archive", SourceUnavailable("lost"), environment)
+    before, execute = waiting
     execute("ALTER TABLE public.audit_logs ADD COLUMN region text")
     holds.place("public.audit_logs", "case 7", "ann", key_to="3")
     for run in ("r2", "r3"):
@@ -140,11 +153,10 @@ def test_a_held_partition_that_does_not_fit_any_more_keeps_no_other_from_its_tur
 def test_a_held_partition_that_does_not_fit_any_more_is_told_when_pruning_pauses_too_long(
     partitioned: psycopg.Connection,  # noqa: F811
     warehouse: psycopg.Connection,
-    any_databases: Databases,
     environment: pytest.MonkeyPatch,
+    waiting: Waiting,
 ) -> None:
-    _fail_at("_archive", SourceUnavailable("lost"), environment)
-    _superuser(any_databases, partitioned)("ALTER TABLE public.audit_logs ADD COLUMN region text")
+    waiting[1]("ALTER TABLE public.audit_logs ADD COLUMN region text")
     holds.place("public.audit_logs", "case 7", "ann", key_to="3")
 
     def paused(_: Throttle) -> None:
@@ -159,11 +171,9 @@ def test_a_held_partition_that_does_not_fit_any_more_is_told_when_pruning_pauses
 def test_a_hold_on_a_new_column_that_a_detached_partition_lacks_keeps_that_one_only(
     partitioned: psycopg.Connection,  # noqa: F811
     warehouse: psycopg.Connection,
-    any_databases: Databases,
-    environment: pytest.MonkeyPatch,
+    waiting: Waiting,
 ) -> None:
-    before, execute = in_table(partitioned), _superuser(any_databases, partitioned)
-    _fail_at("_archive", SourceUnavailable("lost"), environment)
+    before, execute = waiting
     execute("ALTER TABLE public.audit_logs ADD COLUMN subject text")
     holds.place("public.audit_logs", "case 7", "ann", column="subject", value="u17")
     by_rows = rule(archive_rows=25, whole_partitions=False)
