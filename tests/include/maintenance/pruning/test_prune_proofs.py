@@ -132,8 +132,9 @@ def test_looking_for_what_is_left_walks_past_the_deleted_rows_of_one_archive_onl
             assert row is not None
             return int(row[0][0]["Plan"]["Shared Hit Blocks"])
 
-        one = pages(work.source.between(times[2], times[3]))
-        assert 0 < one < pages(work.source) / 2, "looked at first: the second look skips what the first found dead"
+        # The fewest of three: a look may have to read the catalog again, when much changes on the server beside it.
+        one = min(pages(work.source.between(times[2], times[3])) for _ in range(3))
+        assert 0 < one < min(pages(work.source) for _ in range(3)) / 2
         work.reader.execute("ROLLBACK")
 
 
