@@ -53,7 +53,7 @@ def test_the_overview_shows_the_latest_of_everything(browser: TestClient, mornin
     assert "12 \u00d7" in said
     assert "INC-2026-003" not in said  # closed
     assert "Renamed to access.log-20261003 with all its 40,122 lines, 3.2 MB" in said
-    assert "1 more act : 1 proven" in said  # 13 acts, of which twelve are shown
+    assert "1 more action : 1 proven" in said  # 13 actions, of which twelve are shown
     assert said.index("✕ failed") < said.index("✓ proven")
     assert "Newest day with metrics: Sat 3 Oct 2026" in said
     assert "! partial, 92.3 %" in said

@@ -31,7 +31,7 @@ NEW_UNUSED = Finding(
 )  # fmt: skip
 SLOT = Finding(
     "analytics_export", Outcome.CRITICAL,
-    "slot analytics_export: nobody reads it since 2026-09-14 08:12 UTC; it keeps 48,210 MiB of WAL, without a limit",
+    "slot analytics_export: nobody has read it since 2026-09-14 08:12 UTC; it keeps 48,210 MiB of WAL, without a limit",
     {"retained_bytes": 50_552_569_856, "wal_status": "extended", "active": False},
     "SELECT pg_drop_replication_slot('analytics_export');\n"
     "-- and bound what slots may keep: ALTER SYSTEM SET max_slot_wal_keep_size = '50GB';",

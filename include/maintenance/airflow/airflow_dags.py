@@ -1,6 +1,6 @@
 """Looks whether Airflow runs what it should: DAGs that are missing, paused, broken, held up, or whose runs are stuck.
 
-Failed runs that told nobody are among it (airflow_lost_failures.py).
+Failed runs without a signal are among it (airflow_lost_failures.py).
 
 It changes nothing; what it finds are findings of the check ``airflow_dags``.
 """
@@ -48,7 +48,7 @@ def check(run_id: str, now: datetime | None = None) -> dict[str, Any]:
     if not found:
         summary = (
             f"all {len(expected)} DAGs are there, none is paused, held up or broken, no run is stuck and every failure "
-            "of the last three days was told"
+            "of the last three days was reported"
         )
         numbers = {"dags": len(expected), "unfinished_runs": len(runs)}
         found = [Finding("airflow", Outcome.OK, summary, numbers)]
@@ -65,7 +65,7 @@ def _broken(errors: list[dict[str, Any]]) -> list[Finding]:
         found[str(error["filename"])] = Finding(
             str(error["filename"]),
             Outcome.CRITICAL,
-            f"{error['filename']} cannot be imported ({kind}): its DAGs do not run, and nothing else tells",
+            f"{error['filename']} cannot be imported ({kind}): its DAGs do not run, and nothing else reports it",
             {"since": error.get("timestamp")},
             "airflow dags list-import-errors",
         )
@@ -131,7 +131,7 @@ def _stuck(runs: list[dict[str, Any]], dags: dict[str, dict[str, Any]], now: dat
             Finding(
                 f"{run['dag_id']} {run['dag_run_id']}",
                 Outcome.WARNING,
-                f"a run of {run['dag_id']} is {run['state']} for {hours:.1f} hours",
+                f"a run of {run['dag_id']} has been {run['state']} for {hours:.1f} hours",
                 {"state": run["state"], "since": since, "hours": round(hours, 1)},
                 "open the run in Airflow, see which task waits and for what; clear that task or mark the run failed",
             )

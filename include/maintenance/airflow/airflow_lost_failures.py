@@ -1,4 +1,4 @@
-"""Finds failed runs that told nobody: a restart of the DAG processor or a full disk loses the callback of a failure.
+"""Finds failed runs without a signal: a restart of the DAG processor or a full disk loses the callback of a failure.
 
 The failed runs that Airflow lists are compared with the signals that their callbacks leave (``ops.signal``), for a run
 without a signal is in no incident.
@@ -94,8 +94,8 @@ def _finding(runs: list[dict[str, Any]], is_critical: bool, *, unsure: bool) -> 
     return Finding(
         f"failed runs of {dag_id}",
         Outcome.CRITICAL if is_critical and not unsure else Outcome.WARNING,
-        f"{dag_id} failed and told nobody, so it is in no incident: {what}; the callback was lost, or its signal waits "
-        f"in a spool (see incident_watch), or somebody marked it failed, {hidden}",
+        f"{dag_id} failed without a signal, so no incident was opened: {what}; the callback was lost, or its "
+        f"signal waits in a spool (see incident_watch), or somebody marked it failed, {hidden}",
         {"runs": len(runs), "latest": [f"{run['dag_run_id']} at {run['end_date']}" for run in runs[:_RUNS_NAMED]]},
         "open the run in Airflow, see which task failed and why, and clear it, unless somebody marked it failed; "
         "incident_watch says what keeps signals in a spool; the log of the DAG processor tells of its restarts, and "

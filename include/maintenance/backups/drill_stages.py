@@ -156,7 +156,8 @@ def errors_named(check: Callable[[], Result], place: ScratchPlace) -> Result:
         if error.filename is None:
             raise
         raise ConfigurationError(
-            f"{error.filename} may not be read by the account of the worker; give it to that account or its group"
+            f"{error.filename} cannot be read by the account of the worker; give that account or its group the right"
+            " to read it"
         ) from None
     except OSError as error:
         if error.errno != errno.ENOSPC:

@@ -88,7 +88,7 @@ def _archiver(row: dict[str, Any], waiting: dict[str, Any] | None) -> Finding:
     elif row["fails"]:
         what = f"archiving of {row['last_failed_wal']} fails"
     elif waiting and waiting["too_long"]:
-        what = f"WAL waits to be archived since {waiting['waits_since']:%Y-%m-%d %H:%M} UTC, and no attempt ends"
+        what = f"WAL has waited to be archived since {waiting['waits_since']:%Y-%m-%d %H:%M} UTC, and no attempt ends"
     elif waiting is None:
         blind = "the newest attempt to archive WAL did not fail, but the role may not see whether files wait"
         return Finding(name, Outcome.UNKNOWN, blind, evidence, f"GRANT pg_monitor TO {role};")

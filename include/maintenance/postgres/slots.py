@@ -24,7 +24,7 @@ _STATEMENTS = statements(__file__)
 
 
 def check_slots(run_id: str) -> dict[str, Any]:
-    """Judge every replication slot by what it keeps and since when nobody reads it; write the findings.
+    """Judge every replication slot by what it keeps and since when nobody has read it; write the findings.
 
     Raises as ``maintenance_session`` does.
     """
@@ -118,12 +118,12 @@ def _judged(slot: dict[str, Any], bounded: bool, unread_since: datetime | None) 
         return (Outcome.WARNING, f"in use, but {keeps}") if large else (Outcome.OK, f"in use, {keeps}")
     since = f"since {unread_since:%Y-%m-%d %H:%M} UTC"
     if large and not bounded:
-        return Outcome.CRITICAL, f"nobody reads it {since}; it {keeps}, without a limit"
+        return Outcome.CRITICAL, f"nobody has read it {since}; it {keeps}, without a limit"
     if retained is None and slot["transaction_age"] is None:
         # A physical slot that was never connected has reserved nothing yet.
         why = f"never used, as far as is known {since}: it keeps nothing"
     else:
-        why = f"nobody reads it {since}; it {keeps}"
+        why = f"nobody has read it {since}; it {keeps}"
     if large or _is_forgotten(slot, unread_since):
         return Outcome.WARNING, why
     if slot["inactive_since"]:
@@ -176,5 +176,5 @@ def _prepared(row: tuple[Any, ...]) -> Finding:
                 f"where it was to be rolled back: ROLLBACK PREPARED {database.literal(gid)};",
             )
         )
-    summary = f"{gid} of {owner} is prepared for {minutes:,.0f} minutes; it holds its locks and keeps dead rows"
+    summary = f"{gid} of {owner} has been prepared for {minutes:,.0f} minutes; it holds its locks and keeps dead rows"
     return Finding(gid, outcome, summary, evidence, remedy)

@@ -118,7 +118,7 @@ def test_a_file_that_the_worker_may_not_read_says_nothing_of_the_backup(tmp_path
         if os.geteuid() == 0:
             os.seteuid(65534)  # who is root may read everything
         try:
-            with pytest.raises(ConfigurationError, match=f"^{named} may not be read by the account of the worker; "):
+            with pytest.raises(ConfigurationError, match=f"^{named} cannot be read by the account of the worker; "):
                 errors_named(lambda: passed(major=backup_restore.copy_cluster(backup, place).major), place)
         finally:
             os.seteuid(os.getuid())

@@ -52,7 +52,7 @@ def test_all_is_well_over_several_pages(airflow: Served) -> None:
     assert airflow_dags.check("r1", NOW)["outcome"] == "ok"
     dags = f"all {len(NAMES)} DAGs are there, none is paused, held up or broken"
     assert found() == {
-        "airflow": (Outcome.OK, f"{dags}, no run is stuck and every failure of the last three days was told", "")
+        "airflow": (Outcome.OK, f"{dags}, no run is stuck and every failure of the last three days was reported", "")
     }
 
 
@@ -80,7 +80,7 @@ def test_missing_paused_broken_stuck(airflow: Served, environment: pytest.Monkey
     assert found()["dags/a.py"][1].startswith("dags/a.py cannot be imported (ValueError): ")
     assert "secret" not in str(found())
     assert found()["weekly_metrics"][2] == "airflow dags unpause weekly_metrics"
-    assert found()["daily_reports manual__7"][1] == "a run of daily_reports is running for 7.0 hours"
+    assert found()["daily_reports manual__7"][1] == "a run of daily_reports has been running for 7.0 hours"
     environment.setenv("OPERATIONS__MAINTENANCE__AIRFLOW__PAUSED_ON_PURPOSE", '["weekly_metrics"]')
     settings.cache_clear()
     airflow_dags.check("r2", NOW)

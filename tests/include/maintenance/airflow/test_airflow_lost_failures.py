@@ -80,7 +80,7 @@ def test_a_failure_that_told_nobody_is_found(airflow: Served) -> None:
         "failed runs of platform_watch": Outcome.CRITICAL,
     }
     assert lost["failed runs of platform_watch"].summary == (
-        f"platform_watch failed and told nobody, so it is in no incident: the run {RUN} at "
+        f"platform_watch failed without a signal, so no incident was opened: the run {RUN} at "
         f"{ago(minutes=16):%Y-%m-%d %H:%M} UTC; the callback was lost, or its signal waits in a spool (see "
         "incident_watch), or somebody marked it failed, together with others, which Airflow's API does not show"
     )

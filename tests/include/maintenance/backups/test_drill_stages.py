@@ -48,6 +48,6 @@ def test_a_backup_that_the_worker_may_not_read_is_named() -> None:
 
     with (
         scratch_place("test") as place,
-        pytest.raises(ConfigurationError, match="^/platform/backups/a.dump may not be read by the account of the work"),
+        pytest.raises(ConfigurationError, match="^/platform/backups/a.dump cannot be read by the account of the work"),
     ):
         errors_named(read, place)

@@ -54,7 +54,7 @@ def test_an_idle_slot_is_found_with_what_it_keeps(
     assert "pg_drop_replication_slot" not in idle.remedy
     assert found("replication_slots")["reports"].evidence["plugin"] == "pgoutput"
     assert "never used" in found("replication_slots")["unused"].summary
-    assert "nobody reads it since 20" in idle.summary
+    assert "nobody has read it since 20" in idle.summary
 
     environment.setenv("OPERATIONS__MAINTENANCE__MONTHLY__SLOT_RETAINED_BYTES", "1000000")
     settings.cache_clear()
