@@ -41,22 +41,6 @@ class Finding:
     estimated_gain: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """A finding as the warehouse holds it; times are aware datetimes in UTC.
-
-    ``first_found_at`` is since when it is open (None for ok and not_applicable), ``is_new`` whether its run was the
-    first to find it.
-    """
-
-    check: str
-    run_id: str
-    finding: Finding
-    found_at: datetime
-    first_found_at: datetime | None
-    is_new: bool
-
-
 def replace(run_id: str, check: str, findings: Sequence[Finding]) -> dict[str, Any]:
     """Write everything that a check found in a run, in place of what the run's earlier attempts wrote.
 
@@ -87,28 +71,6 @@ def replace(run_id: str, check: str, findings: Sequence[Finding]) -> dict[str, A
     return {"check": check, "outcome": worst(outcomes).value} | {
         outcome.value: count for outcome, count in Counter(outcomes).items()
     }
-
-
-def latest(check: str | None = None) -> list[Recorded]:
-    """Return the findings of the latest run of a check (of every check without one), the worst first.
-
-    Raises ConfigurationError and SourceUnavailable as ``session.transaction`` does.
-    """
-    with session.transaction() as connection:
-        found = connection.execute(_STATEMENTS["latest"], {"check": check}).fetchall()
-    return [
-        Recorded(
-            check_name,
-            run_id,
-            Finding(resource, Outcome(outcome), summary, evidence, remedy, gain),
-            found_at,
-            first_found_at,
-            is_new,
-        )
-        for (
-            check_name, run_id, resource, outcome, summary, evidence, remedy, gain, found_at, first_found_at, is_new,
-        ) in found
-    ]  # fmt: skip
 
 
 def of_run(run_id: str, check: str) -> list[Finding]:

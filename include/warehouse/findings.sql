@@ -42,14 +42,6 @@ ON CONFLICT (run_id, check_name, resource) DO UPDATE SET
     estimated_gain = excluded.estimated_gain, found_at = excluded.found_at,
     first_found_at = excluded.first_found_at, first_run_id = excluded.first_run_id;
 
--- statement: latest
-SELECT check_name, run_id, resource, outcome, summary, evidence, remedy, estimated_gain, found_at, first_found_at,
-       coalesce(is_new, false)
-FROM ops.latest_finding
-WHERE %(check)s::text IS NULL OR check_name = %(check)s
-ORDER BY CASE outcome WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 WHEN 'unknown' THEN 2 WHEN 'ok' THEN 3 ELSE 4 END,
-         check_name, resource;
-
 -- statement: old
 -- What the latest run of a check found stays, whatever its age. An open finding's age stands in its newest row.
 SELECT count(*) FROM ops.finding AS f

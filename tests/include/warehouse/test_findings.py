@@ -13,6 +13,7 @@ import pytest
 from include.outcome import MaintenanceFailed, Outcome, SourceUnavailable
 from include.warehouse import findings, session
 from include.warehouse.findings import Finding
+from tests.recorded_findings import latest_findings
 
 OK, WARNING, CRITICAL, UNKNOWN = Outcome.OK, Outcome.WARNING, Outcome.CRITICAL, Outcome.UNKNOWN
 
@@ -38,7 +39,7 @@ def test_a_finding_with_all_it_has(warehouse: psycopg.Connection) -> None:
     done = findings.replace("r1", "unused_indexes", [finding, Finding("public.b", OK, "It is used.")])
     assert done == {"check": "unused_indexes", "outcome": "warning", "warning": 1, "ok": 1}
     plain = {"scans": 0, "size_bytes": 8192, "since": "2026-10-04T00:00:00+00:00", "share": 0.5}
-    [first, second] = findings.latest("unused_indexes")
+    [first, second] = latest_findings("unused_indexes")
     assert (first.check, first.run_id, first.is_new) == ("unused_indexes", "r1", True)
     assert first.finding == Finding(
         "public.é", WARNING, "It is unused.", plain, 'DROP INDEX CONCURRENTLY "é";', {"bytes": 8192}
@@ -46,7 +47,7 @@ def test_a_finding_with_all_it_has(warehouse: psycopg.Connection) -> None:
     assert first.found_at == first.first_found_at
     assert second.finding == Finding("public.b", OK, "It is used.", {}, "", None)
     assert (second.first_found_at, second.is_new) == (None, False)
-    assert findings.latest("another_check") == []
+    assert latest_findings("another_check") == []
 
 
 def test_a_repeated_run_leaves_the_same_rows(warehouse: psycopg.Connection) -> None:
@@ -68,7 +69,7 @@ def test_a_finding_is_open_until_a_run_settles_it(warehouse: psycopg.Connection)
     assert _ages(warehouse, "r2") == {"a": "r1", "b": None, "d": "r1"}
     _find("r3", a=WARNING, b=WARNING, c=WARNING)
     assert _ages(warehouse, "r3") == {"a": "r1", "b": "r3", "c": "r3"}
-    new = {one.finding.resource: one.is_new for one in findings.latest()}
+    new = {one.finding.resource: one.is_new for one in latest_findings()}
     assert new == {"a": False, "b": True, "c": True}
     findings.replace("r4", "another_check", [Finding("a", WARNING, "A.")])
     assert _ages(warehouse, "r4") == {"a": "r4"}, "the age of another check's finding is its own"
@@ -89,11 +90,11 @@ def test_a_run_that_could_not_look_settles_nothing(warehouse: psycopg.Connection
 
 def test_the_latest_run_speaks(warehouse: psycopg.Connection) -> None:
     _find("r1", a=WARNING, b=UNKNOWN, c=CRITICAL, d=OK)
-    assert [one.finding.resource for one in findings.latest()] == ["c", "a", "b", "d"], "the worst first"
+    assert [one.finding.resource for one in latest_findings()] == ["c", "a", "b", "d"], "the worst first"
     _find("r2", database=OK)
-    assert [one.finding.resource for one in findings.latest()] == ["database"]
+    assert [one.finding.resource for one in latest_findings()] == ["database"]
     _find("r1", a=WARNING)  # an older run that is repeated has looked last
-    assert [(one.run_id, one.finding.resource) for one in findings.latest()] == [("r1", "a")]
+    assert [(one.run_id, one.finding.resource) for one in latest_findings()] == [("r1", "a")]
 
 
 def test_what_was_last_seen_of_a_resource_is_not_forgotten(warehouse: psycopg.Connection) -> None:
@@ -170,7 +171,7 @@ def test_the_time_limit_of_the_task_leaves_no_older_ok(warehouse: psycopg.Connec
 
     with pytest.raises(AirflowTaskTimeout), _time_limit(0.2):
         findings.each_in_turn("this week", {name: partial(waits, name) for name in ("bloat", "unused_indexes")})
-    told = {one.check: (one.run_id, one.finding.outcome, one.finding.summary) for one in findings.latest()}
+    told = {one.check: (one.run_id, one.finding.outcome, one.finding.summary) for one in latest_findings()}
     reached = "the time limit of the task was reached before it was done; the task's log tells what it was doing"
     assert told == {
         "bloat": ("this week", UNKNOWN, f"It could not be checked: {reached}"),
@@ -185,7 +186,7 @@ def test_a_time_limit_amid_a_statement_spoils_no_kept_connection(warehouse: psyc
             raise KeyboardInterrupt
         with pytest.raises(AirflowTaskTimeout), _time_limit(0.2), session.transaction() as connection:
             connection.execute("SELECT pg_sleep(30)")
-        [found] = findings.latest("bloat")
+        [found] = latest_findings("bloat")
     assert found.finding.summary == (
         "It could not be checked: it was ended from outside before it was done (KeyboardInterrupt)"
     )

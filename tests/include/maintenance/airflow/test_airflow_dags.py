@@ -10,9 +10,9 @@ import pytest
 from include.maintenance.airflow import airflow_dags
 from include.outcome import ConfigurationError, Outcome, SourceUnavailable
 from include.settings import ROOT, settings
-from include.warehouse import findings
 from tests.include.maintenance.airflow.airflow_server import Served, airflow_server
 from tests.include.maintenance.logs.log_files_made import NOW
+from tests.recorded_findings import latest_findings
 
 NAMES = sorted(path.stem for path in (ROOT / "dags").glob("*/*.py"))
 
@@ -43,7 +43,7 @@ def run(dag_id: str, state: str, hours: float, key: str) -> dict[str, Any]:
 def found() -> dict[str, tuple[Outcome, str, str]]:
     return {
         one.finding.resource: (one.finding.outcome, one.finding.summary, one.finding.remedy)
-        for one in findings.latest("airflow_dags")
+        for one in latest_findings("airflow_dags")
     }
 
 

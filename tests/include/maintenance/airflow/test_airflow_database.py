@@ -15,7 +15,6 @@ import zstandard
 from include.maintenance.airflow import airflow_database
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome, SourceUnavailable
 from include.settings import settings
-from include.warehouse import findings
 from tests.include.maintenance.airflow.airflow_rows import (
     DAGS,
     NOW,
@@ -25,6 +24,7 @@ from tests.include.maintenance.airflow.airflow_rows import (
     ago,
     rows_of_our_own,
 )
+from tests.recorded_findings import latest_findings
 
 pytestmark = pytest.mark.airflow
 DAILY, BY_HAND = DAGS
@@ -99,7 +99,7 @@ def test_old_rows_go_and_what_is_needed_stays(
     assert sum(proof["rows_due_after"].values()) == 0
     assert proof["rows_after"]["dag_run"] == plan["rows_before"]["dag_run"] - 3
     assert applied["removed_rows"]["_airflow_deleted__log__20260101000000"] == {"rows": 2}
-    [found] = findings.latest("airflow_database")
+    [found] = latest_findings("airflow_database")
     assert found.finding.outcome is Outcome.WARNING, "somebody must look at the run that holds the clean-up back"
 
     airflow.execute("UPDATE dag_run SET state = 'failed' WHERE run_id = %s", (stuck,))
@@ -115,7 +115,7 @@ def test_old_rows_go_and_what_is_needed_stays(
     assert sorted(row["run_id"] for row in exported) == sorted([stuck, f"manual__{ago(110):%Y-%m-%d}"])
     rows = airflow.execute("SELECT count(*) FROM trigger WHERE classpath = 'upkeep'").fetchone()
     assert rows == (1,)
-    [found] = findings.latest("airflow_database")
+    [found] = latest_findings("airflow_database")
     assert found.finding.outcome is Outcome.OK
     airflow_database.clean("third", False)
     assert action(warehouse, "third")[:2] == ("nothing_to_do", "no row is older than 90 days")
@@ -132,7 +132,7 @@ def test_a_clock_that_is_wrong_removes_nothing(
         airflow_database.clean("r1", dry_run)
     assert action(warehouse, "r1")[:2] == ("failed", str(raised.value))
     assert runs(airflow) == kept
-    [found] = findings.latest("airflow_database")
+    [found] = latest_findings("airflow_database")
     assert found.finding.outcome is Outcome.UNKNOWN
 
 
@@ -214,7 +214,7 @@ def test_a_table_that_cannot_be_cleaned_is_a_failure(
         airflow.execute("GRANT DELETE ON job TO airflow")
     assert action(warehouse, "r1")[0] == "failed"
     assert archives(airflow) == [], "what the failed clean-up left behind is removed"
-    [found] = findings.latest("airflow_database")
+    [found] = latest_findings("airflow_database")
     assert found.finding.outcome is Outcome.UNKNOWN, "what an earlier night found is over"
     assert found.finding.summary.startswith("It could not be checked: 1 rows of job should be removed")
 
@@ -225,7 +225,7 @@ def test_without_the_connection_it_is_a_failure(warehouse: psycopg.Connection) -
     ):
         airflow_database.clean("r1", False)
     assert action(warehouse, "r1")[0] == "failed"
-    [found] = findings.latest("airflow_database")
+    [found] = latest_findings("airflow_database")
     assert found.finding.outcome is Outcome.UNKNOWN
 
 
@@ -237,7 +237,7 @@ def test_who_is_without_the_connection_on_purpose_has_nothing_to_do(
     airflow_database.clean("r1", False)
     reason = "old rows are not removed here on purpose: maintenance.airflow.without_connections names airflow_db"
     assert action(warehouse, "r1")[:2] == ("nothing_to_do", reason)
-    [found] = findings.latest("airflow_database")
+    [found] = latest_findings("airflow_database")
     assert (found.finding.outcome, found.finding.summary) == (Outcome.NOT_APPLICABLE, reason)
     environment.setenv("AIRFLOW_CONN_AIRFLOW_DB", "postgresql://a:b@127.0.0.1:1/none")
     with pytest.raises(SourceUnavailable):  # where the connection is given all the same, it is used
@@ -268,7 +268,7 @@ def test_what_was_done_is_told_when_the_time_was_over_or_it_failed(
     assert (exported["rows"], len(exported["sha256_of_content"])) == (1, 64)
     assert (applied["rows_due_before"]["dag_run"], applied["rows_due_after"]["dag_run"]) == (1, 1)
     assert applied["rows_after"]["dag_run"] >= 2
-    [found] = findings.latest("airflow_database")
+    [found] = latest_findings("airflow_database")
     left = sum(applied["rows_due_after"].values())
     assert (found.finding.outcome, found.finding.summary) == (
         Outcome.WARNING, f"old rows were left by the latest run, now because {reason}"
@@ -277,10 +277,10 @@ def test_what_was_done_is_told_when_the_time_was_over_or_it_failed(
     with environment.context() as patch:
         patch.setattr(airflow_database, "_run", hurried)
         airflow_database.clean("r1a", False)
-    [found] = findings.latest("airflow_database")
+    [found] = latest_findings("airflow_database")
     assert found.finding.summary.startswith("old rows were left by the last 2 runs")
     airflow_database.clean("r1b", True)  # a dry run leaves them too
-    [found] = findings.latest("airflow_database")
+    [found] = latest_findings("airflow_database")
     assert found.finding.outcome is Outcome.WARNING
 
     airflow.execute("CREATE TABLE _airflow_deleted__log__20260102000000 AS SELECT * FROM log LIMIT 1")
@@ -291,7 +291,7 @@ def test_what_was_done_is_told_when_the_time_was_over_or_it_failed(
     finally:
         airflow.execute("GRANT DELETE ON dag_run TO airflow")
     airflow_database.clean("r2a", True)
-    [found] = findings.latest("airflow_database")
+    [found] = latest_findings("airflow_database")
     assert found.finding.outcome is Outcome.UNKNOWN
     assert found.finding.summary.startswith("the latest clean-up failed: ")
     state, _, _, _, proof = action(warehouse, "r2")
@@ -326,7 +326,7 @@ def test_rows_that_could_not_be_counted_in_time_are_removed_all_the_same(
     assert (plan["rows_due"], plan["rows_due_note"]) == (None, note)
     assert (applied["rows_due_before"], applied["rows_due_after"], applied["rows_due_note"]) == (None, None, note)
     assert applied["rows_after"]["dag_run"] == plan["rows_before"]["dag_run"] - 2
-    [found] = findings.latest("airflow_database")
+    [found] = latest_findings("airflow_database")
     assert (found.finding.outcome, found.finding.evidence["rows_due"]) == (Outcome.UNKNOWN, None)
     assert found.finding.summary == f"how many rows are older than 90 days is not known: {note}"
 
@@ -337,7 +337,7 @@ def test_rows_that_could_not_be_counted_in_time_are_removed_all_the_same(
     state, _, _, _, proof = action(warehouse, "r2")
     assert (state, proof["rows_due_before"], proof["rows_due_note"]) == ("proven", None, "")
     assert sum(proof["rows_due_after"].values()) == 0
-    [found] = findings.latest("airflow_database")
+    [found] = latest_findings("airflow_database")
     assert found.finding.outcome is Outcome.OK
 
 

@@ -13,10 +13,10 @@ from include.incidents.signals import Signal
 from include.maintenance.airflow import airflow_dags
 from include.outcome import IncidentClass, Outcome
 from include.settings import ROOT
-from include.warehouse import findings
 from include.warehouse.findings import Finding
 from tests.include.maintenance.airflow.airflow_server import Served, airflow_server
 from tests.include.maintenance.logs.log_files_made import NOW
+from tests.recorded_findings import latest_findings
 
 NAMES = sorted(path.stem for path in (ROOT / "dags").glob("*/*.py"))
 RUN = "scheduled__2026-10-03T01:00:00+00:00"
@@ -55,7 +55,7 @@ def tell(dag_id: str, at: datetime, kind: str = "dag_failed", run_id: str = RUN)
 
 def found() -> dict[str, Finding]:
     airflow_dags.check("r1", NOW)
-    return {one.finding.resource: one.finding for one in findings.latest("airflow_dags")}
+    return {one.finding.resource: one.finding for one in latest_findings("airflow_dags")}
 
 
 def test_a_failure_that_told_nobody_is_found(airflow: Served) -> None:

@@ -14,6 +14,7 @@ from include.outcome import ConfigurationError, Outcome
 from include.platform.scratch_place import MARKER, PREFIX
 from include.warehouse import actions, findings, snapshots
 from include.warehouse.findings import Finding
+from tests.recorded_findings import latest_findings
 
 NOW = datetime(2026, 10, 4, tzinfo=UTC)
 
@@ -54,13 +55,13 @@ def test_old_findings_go_and_the_latest_of_a_check_stay(warehouse: psycopg.Conne
         ("given up", "g1", 900), ("given up", "g2", 800),
     ):  # fmt: skip
         finding(warehouse, check, run_id, days)
-    before = findings.latest()
+    before = latest_findings()
     runs = "SELECT DISTINCT run_id FROM ops.finding ORDER BY 1"
     assert leftovers.clean("dry", True, NOW)["state"] == "planned"
     assert left(warehouse, runs) == ["g1", "g2", "w1", "w2", "w3", "w4"], "a dry run removes nothing"
     assert leftovers.clean("r1", False, NOW)["state"] == "proven"
     assert left(warehouse, runs) == ["g2", "w3", "w4"]
-    assert findings.latest() == before
+    assert latest_findings() == before
     act = actions.find("remove_leftovers", leftovers.RESOURCE, "r1")
     assert act is not None
     assert act.applied == {"findings": 6, "snapshots": 0, "definitions": 0, "folders": []}

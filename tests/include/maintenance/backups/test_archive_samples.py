@@ -11,16 +11,17 @@ from include.maintenance.backups import archive_samples
 from include.maintenance.pruning import prune
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome, SourceUnavailable
 from include.settings import settings
-from include.warehouse import actions, archives, drills, findings
+from include.warehouse import actions, archives, drills
 from include.warehouse.archives import Archive
 from include.warehouse.findings import Finding
 from tests.include.maintenance.backups.drill_places import own_scratch_folder
+from tests.recorded_findings import latest_findings
 
 LATER = datetime(2099, 1, 5, 5, tzinfo=UTC)
 
 
 def found() -> dict[str, Finding]:
-    return {one.finding.resource: one.finding for one in findings.latest("archive_samples")}
+    return {one.finding.resource: one.finding for one in latest_findings("archive_samples")}
 
 
 @pytest.fixture(autouse=True)

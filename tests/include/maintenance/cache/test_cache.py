@@ -18,7 +18,7 @@ from include import connections
 from include.maintenance.cache import cache, cache_server
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.settings import settings
-from include.warehouse import findings
+from tests.recorded_findings import latest_findings
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_the_remedy_for_keys_without_expiry_is_about_these_keys_only(
     for key in ("rate:3", "three"):
         server.set(key, "x", ex=100)
     cache.statistics("r2")
-    remedies = {one.finding.resource: one.finding.remedy for one in findings.latest("cache_keys_without_expiry")}
+    remedies = {one.finding.resource: one.finding.remedy for one in latest_findings("cache_keys_without_expiry")}
     assert {name for name, remedy in remedies.items() if remedy} == {"prefix (none)", "prefix rate", "prefix größe"}
     assert {name for name, remedy in remedies.items() if not remedy} == {
         "prefix a*", "prefix it's", "prefix ***", "prefix (empty)", f"prefix {'p' * 120}", "platform_redis",
@@ -189,7 +189,7 @@ def test_the_remedy_for_keys_without_expiry_is_about_these_keys_only(
 
 # --------------------------------------------------------------------------------- other databases, other shards
 def _summaries(check: str) -> dict[str, tuple[str, str]]:
-    return {one.finding.resource: (one.finding.outcome.value, one.finding.summary) for one in findings.latest(check)}
+    return {one.finding.resource: (one.finding.outcome.value, one.finding.summary) for one in latest_findings(check)}
 
 
 def _database(server: redis.Redis, number: int) -> redis.Redis:
@@ -215,19 +215,19 @@ def test_every_database_that_holds_keys_is_swept_and_looked_at(
     assert proof["sweep"]["expired_keys"] == proof["sweep"]["keys_released"] == proof["before"]["keys"] - 4
     prefixes = {name: told.get("database") for name, told in proof["keys"]["by_prefix"].items()}
     assert prefixes == {"rate": None, "db1 rate": 1, "db1 (none)": 1, "db3 blob": 3}
-    [large] = [one.finding for one in findings.latest("cache_large_keys")]
+    [large] = [one.finding for one in latest_findings("cache_large_keys")]
     assert (large.resource, large.remedy) == ("db3 blob:1", "redis-cli -n 3 MEMORY USAGE blob:1 SAMPLES 1000")
 
     first.mset({"rate:2": "x", "rate:3": "x"})
     cache.statistics("r2")
-    growing = next(one.finding for one in findings.latest("cache_keys_without_expiry") if one.finding.remedy)
+    growing = next(one.finding for one in latest_findings("cache_keys_without_expiry") if one.finding.remedy)
     assert (growing.resource, growing.evidence["keys_without_expiry_before"]) == ("prefix db1 rate", 1)
     assert "\n# redis-cli -n 1 --scan --pattern 'rate:*' | " in growing.remedy
 
     port = server.connection_pool.connection_kwargs["port"]
     environment.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://127.0.0.1:{port}/3")
     cache.statistics("r3")
-    [large] = [one.finding for one in findings.latest("cache_large_keys")]
+    [large] = [one.finding for one in latest_findings("cache_large_keys")]
     assert (large.resource, large.remedy) == ("blob:1", "redis-cli -n 3 MEMORY USAGE blob:1 SAMPLES 1000")
     assert set(_proof(warehouse, "r3")["keys"]["by_prefix"]) == {"blob", "db0 rate", "db1 rate", "db1 (none)"}
     settings.cache_clear()
@@ -349,7 +349,7 @@ def test_fragmentation_is_told_with_its_change(
     assert change == round(ratios[1] - ratios[0], 4)
     [(_, summary)] = _summaries("cache_fragmentation").values()
     assert f"({change:+.2f} since the last recorded act)" in summary
-    [found] = [one.finding for one in findings.latest("cache_fragmentation")]
+    [found] = [one.finding for one in latest_findings("cache_fragmentation")]
     assert found.evidence["fragmentation_ratio_change"] == change
     restarted = second["after"] | {"server": "another"}
     assert cache_server.fragmentation_change(first["after"], restarted) is None

@@ -20,12 +20,13 @@ from include import connections
 from include.maintenance.cache import cache, cache_findings, cache_keys, cache_server
 from include.outcome import SourceUnavailable
 from include.settings import settings
-from include.warehouse import actions, findings
+from include.warehouse import actions
 from tests.include.maintenance.cache.test_cache import _proof, server  # noqa: F401 - the fixture
+from tests.recorded_findings import latest_findings
 
 
 def outcomes(check: str) -> dict[str, str]:
-    return {one.finding.resource: one.finding.outcome.value for one in findings.latest(check)}
+    return {one.finding.resource: one.finding.outcome.value for one in latest_findings(check)}
 
 
 def size(client: redis.Redis, key: str, samples: int = 5) -> int:
@@ -145,7 +146,7 @@ def test_a_large_cache_scaled_down(server: redis.Redis, warehouse: psycopg.Conne
     cache.statistics("r2")
     assert outcomes("cache_keys_without_expiry") == {"prefix rate": "warning", "platform_redis": "ok"}
     [rate] = [
-        one.finding for one in findings.latest("cache_keys_without_expiry") if one.finding.resource == "prefix rate"
+        one.finding for one in latest_findings("cache_keys_without_expiry") if one.finding.resource == "prefix rate"
     ]
     assert rate.evidence["keys_without_expiry_before"] == 20_000
     assert rate.evidence["keys_without_expiry"] == 26_000
@@ -221,7 +222,7 @@ def test_hit_rate_evictions_and_memory(server: redis.Redis, warehouse: psycopg.C
     evicted = server.info()["evicted_keys"]
     assert evicted > 0
     cache.statistics("r4")
-    [found] = [one.finding for one in findings.latest("cache_evictions")]
+    [found] = [one.finding for one in latest_findings("cache_evictions")]
     assert found.outcome.value == "warning"
     # Memory is at its limit, so that looking at it may cost a key as well.
     assert evicted <= found.evidence["evicted_keys"] <= server.info()["evicted_keys"]

@@ -14,9 +14,10 @@ from include import connections
 from include.maintenance.cache import cache, cache_findings, cache_server
 from include.outcome import ConfigurationError
 from include.settings import settings
-from include.warehouse import actions, findings
+from include.warehouse import actions
 from tests.include.maintenance.cache.test_cache import _proof
 from tests.include.maintenance.cache.test_cache_keys import as_it_is, fill, outcomes, own_server  # noqa: F401 - fixture
+from tests.recorded_findings import latest_findings
 
 _THREE = {"cache_keys_without_expiry", "cache_large_keys", "cache_latency"}
 
@@ -29,7 +30,7 @@ def _login(own: tuple[Redis, redis.Redis], environment: pytest.MonkeyPatch, rule
 
 
 def _summary(check: str) -> str:
-    [found] = findings.latest(check)
+    [found] = latest_findings(check)
     return found.finding.summary
 
 
@@ -165,7 +166,7 @@ def test_a_slice_that_frees_a_very_large_key_is_a_warning(
     client.pexpire("followers", 1)
     time.sleep(0.05)
     assert cache.statistics("r1")["findings"]["cache_latency"] == "warning"
-    [found] = [one.finding for one in findings.latest("cache_latency")]
+    [found] = [one.finding for one in latest_findings("cache_latency")]
     longest = _proof(warehouse, "r1")["keys"]["longest_server_milliseconds"]
     assert found.evidence["longest_server_milliseconds"] == longest > 10
     assert found.summary.startswith(f"one slice of the pass kept the server for {longest:.1f} ms, above 10 ms: maybe")

@@ -9,7 +9,6 @@ import pytest
 
 from include.maintenance.logs import log_rotation
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome
-from include.warehouse import findings
 from tests.include.maintenance.logs.log_files_made import (
     NOW,
     access,
@@ -21,6 +20,7 @@ from tests.include.maintenance.logs.log_files_made import (
     old,
     text_of,
 )
+from tests.recorded_findings import latest_findings
 
 NO_NEW_LOG = "kept: no new error.log was begun, and whether its writer left this file is not known"
 
@@ -32,7 +32,7 @@ def logs(warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_pat
 
 
 def unknown() -> dict[str, str]:
-    found = [one.finding for one in findings.latest("rotated_log_writers")]
+    found = [one.finding for one in latest_findings("rotated_log_writers")]
     return {one.resource: one.summary for one in found if one.outcome is Outcome.UNKNOWN}
 
 

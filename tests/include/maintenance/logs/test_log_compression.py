@@ -14,8 +14,8 @@ from include.maintenance.logs import log_rotation
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome
 from include.platform import log_files
 from include.settings import ROOT
-from include.warehouse import findings
 from tests.include.maintenance.logs.log_files_made import NOW, access, acts, connect, names, old, text_of
+from tests.recorded_findings import latest_findings
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def logs(warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_pat
 def checked() -> dict[str, tuple[Outcome, str]]:
     return {
         one.finding.resource: (one.finding.outcome, one.finding.summary)
-        for one in findings.latest("rotated_log_checksums")
+        for one in latest_findings("rotated_log_checksums")
     }
 
 
@@ -184,7 +184,7 @@ def test_later_damage_and_loss_are_found_and_named(logs: Path, warehouse: psycop
     }  # fmt: skip
     assert "its checksum changed" in found["access.log-20261002.zst"][1]
     assert "is gone" in found["access.log-20261003.zst"][1]
-    remedy = findings.latest("rotated_log_checksums")[1].finding.remedy
+    remedy = latest_findings("rotated_log_checksums")[1].finding.remedy
     subprocess.run(["bash", "-c", remedy], cwd=logs, check=True)
     assert len((logs / "SHA256SUMS").read_text().splitlines()) == 2
 

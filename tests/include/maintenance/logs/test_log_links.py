@@ -11,8 +11,8 @@ from include.maintenance.logs import log_rotation
 from include.outcome import MaintenanceFailed, Outcome
 from include.platform import log_checksums, log_files
 from include.settings import settings
-from include.warehouse import findings
 from tests.include.maintenance.logs.log_files_made import NOW, access, acts, names, old, text_of
+from tests.recorded_findings import latest_findings
 
 CODE = "print('the code of a worker')\n"
 DIGEST = "0" * 64
@@ -34,7 +34,7 @@ def code(tmp_path: Path) -> Path:
 
 def found() -> dict[str, tuple[Outcome, str, str]]:
     """What the check of the checksums found last."""
-    recorded = [one.finding for one in findings.latest("rotated_log_checksums")]
+    recorded = [one.finding for one in latest_findings("rotated_log_checksums")]
     return {one.resource: (one.outcome, one.summary, one.remedy) for one in recorded}
 
 

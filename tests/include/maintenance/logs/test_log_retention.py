@@ -12,9 +12,10 @@ from include.maintenance.logs.log_closing import Closing
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome
 from include.platform.log_files import RotatedLog
 from include.settings import settings
-from include.warehouse import findings, legal_holds
+from include.warehouse import legal_holds
 from include.warehouse.findings import Finding
 from tests.include.maintenance.logs.log_files_made import NOW, access, acts, known, names, old
+from tests.recorded_findings import latest_findings
 
 
 @pytest.fixture
@@ -77,11 +78,11 @@ def test_a_damaged_old_file_is_a_failure(logs: Path, warehouse: psycopg.Connecti
     with pytest.raises(MaintenanceFailed, match="is damaged"):
         log_rotation.rotate("r1", False, NOW)
     assert path.exists()
-    [found] = findings.latest("rotated_log_retention")
+    [found] = latest_findings("rotated_log_retention")
     assert (found.finding.resource, found.finding.outcome) == (path.name, Outcome.UNKNOWN)
     path.unlink()  # moved away
     log_rotation.rotate("r1", False, NOW)
-    [found] = findings.latest("rotated_log_retention")
+    [found] = latest_findings("rotated_log_retention")
     assert found.finding.outcome is Outcome.OK
 
 
@@ -234,7 +235,7 @@ NO_TIME = "no line of it carries a time that can be read"
 
 
 def told() -> dict[str, Finding]:
-    return {one.finding.resource: one.finding for one in findings.latest("rotated_log_retention")}
+    return {one.finding.resource: one.finding for one in latest_findings("rotated_log_retention")}
 
 
 @pytest.mark.parametrize("dry_run", [False, True])

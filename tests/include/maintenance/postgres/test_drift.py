@@ -12,15 +12,16 @@ from demo.databases import Databases
 from include.maintenance.postgres import drift
 from include.outcome import Outcome
 from include.platform import definitions
-from include.warehouse import findings, snapshots
+from include.warehouse import snapshots
 from include.warehouse.findings import Finding
 from include.warehouse.snapshots import Change
+from tests.recorded_findings import latest_findings
 
 OCTOBER, NOVEMBER = datetime(2026, 10, 1, 4, tzinfo=UTC), datetime(2026, 11, 1, 4, tzinfo=UTC)
 
 
 def found() -> dict[str, Finding]:
-    return {one.finding.resource: one.finding for one in findings.latest("definition_drift")}
+    return {one.finding.resource: one.finding for one in latest_findings("definition_drift")}
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from include.maintenance.postgres import key_exhaustion
 from include.maintenance.postgres.key_exhaustion import Rate, Supply
 from include.outcome import Outcome, SourceUnavailable
-from include.warehouse import findings
 from include.warehouse.findings import Finding
+from tests.recorded_findings import latest_findings
 
 NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
 INTEGER, BIGINT = 2**31 - 1, 2**63 - 1
@@ -109,7 +109,7 @@ def test_how_bad_it_is(environment: Any, used: int, days: float | None, forecast
 def checked(owner: psycopg.Connection, run_id: str = "run") -> dict[str, Finding]:
     owner.execute("GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO operations_maintainer")
     key_exhaustion.check(run_id)
-    return {one.finding.resource: one.finding for one in findings.latest("key_exhaustion")}
+    return {one.finding.resource: one.finding for one in latest_findings("key_exhaustion")}
 
 
 def test_fresh_sequences_are_ok_and_counted(any_platform: psycopg.Connection) -> None:
@@ -151,13 +151,13 @@ def test_a_sequence_that_may_not_be_read_is_unknown(any_platform: psycopg.Connec
     checked(any_platform, "run 0")
     any_platform.execute('REVOKE ALL ON SEQUENCE public."Orders_id_seq" FROM escrow_owner, operations_maintainer')
     key_exhaustion.check("run 1")
-    found = {one.finding.resource: one.finding for one in findings.latest("key_exhaustion")}
+    found = {one.finding.resource: one.finding for one in latest_findings("key_exhaustion")}
     unknown = found["sequences that may not be read"]
     assert unknown.outcome is Outcome.UNKNOWN
     assert unknown.remedy == 'GRANT SELECT ON SEQUENCE public."Orders_id_seq" TO operations_maintainer;'
     any_platform.execute(unknown.remedy)
     key_exhaustion.check("run 2")
-    assert [one.finding.outcome.value for one in findings.latest("key_exhaustion")] == ["critical", "ok"]
+    assert [one.finding.outcome.value for one in latest_findings("key_exhaustion")] == ["critical", "ok"]
 
 
 def test_two_readings_become_a_forecast(any_platform: psycopg.Connection, warehouse: psycopg.Connection) -> None:
@@ -246,4 +246,4 @@ def test_a_search_that_fails_is_unknown(platform: psycopg.Connection, environmen
     environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", "postgresql://x:y@127.0.0.1:1/escrow")
     with pytest.raises(SourceUnavailable):
         key_exhaustion.check("run")
-    assert [one.finding.outcome for one in findings.latest("key_exhaustion")] == [Outcome.UNKNOWN]
+    assert [one.finding.outcome for one in latest_findings("key_exhaustion")] == [Outcome.UNKNOWN]

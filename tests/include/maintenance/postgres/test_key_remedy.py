@@ -7,9 +7,9 @@ from demo.databases import Databases
 from include.maintenance.postgres import key_exhaustion, key_remedy
 from include.outcome import Outcome
 from include.platform import database
-from include.warehouse import findings
 from include.warehouse.findings import Finding
 from tests.include.maintenance.postgres.partition_remedies import confirmed, paste, paste_unread
+from tests.recorded_findings import latest_findings
 
 
 def found(owner: psycopg.Connection, name: str, run_id: str = "run") -> Finding | None:
@@ -18,7 +18,7 @@ def found(owner: psycopg.Connection, name: str, run_id: str = "run") -> Finding 
         quoted = '"' + schema.replace('"', '""') + '"'
         owner.execute(f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA {quoted} TO operations_maintainer")
     key_exhaustion.check(run_id)
-    return {one.finding.resource: one.finding for one in findings.latest("key_exhaustion")}.get(name)
+    return {one.finding.resource: one.finding for one in latest_findings("key_exhaustion")}.get(name)
 
 
 def applied(owner: psycopg.Connection, name: str) -> Finding:

@@ -9,18 +9,18 @@ from include.maintenance.postgres import drift, partitioning
 from include.maintenance.postgres.partitioning import Facts
 from include.outcome import ConfigurationError, Outcome
 from include.settings import settings
-from include.warehouse import findings
 from include.warehouse.findings import Finding
 from include.warehouse.snapshots import TableSize
 from tests.include.maintenance.postgres.partition_remedies import apply
 from tests.old_postgres import flush_statistics
+from tests.recorded_findings import latest_findings
 
 NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
 GIB = 2**30
 
 
 def found() -> dict[str, Finding]:
-    return {one.finding.resource: one.finding for one in findings.latest("tables_to_partition")}
+    return {one.finding.resource: one.finding for one in latest_findings("tables_to_partition")}
 
 
 def test_growth_is_the_median_slope() -> None:

@@ -10,16 +10,16 @@ import pytest
 from demo.databases import Databases
 from include.maintenance.postgres import server_health
 from include.outcome import Outcome, SourceUnavailable
-from include.warehouse import findings
 from include.warehouse.findings import Finding
 from tests.old_postgres import flush_statistics
+from tests.recorded_findings import latest_findings
 
 _WAITING = "SELECT 1 FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'"
 
 
 def checked(run_id: str = "run") -> dict[str, Finding]:
     server_health.check(run_id)
-    return {one.finding.resource: one.finding for one in findings.latest("server_health")}
+    return {one.finding.resource: one.finding for one in latest_findings("server_health")}
 
 
 def test_a_sound_server(any_platform: psycopg.Connection) -> None:
@@ -52,7 +52,7 @@ def test_a_check_that_fails_is_unknown(platform: psycopg.Connection, environment
     environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", "postgresql://x:y@127.0.0.1:1/escrow")
     with pytest.raises(SourceUnavailable):
         server_health.check("run")
-    assert [one.finding.outcome for one in findings.latest("server_health")] == [Outcome.UNKNOWN]
+    assert [one.finding.outcome for one in latest_findings("server_health")] == [Outcome.UNKNOWN]
 
 
 def _restart(own: Databases, environment: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from demo.databases import Databases
 from include.maintenance.postgres import slots
 from include.outcome import Outcome, SourceUnavailable
 from include.settings import settings
-from include.warehouse import findings
 from include.warehouse.findings import Finding
+from tests.recorded_findings import latest_findings
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def superuser(
 
 
 def found(check: str) -> dict[str, Finding]:
-    return {one.finding.resource: one.finding for one in findings.latest(check)}
+    return {one.finding.resource: one.finding for one in latest_findings(check)}
 
 
 def test_no_slots_are_ok(superuser: psycopg.Connection) -> None:

@@ -18,7 +18,7 @@ from include.maintenance.postgres import vacuum, vacuum_plan, vacuum_statement
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome, SourceUnavailable
 from include.platform import database
 from include.settings import settings
-from include.warehouse import actions, findings
+from include.warehouse import actions
 from tests.include.maintenance.conftest import AUDIT_LOGS
 from tests.include.maintenance.postgres.vacuum_steps import (
     ROWS,
@@ -31,6 +31,7 @@ from tests.include.maintenance.postgres.vacuum_steps import (
     whole,
 )
 from tests.old_postgres import flush_statistics
+from tests.recorded_findings import latest_findings
 
 
 @pytest.fixture
@@ -254,7 +255,7 @@ def test_a_role_that_may_not_see_others_still_names_the_holder_and_says_so(
         with pytest.raises(MaintenanceFailed, match=holder):
             vacuum.maintain(_item(), "r1", dry_run=False)
     vacuum.finish("r1")
-    found = {one.finding.resource: one.finding for one in findings.latest("tables_not_maintained")}
+    found = {one.finding.resource: one.finding for one in latest_findings("tables_not_maintained")}
     assert found["role escrow_owner"].outcome is Outcome.UNKNOWN
     assert found["role escrow_owner"].remedy == "GRANT pg_monitor TO escrow_owner;"
 

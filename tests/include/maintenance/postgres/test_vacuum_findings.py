@@ -11,7 +11,6 @@ from demo.databases import Databases
 from include.maintenance.postgres import vacuum, vacuum_findings, vacuum_plan
 from include.outcome import ConfigurationError, Outcome
 from include.settings import load, settings
-from include.warehouse import findings
 from include.warehouse.findings import Finding
 from tests.include.maintenance.postgres.vacuum_steps import (
     burn_transactions,
@@ -22,12 +21,13 @@ from tests.include.maintenance.postgres.vacuum_steps import (
     whole,
 )
 from tests.old_postgres import flush_statistics
+from tests.recorded_findings import latest_findings
 
 FOREIGN = "public.spatial_ref_sys"
 
 
 def _found() -> dict[str, Finding]:
-    return {one.finding.resource: one.finding for one in findings.latest("tables_not_maintained")}
+    return {one.finding.resource: one.finding for one in latest_findings("tables_not_maintained")}
 
 
 def _set(environment: pytest.MonkeyPatch, key: str, value: object) -> None:

@@ -13,11 +13,11 @@ from include.maintenance.postgres import drift, wraparound
 from include.maintenance.postgres.wraparound import Forecast, Limits, Rate
 from include.outcome import ConfigurationError, Outcome
 from include.platform import database
-from include.warehouse import findings
 from include.warehouse.findings import Finding
 from include.warehouse.snapshots import Snapshot
 from tests.include.maintenance.conftest import AUDIT_LOGS
 from tests.include.maintenance.postgres.vacuum_steps import burn_transactions
+from tests.recorded_findings import latest_findings
 
 NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
 
@@ -113,7 +113,7 @@ def test_names_in_remedies_stay_names() -> None:
 def test_the_first_run_knows_the_ages_but_no_forecast(any_platform: psycopg.Connection) -> None:
     drift.take("run 1", NOON)
     assert wraparound.check("run 1")["outcome"] == "unknown"
-    found = {one.finding.resource: one.finding for one in findings.latest("wraparound")}
+    found = {one.finding.resource: one.finding for one in latest_findings("wraparound")}
     own = found[f"database {any_platform.info.dbname}"]
     assert own.outcome is Outcome.UNKNOWN
     assert "unknown until there are two snapshots" in own.summary
@@ -134,7 +134,7 @@ def test_measured_consumption_becomes_a_forecast(
     drift.take("run 2", NOON)
     assert wraparound.check("run 2")["outcome"] == "ok"
     [own] = [
-        one.finding for one in findings.latest("wraparound") if one.finding.resource.endswith(any_platform.info.dbname)
+        one.finding for one in latest_findings("wraparound") if one.finding.resource.endswith(any_platform.info.dbname)
     ]
     [(used, days)] = warehouse.execute(
         "SELECT max(next_transaction) - min(next_transaction),"
@@ -155,7 +155,7 @@ def test_a_table_that_vacuum_neglects_is_named_with_its_remedy(
     monkeypatch.setattr(wraparound, "_BEHIND", 1e-9)
     wraparound.check("run 1")
     [table] = [
-        one.finding for one in findings.latest("wraparound") if one.finding.resource == "table public.audit_logs"
+        one.finding for one in latest_findings("wraparound") if one.finding.resource == "table public.audit_logs"
     ]
     assert table.outcome is Outcome.WARNING
     assert "VACUUM (FREEZE) public.audit_logs;" in table.remedy
@@ -167,7 +167,7 @@ def test_a_tables_own_lower_limit_counts(any_platform: psycopg.Connection) -> No
     drift.take("run 1", NOON)
     wraparound.check("run 1")
     [table] = [
-        one.finding for one in findings.latest("wraparound") if one.finding.resource == "table public.audit_logs"
+        one.finding for one in latest_findings("wraparound") if one.finding.resource == "table public.audit_logs"
     ]
     assert table.evidence["transaction"]["freeze_age"] == 150_000
 
@@ -175,7 +175,7 @@ def test_a_tables_own_lower_limit_counts(any_platform: psycopg.Connection) -> No
 def test_without_a_snapshot_the_task_says_so(platform: psycopg.Connection) -> None:
     with pytest.raises(ConfigurationError, match="the run nothing has no row in ops.platform_snapshot"):
         wraparound.check("nothing")
-    [found] = findings.latest("wraparound")
+    [found] = latest_findings("wraparound")
     assert (found.run_id, found.finding.outcome) == ("nothing", Outcome.UNKNOWN)
 
 
@@ -200,7 +200,7 @@ def superuser(
 def _checked(run_id: str) -> dict[str, Finding]:
     drift.take(run_id, NOON)
     wraparound.check(run_id)
-    return {one.finding.resource: one.finding for one in findings.latest("wraparound")}
+    return {one.finding.resource: one.finding for one in latest_findings("wraparound")}
 
 
 def _age(connection: psycopg.Connection, table: str) -> int:

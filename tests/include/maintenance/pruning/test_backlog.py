@@ -7,15 +7,15 @@ import pytest
 
 from include.maintenance.pruning import prune
 from include.outcome import ConfigurationError, Outcome
-from include.warehouse import actions, findings
-from include.warehouse.findings import Recorded
+from include.warehouse import actions
 from tests.include.maintenance.pruning.audit_log_rows import NOW, rule
+from tests.recorded_findings import Recorded, latest_findings
 
 TABLE = "public.audit_logs"
 
 
 def _latest() -> dict[str, Recorded]:
-    return {one.finding.resource: one for one in findings.latest("pruning_backlog")}
+    return {one.finding.resource: one for one in latest_findings("pruning_backlog")}
 
 
 def test_a_table_that_falls_behind_is_told_until_it_keeps_up(

@@ -18,10 +18,11 @@ from include import connections
 from include.maintenance.pruning import prune
 from include.maintenance.pruning.pace import Batches, PausedTooLong, Throttle
 from include.outcome import ConfigurationError
-from include.warehouse import actions, findings
+from include.warehouse import actions
 from tests.include.maintenance.conftest import AUDIT_LOGS
 from tests.include.maintenance.pruning.audit_log_rows import CUT_OFF, NOW, archived, in_table, rule, states
 from tests.old_postgres import OldPostgres, skip_where_absent
+from tests.recorded_findings import latest_findings
 
 
 def _after(batches: Batches, milliseconds: float, times: int = 1) -> int:
@@ -318,7 +319,7 @@ def test_a_pause_that_gets_too_long_postpones_the_rest(
                 30 - left,
             )
             assert prune.prune(impatient, "r2", dry_run=False, now=NOW)["state"] == "postponed", "while it settles"
-            [backlog] = findings.latest("pruning_backlog")
+            [backlog] = latest_findings("pruning_backlog")
             assert backlog.finding.evidence["postponed_in_a_row"] == 2
             assert backlog.finding.evidence["rows_left"] == left - 7
             assert "pg_drop_replication_slot" in backlog.finding.remedy
