@@ -221,12 +221,6 @@ def horizon(connection: psycopg.Connection[Any], of: RowsOf = "tables") -> Horiz
     return Horizon(*row) if row else None
 
 
-def horizon_holder(connection: psycopg.Connection[Any]) -> str | None:
-    """Say who keeps dead rows from being removed: the oldest transaction, prepared transaction, slot or standby."""
-    found = horizon(connection)
-    return found.holder if found else None
-
-
 def blind_role(connection: psycopg.Connection[Any]) -> str | None:
     """Return the session's role when it may not see what others do and since when (pg_read_all_stats), else None."""
     row = connection.execute(_STATEMENTS["blind_role"]).fetchone()
