@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from include.outcome import ConfigurationError
 from include.settings import settings
@@ -51,7 +51,6 @@ class ScratchPlace:
 
     folder: Path
     account: pwd.struct_passwd | None
-    _marker: IO[str]
     at_the_end: list[Callable[[], None]] = field(default_factory=list)
     _pipes: dict[int, int] = field(default_factory=dict)
 
@@ -154,8 +153,8 @@ def scratch_place(purpose: str, parent: Path | None = None) -> Iterator[ScratchP
         ) from None
     if account is not None:
         folder.chmod(0o711)  # the account passes through, nobody else can list it
-    with _locked_marker(folder, purpose) as marker:
-        place = ScratchPlace(folder, account, marker)
+    with _locked_marker(folder, purpose):
+        place = ScratchPlace(folder, account)
         try:
             with _removed_when_killed(folder):
                 yield place
@@ -242,7 +241,7 @@ def _is_open(folder: Path) -> bool:
 
 
 @contextmanager
-def _locked_marker(folder: Path, purpose: str) -> Iterator[IO[str]]:
+def _locked_marker(folder: Path, purpose: str) -> Iterator[None]:
     # The marker gets its name once it is locked, so that nobody sees it without its lock.
     partial = folder / f"{MARKER}.partial"
     with partial.open("w") as marker:
@@ -252,7 +251,7 @@ def _locked_marker(folder: Path, purpose: str) -> Iterator[IO[str]]:
         json.dump(facts, marker)
         marker.flush()
         partial.rename(folder / MARKER)
-        yield marker
+        yield
 
 
 def _boot_id() -> str:

@@ -81,7 +81,7 @@ _READ_WHAT_WE_MAY = {"pg_restore"}
 
 @dataclass
 class ScratchServer:
-    """One server of a place. It is made by ``ScratchPlace.server``; ``data`` may be filled before it is started."""
+    """One server of a place. It is made by ``new_server``; ``data`` may be filled before it is started."""
 
     name: str
     major: int
