@@ -35,13 +35,15 @@ PRIMARY_SETTINGS: dict[str, str] = {
 }
 """Settings of the servers of a failover drill: those of a primary whose standby may take over and be rewound to."""
 
+_STREAMS_WITHIN = 60  # seconds
 
-def build_standby(primary: ScratchServer, name: str) -> ScratchServer:
+
+def build_standby(primary: ScratchServer) -> ScratchServer:
     """Copy a running primary with pg_basebackup and return the copy, not started yet.
 
     Its tablespaces lie in the same place. Raises MaintenanceFailed with what pg_basebackup said.
     """
-    standby = new_server(primary.place, name, primary.major)
+    standby = new_server(primary.place, "standby", primary.major)
     standby.superuser = primary.superuser
     with primary.connect() as connection:
         tablespaces = connection.execute(
@@ -64,13 +66,13 @@ def follow(standby: ScratchServer, primary: ScratchServer) -> None:
     standby.start(PRIMARY_SETTINGS | {"primary_conninfo": source}, durable=True)
 
 
-def wait_until_streaming(primary: ScratchServer, standby: ScratchServer, *, seconds: float = 60.0) -> int:
+def wait_until_streaming(primary: ScratchServer, standby: ScratchServer) -> int:
     """Wait until the standby streams and has replayed all there is; return the bytes that it was behind at first.
 
-    Raises MaintenanceFailed after ``seconds``, with what the standby's log says.
+    Raises MaintenanceFailed after 60 s, with what the standby's log says.
     """
     behind: int | None = None
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + _STREAMS_WITHIN
     with primary.connect() as connection:
         while time.monotonic() < deadline:
             row = connection.execute(
@@ -83,7 +85,7 @@ def wait_until_streaming(primary: ScratchServer, standby: ScratchServer, *, seco
                 if row[0] <= 0:
                     return behind
             time.sleep(0.02)
-    raise MaintenanceFailed(f"{standby.name} does not stream within {seconds:.0f} s: {standby.last_error()}")
+    raise MaintenanceFailed(f"{standby.name} does not stream within {_STREAMS_WITHIN} s: {standby.last_error()}")
 
 
 def set_synchronous(primary: ScratchServer, standby: ScratchServer, wanted: Synchronous) -> None:
@@ -93,7 +95,7 @@ def set_synchronous(primary: ScratchServer, standby: ScratchServer, wanted: Sync
     with primary.connect() as connection:
         connection.execute(f"ALTER SYSTEM SET synchronous_standby_names = '\"{standby.name}\"'")
         connection.execute("SELECT pg_reload_conf()")
-        _until(primary, "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'", "a synchronous standby")
+        wait_until(primary, "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'", "a synchronous standby")
 
 
 def promote(standby: ScratchServer) -> None:
@@ -140,10 +142,6 @@ def rewind(old: ScratchServer, primary: ScratchServer) -> bool:
 
 def wait_until(server: ScratchServer, query: Query, what: str, *, database: str = "postgres") -> None:
     """Wait until a query gives a row. Raises MaintenanceFailed, naming ``what``, after 30 s."""
-    _until(server, query, what, database)
-
-
-def _until(server: ScratchServer, query: Query, what: str, database: str = "postgres") -> None:
     deadline = time.monotonic() + 30
     with server.connect(database) as connection:
         while time.monotonic() < deadline:

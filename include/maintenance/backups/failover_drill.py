@@ -129,7 +129,7 @@ def _build(plan: Plan, stages: Stages, primary: ScratchServer, stack: ExitStack)
         primary.start(replication.PRIMARY_SETTINGS, durable=True)
         with primary.connect(DATABASE) as connection:
             connection.execute(heartbeat.CREATE)
-        standby = replication.build_standby(primary, "standby")
+        standby = replication.build_standby(primary)
         stack.callback(standby.stop, "immediate")
         replication.follow(standby, primary)
         detail["bytes_behind_at_first"] = replication.wait_until_streaming(primary, standby)
