@@ -86,15 +86,6 @@ class Drill:
         return facts | ({"reason": self.reason} if self.reason else {})
 
 
-@dataclass(frozen=True)
-class TrendPoint:
-    """A finished drill beside the medians, in seconds, of those that had passed before it (None for the first)."""
-
-    drill: Drill
-    rpo_median_before: float | None
-    rto_median_before: float | None
-
-
 def begin(
     kind: str,
     resource: str,
@@ -204,16 +195,14 @@ def stages_of(drill: Drill) -> list[Stage]:
     ]
 
 
-def trend(kind: str, resource: str, limit: int = 26) -> list[TrendPoint]:
-    """Return the newest finished drills of a kind and resource, the newest first.
+def finished(kind: str, resource: str) -> list[Drill]:
+    """Return the newest 26 finished drills of a kind and resource, the newest first.
 
-    Each stands beside the median of those among the ``limit`` and more before it that had passed. Raises as
-    ``session.transaction`` does.
+    Raises as ``session.transaction`` does.
     """
     with session.transaction() as connection:
-        values = {"kind": kind, "resource": resource, "limit": limit}
-        rows = connection.execute(_STATEMENTS["trend"], values).fetchall()
-    return [TrendPoint(_drill(row[:-2]), _seconds(row[-2]), _seconds(row[-1])) for row in rows]
+        found = connection.execute(_STATEMENTS["finished"], {"kind": kind, "resource": resource})
+        return [_drill(row) for row in found]
 
 
 def _drill(row: tuple[Any, ...]) -> Drill:

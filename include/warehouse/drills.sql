@@ -85,23 +85,10 @@ FROM ops.drill WHERE run_id = %(run_id)s AND kind = %(kind)s AND resource = %(re
 -- statement: stages_of
 SELECT name, outcome, seconds, reason, detail FROM ops.drill_stage WHERE drill_id = %(id)s ORDER BY position, name;
 
--- statement: trend
--- The newest finished drills of a kind and resource, each with the median of the passed ones before it.
-WITH finished AS (
-    SELECT * FROM ops.drill
-    WHERE kind = %(kind)s AND resource = %(resource)s AND outcome <> 'running'
-    ORDER BY started_at DESC, drill_id DESC
-    LIMIT 2 * %(limit)s
-)
+-- statement: finished
 SELECT drill_id, kind, resource, run_id, outcome, attempts, rpo_seconds, rto_seconds, rpo_target_seconds,
-       rto_target_seconds, reason, detail, started_at, finished_at, before.rpo_median, before.rto_median
-FROM finished
-CROSS JOIN LATERAL (
-    SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY earlier.rpo_seconds)::numeric(14, 3) AS rpo_median,
-           percentile_cont(0.5) WITHIN GROUP (ORDER BY earlier.rto_seconds)::numeric(14, 3) AS rto_median
-    FROM finished AS earlier
-    WHERE (earlier.started_at, earlier.drill_id) < (finished.started_at, finished.drill_id)
-      AND earlier.outcome = 'passed'
-) AS before
+       rto_target_seconds, reason, detail, started_at, finished_at
+FROM ops.drill
+WHERE kind = %(kind)s AND resource = %(resource)s AND outcome <> 'running'
 ORDER BY started_at DESC, drill_id DESC
-LIMIT %(limit)s;
+LIMIT 26;  -- half a year of weekly ones, two years of monthly ones

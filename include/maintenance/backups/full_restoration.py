@@ -1,8 +1,8 @@
 """Restores everything to an empty place: the database, what was archived from it, roles and configuration.
 
-It is timed against the targets of recovery and compared with earlier restorations (``drills.trend``). Deeper checks of
-the backup itself are the weekly verification's; here counts that everything came back, and how long that takes: on a
-server that makes everything durable, as the one that would replace production does.
+It is timed against the targets of recovery and compared with earlier restorations. Deeper checks of the backup itself are
+the weekly verification's; here counts that everything came back, and how long that takes: on a server that makes
+everything durable, as the one that would replace production does.
 """
 
 from __future__ import annotations
@@ -40,9 +40,6 @@ _RECOVERY = ("fetch", "wal", "server", "restore", "analyze", "globals", "configu
 """Stages that bring back what the platform needs to work again; the others check it. Of the archives a recovery brings
 back what somebody asks for, while here there are more of them every night: their time is told beside it."""
 
-_NEED_FACTS = ("checksums", "catalog", "row_counts", "newest_rows")
-"""Stages that need facts recorded with the backup; where the source does not require facts they may be unknown."""
-
 _SLOWER = 2.0  # times the median of earlier restorations from which it is remarked upon
 
 sources = backup_verification.sources
@@ -69,11 +66,7 @@ def rehearse(
             return {"backup": newest.name, "bytes": newest.bytes, "archives": min(len(_archives(due)), most_archives)}
 
         return drill_stages.dry_run(KIND, source, run_id, planned)
-    targets = settings().backups
-    drill = drills.begin(
-        KIND, source, run_id,
-        rpo_target_seconds=targets.recovery_point_hours * 3600, rto_target_seconds=targets.recovery_time_minutes * 60,
-    )  # fmt: skip
+    drill = drill_stages.begin_recovery(KIND, source, run_id)
     if drill.done:
         return drill.summary()
     with drills.failures_recorded(drill), scratch_place(f"{KIND} of {source}, run {run_id}") as place:
@@ -86,7 +79,7 @@ def rehearse(
             restored.server.stop("immediate")
         proven = not {"row_counts", "newest_rows"} & set(stages.unknown)
         lost = backup_checks.loss(restored, backup.facts, counts, drill.started_at, proven=proven)
-        accepted = backup_checks.acceptable(rule, backup.facts, _NEED_FACTS)
+        accepted = backup_checks.acceptable(rule, backup.facts)
         return _conclude(stages, backup, place, lost, accepted)
 
 
@@ -161,9 +154,11 @@ def _conclude(
     stages.rpo_seconds, stages.rto_seconds = loss, took
     stages.facts = {"backup": backup.name, "bytes": backup.bytes, "taken_at": backup.taken_at, "durable": True}
     stages.facts |= {"timed": list(_RECOVERY)} | trend
-    point = _within("hours of work would be lost", 3600, loss, drill.rpo_target_seconds, basis)
+    missed = "{:.1f} hours of work would be lost; the target is {:g}"
+    point = backup_checks.within(loss, drill.rpo_target_seconds, 3600, missed, unmeasured=basis, basis=basis)
     stages.require("recovery_point", lambda: point, place)
-    duration = _within("minutes to bring everything back", 60, took, drill.rto_target_seconds, "")
+    missed = "{:.1f} minutes to bring everything back; the target is {:g}"
+    duration = backup_checks.within(took, drill.rto_target_seconds, 60, missed)
     stages.require("recovery_time", lambda: duration, place)
     told = "; ".join(f"{name}: {reason}" for name, reason in stages.unknown.items())
     if set(stages.unknown) - set(accepted):
@@ -173,23 +168,15 @@ def _conclude(
     return stages.finish(DrillOutcome.PASSED, reason, accepted).summary() | trend
 
 
-def _within(what: str, unit: int, seconds: float | None, target: float | None, basis: str) -> Result:
-    if seconds is None:
-        return unknown(basis)
-    if target is not None and seconds > target:
-        return failed(f"{seconds / unit:.1f} {what}; the target is {target / unit:g}", seconds=seconds, basis=basis)
-    return passed(seconds=seconds, target_seconds=target, basis=basis)
-
-
 def _trend(drill: Drill, took: float) -> dict[str, Any]:
     """Compare the time with the median of the earlier restorations that had passed, durable and of the same stages."""
     earlier = [
-        point.drill.rto_seconds
-        for point in drills.trend(drill.kind, drill.resource)
-        if point.drill.outcome is DrillOutcome.PASSED
-        and point.drill.rto_seconds is not None
-        and point.drill.detail.get("durable")
-        and point.drill.detail.get("timed") == list(_RECOVERY)
+        one.rto_seconds
+        for one in drills.finished(drill.kind, drill.resource)
+        if one.outcome is DrillOutcome.PASSED
+        and one.rto_seconds is not None
+        and one.detail.get("durable")
+        and one.detail.get("timed") == list(_RECOVERY)
     ]
     if not earlier:
         return {"earlier_drills": 0}

@@ -171,22 +171,22 @@ def test_stages_from_several_threads(warehouse: psycopg.Connection) -> None:
     assert {name for name, _ in places} == set(names)
 
 
-def test_the_trend(warehouse: psycopg.Connection) -> None:
-    for number, (rpo, rto) in enumerate([(10, 1), (30, 2), (20, 9)]):
-        _pass(f"r{number}", rpo, rto)
-    drills.finish(_begin("r3"), DrillOutcome.FAILED, "no", rto_seconds=100)
-    _pass("r4", 5, 4)
-    _begin("r5")
+def test_finished_drills(warehouse: psycopg.Connection) -> None:
+    _pass("r1", 10, 1)
+    drills.finish(_begin("r2"), DrillOutcome.FAILED, "no", rto_seconds=100)
+    _pass("r3", 5, 4)
+    _begin("r4")
     drills.finish(drills.begin("failover", "nightly", "r4"), DrillOutcome.FAILED, "another kind")
-    found = drills.trend("backup_verification", "nightly", limit=4)
-    assert [(point.drill.run_id, point.rpo_median_before, point.rto_median_before) for point in found] == [
-        ("r4", 20, 2),  # of 10, 30, 20 and of 1, 2, 9: the failed one does not count
-        ("r3", 20, 2),
-        ("r2", 20, 1.5),  # halfway between 10 and 30
-        ("r1", 10, 1),
+    found = drills.finished("backup_verification", "nightly")
+    assert [(one.run_id, one.outcome.value, one.rpo_seconds, one.rto_seconds) for one in found] == [
+        ("r3", "passed", 5, 4),
+        ("r2", "failed", None, 100),
+        ("r1", "passed", 10, 1),
     ]
-    assert drills.trend("backup_verification", "nightly", limit=9)[-1].rto_median_before is None
-    assert drills.trend("backup_verification", "nowhere") == []
+    assert drills.finished("backup_verification", "nowhere") == []
+    for number in range(5, 30):
+        _pass(f"r{number}", 1, 1)
+    assert [one.run_id for one in drills.finished("backup_verification", "nightly")][-2:] == ["r5", "r3"]
 
 
 def test_bad_input_and_a_lost_warehouse(warehouse: psycopg.Connection, environment: pytest.MonkeyPatch) -> None:
