@@ -1,7 +1,7 @@
 """Restores everything to an empty place: the database, what was archived from it, roles and configuration.
 
-It is timed against the targets of recovery and compared with earlier restorations. Deeper checks of the backup itself are
-the weekly verification's; here counts that everything came back, and how long that takes: on a server that makes
+It is timed against the targets of recovery and compared with earlier restorations. Deeper checks of the backup itself
+are the weekly verification's; here counts that everything came back, and how long that takes: on a server that makes
 everything durable, as the one that would replace production does.
 """
 
