@@ -27,6 +27,12 @@ _STATEMENTS = statements(__file__)
 _LISTED = 5  # differences that are named; the rest is counted
 _LOOKED_BACK = timedelta(days=7)  # to the verification of the week before
 
+NEED_FACTS = ("checksums", "catalog", "row_counts", "newest_rows")
+"""Stages that need facts recorded with the backup; where the source does not require facts they may be unknown.
+
+The negative control is none of them: without facts pg_restore, pg_verifybackup or the page checksums refuse a copy.
+"""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -57,6 +63,21 @@ def unknown(reason: str, **detail: Any) -> Result:
 def not_applicable(reason: str) -> Result:
     """There is nothing of this kind to check."""
     return Result(StageOutcome.NOT_APPLICABLE, reason)
+
+
+def within(
+    seconds: float | None, target: float | None, unit: int, told: str, *, unmeasured: str = "", **detail: Any
+) -> Result:
+    """Hold a time against its target, both in seconds; without a target any time passes.
+
+    ``told`` is the reason where it is missed, with places for the time and the target, in units of ``unit`` seconds. A
+    time that is None is unknown for the reason ``unmeasured``.
+    """
+    if seconds is None:
+        return unknown(unmeasured)
+    if target is not None and seconds > target:
+        return failed(told.format(seconds / unit, target / unit), seconds=seconds, **detail)
+    return passed(seconds=seconds, target_seconds=target, **detail)
 
 
 def some(items: Sequence[str]) -> str:
@@ -215,7 +236,7 @@ def count_differences(facts: Facts, counts: Mapping[str, TableFacts]) -> tuple[l
     return wrong, doubtful
 
 
-def acceptable(rule: BackupSource, facts: Facts | None, stages: Sequence[str]) -> tuple[str, ...]:
+def acceptable(rule: BackupSource, facts: Facts | None) -> tuple[str, ...]:
     """Return which of the stages that need facts may be unknown: none unless the source does without facts.
 
     Rows that are not the recorded ones are never accepted, nor are checksums that do not come from the facts: those of
@@ -226,7 +247,7 @@ def acceptable(rule: BackupSource, facts: Facts | None, stages: Sequence[str]) -
     needed = {"checksums"} if rule.format in ("base", "command") else set()
     if facts is not None:
         needed.add("row_counts")
-    return tuple(stage for stage in stages if stage not in needed)
+    return tuple(stage for stage in NEED_FACTS if stage not in needed)
 
 
 def _against_live(counts: Mapping[str, TableFacts]) -> Result:

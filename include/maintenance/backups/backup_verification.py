@@ -24,7 +24,7 @@ from include.maintenance.backups import (
     backup_sources,
     drill_stages,
 )
-from include.maintenance.backups.backup_checks import Result, failed, not_applicable, passed, unknown
+from include.maintenance.backups.backup_checks import Result, not_applicable, passed
 from include.maintenance.backups.backup_control import Control
 from include.maintenance.backups.drill_stages import Stages
 from include.outcome import ConfigurationError, MaintenanceFailed
@@ -39,11 +39,6 @@ from include.warehouse import drills
 from include.warehouse.drills import Drill, DrillOutcome, StageOutcome
 
 KIND = "backup_verification"
-_FACTS = ("checksums", "catalog", "row_counts", "newest_rows")
-"""Stages that need recorded facts; without ``facts_required`` they may be unknown.
-
-The negative control is none of them: without facts pg_restore, pg_verifybackup or the page checksums refuse a copy.
-"""
 
 
 class _Stop(Exception):
@@ -113,19 +108,12 @@ def verify(source: str, run_id: str, *, jobs: int | None = None, dry_run: bool =
             return {"backup": newest.name, "backups": len(known), "bytes": newest.bytes}
 
         return drill_stages.dry_run(KIND, rule.name, run_id, planned)
-    targets = settings().backups
-    drill = drills.begin(
-        KIND,
-        rule.name,
-        run_id,
-        rpo_target_seconds=targets.recovery_point_hours * 3600,
-        rto_target_seconds=targets.recovery_time_minutes * 60,
-    )
+    drill = drill_stages.begin_recovery(KIND, rule.name, run_id)
     if drill.done:
         return drill.summary()
     with drills.failures_recorded(drill):
         with scratch_place(f"{KIND} of {rule.name}, run {run_id}") as place:
-            attempt = Verification(Stages(drill), rule, place, jobs or targets.jobs)
+            attempt = Verification(Stages(drill), rule, place, jobs or settings().backups.jobs)
             with suppress(_Stop):
                 _examine(attempt)
         drill = _conclude(attempt)
@@ -207,14 +195,9 @@ def _find(attempt: Verification, origin: backup_sources.Origin) -> Result:
 def _space(attempt: Verification, origin: backup_sources.Origin) -> Result:
     assert attempt.backup is not None
     needed, basis = origin.bytes_needed(attempt.backup)
-    free = attempt.place.free_bytes
     if needed is None:
         return not_applicable(basis)
-    if free < needed:
-        raise ConfigurationError(
-            f"the scratch folder's disk has {free / 1e9:.2f} GB free, and the restoration of {attempt.backup.name} "
-            f"needs about {needed / 1e9:.2f} GB; free space or set backups.scratch_folder to a larger disk"
-        )
+    free = drill_stages.room_for(f"the restoration of {attempt.backup.name}", needed, attempt.place)
     return passed(free_bytes=free, needed_bytes=needed, basis=basis)
 
 
@@ -231,14 +214,9 @@ def _controls(attempt: Verification, session: backup_sources.Session, found: lis
 def _recovery_point(attempt: Verification) -> Result:
     """Seconds of work that would be lost now: since the snapshot if all its rows came back, else the newest row."""
     seconds, basis = recovery_point(attempt)
-    if seconds is None:
-        return unknown(basis)
+    told = "{:.1f} hours of work would be lost; the target is {:g} hours"
     target = attempt.stages.drill.rpo_target_seconds
-    if target is not None and seconds > target:
-        return failed(
-            f"{seconds / 3600:.1f} hours of work would be lost; the target is {target / 3600:g} hours", basis=basis
-        )
-    return passed(seconds=seconds, basis=basis)
+    return backup_checks.within(seconds, target, 3600, told, unmeasured=basis, basis=basis)
 
 
 def recovery_point(attempt: Verification) -> tuple[float | None, str]:
@@ -256,15 +234,10 @@ def recovery_point(attempt: Verification) -> tuple[float | None, str]:
 
 
 def _recovery_time(attempt: Verification) -> Result:
-    seconds, target = attempt.recovery_seconds, attempt.stages.drill.rto_target_seconds
-    if seconds is None:
-        return unknown("the restoration did not reach the point where the data can be used")
-    if target is not None and seconds > target:
-        return failed(
-            f"the restoration took {seconds / 60:.1f} minutes, although nothing was made durable; the target is "
-            f"{target / 60:g} minutes", durable=False,
-        )  # fmt: skip
-    return passed(seconds=seconds, durable=False)
+    told = "the restoration took {:.1f} minutes, although nothing was made durable; the target is {:g} minutes"
+    unmeasured = "the restoration did not reach the point where the data can be used"
+    target = attempt.stages.drill.rto_target_seconds
+    return backup_checks.within(attempt.recovery_seconds, target, 60, told, unmeasured=unmeasured, durable=False)
 
 
 def _conclude(attempt: Verification) -> Drill:
@@ -272,7 +245,7 @@ def _conclude(attempt: Verification) -> Drill:
     found = attempt.stages.found.values()
     bad = [stage for stage in found if stage.outcome is StageOutcome.FAILED]
     facts = attempt.backup.facts if attempt.backup else None
-    accepted = backup_checks.acceptable(attempt.rule, facts, _FACTS)
+    accepted = backup_checks.acceptable(attempt.rule, facts)
     open_ones = [stage for stage in found if stage.outcome is StageOutcome.UNKNOWN]
     doubtful = [stage for stage in open_ones if stage.name not in accepted]
     if bad:

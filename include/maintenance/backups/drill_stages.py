@@ -35,6 +35,26 @@ def dry_run(kind: str, resource: str, run_id: str, look: Callable[[], dict[str, 
     return actions.plan(kind, resource, run_id, dry_run=True, plan=plan).summary() | plan
 
 
+def begin_recovery(kind: str, resource: str, run_id: str) -> Drill:
+    """Record that a drill begins which is held against the targets of recovery, as ``drills.begin`` does."""
+    targets = settings().backups
+    return drills.begin(
+        kind, resource, run_id,
+        rpo_target_seconds=targets.recovery_point_hours * 3600, rto_target_seconds=targets.recovery_time_minutes * 60,
+    )  # fmt: skip
+
+
+def room_for(what: str, needed_bytes: int, place: ScratchPlace) -> int:
+    """Return the free bytes of a place. Raises ConfigurationError when that is less than ``what`` needs."""
+    free = place.free_bytes
+    if free < needed_bytes:
+        raise ConfigurationError(
+            f"the scratch folder's disk has {free / 1e9:.2f} GB free, and {what} needs about "
+            f"{needed_bytes / 1e9:.2f} GB; free space or set backups.scratch_folder to a larger disk"
+        )
+    return free
+
+
 @dataclass
 class Stages:
     """The stages of one drill. ``unknown`` names those that could not be checked, each with its reason.
@@ -127,12 +147,10 @@ class Stages:
         """
         with self.stage("space") as detail:
             needed, basis = origin.bytes_needed(backup)
-            detail |= {"free_bytes": place.free_bytes, "needed_bytes": needed and needed * copies, "basis": basis}
-            if needed is not None and place.free_bytes < needed * copies:
-                raise ConfigurationError(
-                    f"the scratch folder's disk has {place.free_bytes / 1e9:.2f} GB free and the drill needs about "
-                    f"{needed * copies / 1e9:.2f} GB; free space or set backups.scratch_folder to a larger disk"
-                )
+            needed = needed and needed * copies
+            detail |= {"free_bytes": place.free_bytes, "needed_bytes": needed, "basis": basis}
+            if needed is not None:
+                room_for("the drill", needed, place)
         session = origin.open(backup, place, settings().backups.jobs, durable=durable)
         for name, step in [*session.before(), ("restore", session.restore)]:
             self.require(name, step, place)

@@ -82,3 +82,15 @@ def test_times_that_did_not_come_back_are_missed() -> None:
     assert backup_checks.newest_rows(None, recorded).outcome is StageOutcome.UNKNOWN, "nothing was compared"
     bracketed = backup_checks.newest_rows(replace(facts, tables_before=recorded), came_back)
     assert bracketed.outcome is StageOutcome.FAILED
+
+
+def test_a_time_is_held_against_its_target() -> None:
+    def held(seconds: float | None, target: float | None = 7200) -> Result:
+        missed = "{:.1f} hours are lost; the target is {:g}"
+        return backup_checks.within(seconds, target, 3600, missed, unmeasured="no row came back", basis="snapshot")
+
+    assert held(7200) == backup_checks.passed(seconds=7200, target_seconds=7200, basis="snapshot")
+    missed = backup_checks.failed("2.5 hours are lost; the target is 2", seconds=9000, basis="snapshot")
+    assert held(9000) == missed
+    assert held(9000, None) == backup_checks.passed(seconds=9000, target_seconds=None, basis="snapshot")
+    assert held(None) == backup_checks.unknown("no row came back")

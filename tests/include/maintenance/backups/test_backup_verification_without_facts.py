@@ -125,6 +125,6 @@ def test_what_may_be_unknown_without_facts() -> None:
     ]
     for given, accepted in expected:
         rule = BackupSource.model_validate({"name": "one", "every_hours": 24, "facts_required": False, **given})
-        assert backup_checks.acceptable(rule, None, wanted) == accepted
+        assert backup_checks.acceptable(rule, None) == accepted
         required = rule.model_copy(update={"facts_required": True})
-        assert backup_checks.acceptable(required, None, wanted) == ()
+        assert backup_checks.acceptable(required, None) == ()
