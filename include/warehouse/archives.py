@@ -1,32 +1,22 @@
-"""Writes ``ops.archive`` and ``ops.detached_partition``: what left a table, into which file, how far."""
+"""Writes ``ops.archive`` and ``ops.detached_partition``: what left a table, into which file, how far.
+
+All raise as ``session.errors_named`` does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
+from include.outcome import MaintenanceFailed
+from include.warehouse.session import errors_named
 from include.warehouse.statements import statements
 
 if TYPE_CHECKING:
     import psycopg
 
 _STATEMENTS = statements(__file__)
-
-
-@contextmanager
-def _errors_named() -> Iterator[None]:
-    import psycopg
-
-    try:
-        yield
-    except psycopg.OperationalError:
-        raise SourceUnavailable("the connection to the warehouse was lost") from None
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InsufficientPrivilege):
-        raise ConfigurationError("the warehouse lacks a table of archives or its grants; run the migrations") from None
 
 
 @dataclass(frozen=True)
@@ -64,43 +54,43 @@ class Partition:
     rows_archived: int | None
 
 
-@_errors_named()
+@errors_named()
 def record_written(connection: psycopg.Connection[Any], archive: Archive) -> None:
     """Record an archive whose file is about to take its place."""
     connection.execute(_STATEMENTS["record_written"], vars(archive))
 
 
-@_errors_named()
+@errors_named()
 def record_verified(connection: psycopg.Connection[Any], archive_id: str, number: int, manifest_sha256: str) -> None:
     """Record that the file was read back and equals the source rows, and its manifest's place in the chain."""
     _change(connection, "record_verified", archive_id, number=number, manifest=manifest_sha256)
 
 
-@_errors_named()
+@errors_named()
 def record_deleted(connection: psycopg.Connection[Any], archive_id: str) -> None:
     """Record that the source rows are gone."""
     _change(connection, "record_deleted", archive_id)
 
 
-@_errors_named()
+@errors_named()
 def record_replaced(connection: psycopg.Connection[Any], archive_id: str, replaced_id: str) -> None:
     """Record in one step that an archive's rows are gone and that the one it replaces does not count any more."""
     _change(connection, "record_replaced", archive_id, rows=2, replaced=replaced_id)
 
 
-@_errors_named()
+@errors_named()
 def record_withdrawing(connection: psycopg.Connection[Any], archive_id: str) -> None:
     """Record that a verified archive does not count any more: its rows stay in their table, its file goes."""
     _change(connection, "record_withdrawing", archive_id)
 
 
-@_errors_named()
+@errors_named()
 def record_withdrawn(connection: psycopg.Connection[Any], archive_id: str) -> None:
     """Record that the file of a withdrawn archive is gone; its manifest stays, as a link of the chain."""
     _change(connection, "record_withdrawn", archive_id)
 
 
-@_errors_named()
+@errors_named()
 def forget(connection: psycopg.Connection[Any], archive_id: str) -> None:
     """Remove an archive that was not verified yet."""
     _change(connection, "forget", archive_id)
@@ -116,40 +106,40 @@ def _change(connection: psycopg.Connection[Any], statement: str, archive_id: str
         )
 
 
-@_errors_named()
+@errors_named()
 def get(connection: psycopg.Connection[Any], archive_id: str) -> Archive | None:
     """Return one archive, or None."""
     row = connection.execute(_STATEMENTS["get"], {"id": archive_id}).fetchone()
     return Archive(*row) if row else None
 
 
-@_errors_named()
+@errors_named()
 def unfinished(connection: psycopg.Connection[Any], source_table: str) -> list[Archive]:
     """Return the archives of a table that an earlier attempt did not finish, the oldest first."""
     return [Archive(*row) for row in connection.execute(_STATEMENTS["unfinished"], {"table": source_table})]
 
 
-@_errors_named()
+@errors_named()
 def of_relation(connection: psycopg.Connection[Any], relation: str, *states: str) -> list[Archive]:
     """Return the archives of a table or partition that are in one of the states, the oldest first."""
     values = {"relation": relation, "states": list(states)}
     return [Archive(*row) for row in connection.execute(_STATEMENTS["of_relation"], values)]
 
 
-@_errors_named()
+@errors_named()
 def chain(connection: psycopg.Connection[Any], source_table: str) -> list[Archive]:
     """Return the archives of a table that have a manifest, in the order of the chain."""
     return [Archive(*row) for row in connection.execute(_STATEMENTS["chain"], {"table": source_table})]
 
 
-@_errors_named()
+@errors_named()
 def chain_end(connection: psycopg.Connection[Any], source_table: str) -> tuple[int, str | None]:
     """Return the number and SHA-256 of a table's newest manifest; (0, None) when it has none."""
     row = connection.execute(_STATEMENTS["chain_end"], {"table": source_table}).fetchone()
     return (row[0], row[1]) if row else (0, None)
 
 
-@_errors_named()
+@errors_named()
 def deleted_since(connection: psycopg.Connection[Any], source_table: str, since: datetime) -> tuple[int, int]:
     """Return the number of archives, and of their rows, that were deleted from a table since an aware datetime."""
     row = connection.execute(_STATEMENTS["deleted_since"], {"table": source_table, "since": since}).fetchone()
@@ -157,7 +147,7 @@ def deleted_since(connection: psycopg.Connection[Any], source_table: str, since:
     return row[0], row[1]
 
 
-@_errors_named()
+@errors_named()
 def unproven(connection: psycopg.Connection[Any], source_table: str, before: datetime) -> tuple[int, int]:
     """Return the number of archives, and of their rows, that were deleted since the last proven act on a table.
 
@@ -169,14 +159,14 @@ def unproven(connection: psycopg.Connection[Any], source_table: str, before: dat
 
 
 # -------------------------------------------------------------------------------------------------- partitions
-@_errors_named()
+@errors_named()
 def record_detaching(connection: psycopg.Connection[Any], source_table: str, partition: str, bound: str) -> None:
     """Record that a partition is about to be detached. Recording it again changes nothing."""
     values = {"table": source_table, "partition": partition, "bound": bound}
     connection.execute(_STATEMENTS["record_detaching"], values)
 
 
-@_errors_named()
+@errors_named()
 def change_partition(
     connection: psycopg.Connection[Any], source_table: str, partition: str, state: str, rows: int | None = None
 ) -> None:
@@ -185,13 +175,13 @@ def change_partition(
     connection.execute(_STATEMENTS["change_partition"], values)
 
 
-@_errors_named()
+@errors_named()
 def open_partitions(connection: psycopg.Connection[Any], source_table: str) -> list[Partition]:
     """Return the partitions of a table that are on their way out, the oldest first."""
     return [Partition(*row) for row in connection.execute(_STATEMENTS["open_partitions"], {"table": source_table})]
 
 
-@_errors_named()
+@errors_named()
 def restorable(connection: psycopg.Connection[Any], before: datetime) -> list[Archive]:
     """Return the archives made before an aware datetime whose rows are in no table any more, the oldest first."""
     return [Archive(*row) for row in connection.execute(_STATEMENTS["restorable"], {"before": before})]

@@ -64,12 +64,16 @@ def release(legal_hold_id: int, released_by: str) -> LegalHold:
     return LegalHold(*row)
 
 
-def active(connection: psycopg.Connection[Any], source_table: str) -> tuple[LegalHold, ...]:
-    """Return the holds in force on a table, by number. Raises psycopg's errors."""
-    return tuple(LegalHold(*row) for row in connection.execute(_STATEMENTS["active"], {"table": source_table}))
+@session.errors_named()
+def active(connection: psycopg.Connection[Any], *source_tables: str) -> tuple[LegalHold, ...]:
+    """Return the holds in force on some tables, on any without one, by number.
+
+    Raises as ``session.errors_named`` does.
+    """
+    return tuple(LegalHold(*row) for row in connection.execute(_STATEMENTS["active"], {"tables": list(source_tables)}))
 
 
-def all_active() -> list[LegalHold]:
+def all_active() -> tuple[LegalHold, ...]:
     """Return the holds in force on any table, by number. Raises as ``session.transaction`` does."""
     with session.transaction() as connection:
-        return [LegalHold(*row) for row in connection.execute(_STATEMENTS["all_active"])]
+        return active(connection)

@@ -15,13 +15,9 @@ RETURNING legal_hold_id, source_table, time_from, time_until, key_from, key_to, 
           placed_by, created_at, released_at;
 
 -- statement: active
+-- The holds in force on some tables, on any without one.
 SELECT legal_hold_id, source_table, time_from, time_until, key_from, key_to, column_name, column_value, reason,
        placed_by, created_at, released_at
-FROM ops.legal_hold WHERE source_table = %(table)s AND released_at IS NULL
-ORDER BY legal_hold_id;
-
--- statement: all_active
-SELECT legal_hold_id, source_table, time_from, time_until, key_from, key_to, column_name, column_value, reason,
-       placed_by, created_at, released_at
-FROM ops.legal_hold WHERE released_at IS NULL
+FROM ops.legal_hold
+WHERE released_at IS NULL AND (cardinality(%(tables)s::text[]) = 0 OR source_table = ANY (%(tables)s))
 ORDER BY legal_hold_id;

@@ -78,17 +78,15 @@ def _connection(connection_id: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 @contextmanager
-def transaction(connection_id: str = "warehouse") -> Iterator[psycopg.Connection[Any]]:
-    """Open a warehouse connection in UTC and commit when the block ends well; roll back otherwise.
+def errors_named(connection_id: str = "warehouse") -> Iterator[None]:
+    """Turn what psycopg raises of the warehouse into an error that says what a person can do.
 
-    Raises ConfigurationError when the schema or a privilege is missing, SourceUnavailable when the warehouse cannot
-    be reached or is lost on the way.
+    Raises ConfigurationError when the schema or a privilege is missing, SourceUnavailable when the warehouse is lost.
     """
     import psycopg
 
     try:
-        with _connection(connection_id) as connection:
-            yield connection
+        yield
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName) as error:
         raise ConfigurationError(
             f"the warehouse is not migrated ({_first_line(error)}); run python -m include.warehouse migrate"
@@ -102,6 +100,16 @@ def transaction(connection_id: str = "warehouse") -> Iterator[psycopg.Connection
         raise SourceUnavailable(
             f"the connection {connection_id} was lost or timed out: {_first_line(error)}"
         ) from error
+
+
+@contextmanager
+def transaction(connection_id: str = "warehouse") -> Iterator[psycopg.Connection[Any]]:
+    """Open a warehouse connection in UTC and commit when the block ends well; roll back otherwise.
+
+    Raises as ``errors_named`` does, and SourceUnavailable when the warehouse cannot be reached.
+    """
+    with errors_named(connection_id), _connection(connection_id) as connection:
+        yield connection
 
 
 def present() -> datetime:

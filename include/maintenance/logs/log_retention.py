@@ -118,7 +118,7 @@ class Keep:
 
 
 def _holds(connection: psycopg.Connection[Any]) -> tuple[LegalHold, ...]:
-    return tuple(hold for name in HELD_AS for hold in legal_holds.active(connection, name))
+    return legal_holds.active(connection, *HELD_AS)
 
 
 def _waits_for(missing: list[date]) -> str:

@@ -13,7 +13,7 @@ from include.maintenance.pruning import rows
 from include.maintenance.pruning.pace import Batches, Throttle
 from include.maintenance.pruning.rows import Batch, Place, Stretch
 from include.maintenance.pruning.sources import Source
-from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
+from include.outcome import MaintenanceFailed
 from include.platform.folders import Folder
 from include.warehouse import legal_holds
 
@@ -81,16 +81,9 @@ class Work:
         """The legal holds in force now or at an earlier moment of this attempt, by their number.
 
         Rows that a hold kept out of an archive are not in it, also when the hold has ended meanwhile: they wait for the
-        next attempt. Raises ConfigurationError or SourceUnavailable.
+        next attempt. Raises as ``session.errors_named`` does.
         """
-        import psycopg
-
-        try:
-            found = legal_holds.active(self.warehouse, self.source.name)
-        except psycopg.OperationalError:
-            raise SourceUnavailable("the connection to the warehouse was lost") from None
-        except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
-            raise ConfigurationError("the warehouse lacks ops.legal_hold or its grants; run the migrations") from None
+        found = legal_holds.active(self.warehouse, self.source.name)
         with self._seeing:  # the reading thread asks too
             self._seen |= {hold.legal_hold_id: hold for hold in found}
             return tuple(hold for _, hold in sorted(self._seen.items()))

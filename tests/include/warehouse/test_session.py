@@ -1,4 +1,4 @@
-"""Whose clock tells what is old: this machine's, once the warehouse's agrees with it."""
+"""A transaction's errors in people's words, and whose clock tells what is old."""
 
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta, tzinfo
 import psycopg
 import pytest
 
-from include.outcome import ConfigurationError
-from include.warehouse import session
+from include import connections
+from include.outcome import ConfigurationError, SourceUnavailable
+from include.warehouse import archives, legal_holds, session
 
 
 def _clock(environment: pytest.MonkeyPatch, ahead: timedelta) -> None:
@@ -44,3 +45,21 @@ def test_a_clock_that_is_wrong(
     assert said is not None
     ours, theirs = (datetime.fromisoformat(text) for text in said.groups())
     assert abs(ours - theirs - ahead) <= timedelta(minutes=1), "they are told to the minute"
+
+
+def test_errors_on_a_connection_of_the_callers_own_are_named_too(warehouse: psycopg.Connection) -> None:
+    with connections.postgres("warehouse", autocommit=True) as connection:
+        assert legal_holds.active(connection, "public.audit_logs") == ()
+        assert archives.get(connection, "A-1") is None
+        warehouse.execute("REVOKE ALL ON ops.archive FROM warehouse_writer")
+        with pytest.raises(ConfigurationError, match=r"connection warehouse lacks .* table archive\); run python -m"):
+            archives.get(connection, "A-1")
+        warehouse.execute("ALTER TABLE ops.legal_hold RENAME TO held")
+        with pytest.raises(ConfigurationError, match=r'not migrated \(relation "ops.legal_hold" does not exist\); run'):
+            legal_holds.active(connection, "public.audit_logs")
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        with pytest.raises(SourceUnavailable, match="the connection warehouse was lost or timed out: "):
+            archives.get(connection, "A-1")
+        with pytest.raises(SourceUnavailable, match="the connection warehouse was lost or timed out: "):
+            legal_holds.active(connection, "public.audit_logs")
