@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import (  # type: ignore[attr-defined]
     DAG,
     Asset,
@@ -250,6 +251,22 @@ def day_param(what: str) -> dict[str, Param]:
             description=f"{what} Leave empty for the day of the partition key, or else for the last finished day.",
         )
     }
+
+
+class Ask(HITLOperator):
+    """Asks a person, with options that name what the question is about.
+
+    Airflow 3.3.2 keeps what a task has asked first: where a cleared run asks about something else, a person is still
+    shown the question of the earlier attempt. An answer to that one raises ConfigurationError.
+    """
+
+    def validate_chosen_options(self, chosen_options: list[str]) -> None:
+        """Refuse an answer that this question does not offer."""
+        if others := [option for option in chosen_options if option not in self.options]:
+            raise ConfigurationError(
+                f"the answer '{others[0]}' belongs to a question of an earlier attempt of this run, not to the one for "
+                f"'{self.options[0]}'; trigger a new run, which asks anew"
+            )
 
 
 # ------------------------------------------------------------------------------------------------- the window

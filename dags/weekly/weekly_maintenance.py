@@ -16,10 +16,9 @@ much is measured and planned, for this run only, such as `{"index_review.measure
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param, get_current_context, task
 
-from include.dagkit import PLATFORM_DB_POOL, Chapter, Tier, bounds_param, every, migrate_warehouse, operations_dag
+from include.dagkit import PLATFORM_DB_POOL, Ask, Chapter, Tier, bounds_param, every, migrate_warehouse, operations_dag
 from include.settings import settings
 
 BOUNDS = settings().maintenance.reindex
@@ -81,7 +80,7 @@ with operations_dag(
         return reindex.candidates(context["run_id"], params["dry_run"], params["most_indexes"])
 
     @task
-    def write_questions(chosen: list[dict[str, Any]], **context: Any) -> list[dict[str, str]]:
+    def write_questions(chosen: list[dict[str, Any]], **context: Any) -> list[dict[str, Any]]:
         """Write the question about each large index."""
         from include.maintenance.postgres import reindex
 
@@ -108,12 +107,10 @@ with operations_dag(
         return reindex.rebuild(**decision, run_id=context["run_id"], dry_run=context["params"]["dry_run"])
 
     chosen = choose_indexes()
-    approvals = HITLOperator.partial(
+    approvals = Ask.partial(
         task_id="ask_for_approval",
-        options=["Approve", "Reject"],
-        defaults="Reject",
         response_timeout=WAIT_FOR_ANSWER,
-        doc_md="Waits for a person to approve or reject each question; without an answer in time it is rejected.",
+        doc_md="Waits for a person to answer each question; without an answer in time the index is left alone.",
     ).expand_kwargs(write_questions(chosen))  # type: ignore[arg-type]
     rebuild_index.expand(decision=read_answers(chosen, approvals.output))  # type: ignore[arg-type]
     migrate_warehouse() >> [take_snapshot(), review_indexes(), review_queries(), bloated := review_bloat()]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -12,6 +13,7 @@ import pytest
 
 from demo.databases import Databases
 from include.settings import settings
+from tests.catalogue import dags
 from tests.conftest import Platform
 from tests.dags.test_runs import run
 
@@ -58,8 +60,10 @@ def world(platform: Platform, databases: Databases, environment: pytest.MonkeyPa
 
 
 @contextmanager
-def _answering(answers: dict[str, str]) -> Iterator[None]:
+def _answering(answers: dict[str, str]) -> Iterator[set[str]]:
     """Answer the questions as the UI does, beside the run; "nobody" lets the time of one run out.
+
+    Yields what was asked.
 
     ``dag.test`` writes a task's state once more when the task has begun to wait, which may undo an answer that came
     before: whatever still waits is answered again.
@@ -77,28 +81,30 @@ def _answering(answers: dict[str, str]) -> Iterator[None]:
         while not over.wait(0.3):
             with create_session() as session:
                 for question in session.scalars(waiting):
+                    asked.add(question.subject)
                     index = question.subject.removeprefix("Rebuild the index public.").removesuffix("?")
                     _submit(session, question, answers[index])
 
-    over = threading.Event()
+    over, asked = threading.Event(), set[str]()
     thread = threading.Thread(target=respond)
     thread.start()
     try:
-        yield
+        yield asked
     finally:
         over.set()
         thread.join()
 
 
-def _submit(session: Any, question: Any, option: str) -> None:
+def _submit(session: Any, question: Any, answer: str) -> None:
     from airflow._shared.timezones import timezone
     from airflow.models.trigger import handle_event_submit
     from airflow.triggers.base import TriggerEvent
 
-    in_time = option != "nobody"
+    in_time = answer != "nobody"
+    rebuild, leave = question.options
     question.responded_by = {"id": "1", "name": "ann"} if in_time else None
     question.responded_at = timezone.utcnow()
-    question.chosen_options = [option] if in_time else list(question.defaults or [])
+    question.chosen_options = [rebuild if answer == "rebuild" else leave] if in_time else list(question.defaults)
     handle_event_submit(
         TriggerEvent(question.as_resume_event_payload(timedout=not in_time)),  # type: ignore[no-untyped-call]
         task_instance=question.task_instance,
@@ -124,7 +130,7 @@ def test_a_dry_run_reviews_but_neither_asks_nor_rebuilds(world: World) -> None:
 
 
 def test_large_indexes_are_rebuilt_only_when_approved(world: World) -> None:
-    with _answering({"large_id": "Approve", "larger_id": "Reject", "largest_id": "nobody"}):
+    with _answering({"large_id": "rebuild", "larger_id": "leave", "largest_id": "nobody"}):
         assert run("weekly_maintenance").state == "success"
     acts = "SELECT resource, state, reason, plan ->> 'answer' FROM ops.maintenance_action ORDER BY 1"
     assert world.rows(acts) == [
@@ -137,6 +143,55 @@ def test_large_indexes_are_rebuilt_only_when_approved(world: World) -> None:
     assert world.pages("larger_id") > 150
     assert world.pages("largest_id") > 200
     assert world.pages("small_id") < 12
+
+
+def _cleared(done: Any, *task_ids: str) -> None:
+    """Clear the tasks of a run, as Airflow's UI does, and run what is due then, as ``dag.test`` does."""
+    from airflow._shared.timezones import timezone
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import clear_task_instances
+    from airflow.sdk.definitions.dag import _run_task
+    from airflow.serialization.serialized_objects import DagSerialization
+    from airflow.utils.session import create_session
+
+    dag = dags()[done.dag_id]
+    with create_session() as session:
+        again: Any = session.get(DagRun, done.id)
+        stored: Any = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+        stored.on_success_callback, stored.on_failure_callback = dag.on_success_callback, dag.on_failure_callback
+        again.dag = stored
+        clear_task_instances([one for one in again.get_task_instances() if one.task_id in task_ids], session)
+        again.state = "running"
+        session.commit()
+        while again.state == "running":
+            session.expire_all()
+            for one in again.update_state(session=session)[0]:
+                one.try_number += 1
+                one.state, one.scheduled_dttm = "scheduled", timezone.utcnow()
+            session.commit()
+            for one in again.get_task_instances(session=session):
+                if one.state == "scheduled":
+                    with suppress(Exception):
+                        _run_task(ti=one, task=dag.task_dict[one.task_id], run_triggerer=True)
+            time.sleep(0.2)
+
+
+AFTER_IT = ("choose_indexes", "write_questions", "ask_for_approval", "read_answers", "rebuild_index")
+
+
+def test_an_answer_counts_only_for_the_index_that_was_shown(world: World) -> None:
+    """A person is shown the question of the run's first attempt: Airflow does not replace it."""
+    with _answering({"large_id": "leave", "larger_id": "leave", "largest_id": "leave"}):
+        done = run("weekly_maintenance", most_indexes=1)
+    world.escrow.execute("REINDEX INDEX largest_id")
+    before = world.pages("larger_id")
+    with _answering({"largest_id": "rebuild"}) as asked:
+        _cleared(done, "review_bloat", *AFTER_IT)
+    assert asked == {"Rebuild the index public.largest_id?"}
+    assert world.pages("larger_id") == before
+    [(error,)] = world.rows("SELECT detail ->> 'error' FROM ops.signal WHERE kind = 'task_failed'")
+    assert "answer 'Rebuild public.largest_id' belongs to a question of an earlier attempt" in error
+    assert "not to the one for 'Rebuild public.larger_id'; trigger a new run" in error
 
 
 def test_a_review_that_cannot_be_made_fails_the_run(world: World, environment: pytest.MonkeyPatch) -> None:

@@ -279,7 +279,8 @@ def test_an_index_is_rebuilt_when_a_person_approves_it(world: World) -> None:
             # As a person, who reads first: Airflow loses an answer that comes before its task waits, and takes the end
             # of the process that asked for that of the task when its scheduler hears of the answer before.
             if question["task_instance"]["state"] == "awaiting_input" and now - waits_since.setdefault(index, now) > 5:
-                answer = {"chosen_options": ["Approve" if "approved_id" in question["subject"] else "Reject"]}
+                rebuild, leave = question["options"]
+                answer = {"chosen_options": [rebuild if "approved_id" in question["subject"] else leave]}
                 world.airflow.call("PATCH", f"{path}/taskInstances/ask_for_approval/{index}/hitlDetails", json=answer)
         return world.airflow.call("GET", path)["state"] in ("success", "failed")
 

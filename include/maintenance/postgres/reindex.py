@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 ALL_INDEXES = "all indexes"
 KIND = "reindex"
-APPROVE = "Approve"
 _NO_ANSWER = "nobody approved it in time"
 _STATEMENTS = statements(__file__)
 _BODY = """`REINDEX INDEX CONCURRENTLY {index}` would give back **{wasted}** of {size}, as measured by pgstattuple.
@@ -71,10 +70,15 @@ def _why_nothing(found: int, measured: int, unknown: int) -> str:
     return "no index is bloated"
 
 
-def questions(chosen: list[dict[str, Any]], run_id: str) -> list[dict[str, str]]:
-    """Return what a person is asked about each index that needs an approval: ``subject`` and ``body`` (Markdown)."""
+def questions(chosen: list[dict[str, Any]], run_id: str) -> list[dict[str, Any]]:
+    """Return what a person is asked about each index that needs an approval, as Airflow's HITLOperator takes it.
+
+    That is ``subject``, ``body`` (Markdown), ``options`` (to rebuild it, to leave it) and the ``defaults`` of them.
+    """
     return [
         {
+            "options": _options(one["index"]),
+            "defaults": _options(one["index"])[1:],
             "subject": f"Rebuild the index {_plain(one['index'])}?",
             "body": _BODY.format(
                 index=_plain(one["index"]),
@@ -93,7 +97,7 @@ def decisions(chosen: list[dict[str, Any]], answers: Sequence[dict[str, Any] | N
     """Join the indexes with the answers to their questions, which are in the same order.
 
     Returns ``{"candidate", "approved", "answer"}`` each. No answers at all are no approvals. Raises ConfigurationError
-    when there are some, but not as many as questions: whose they are is unknown then.
+    when there are some, but not as many as questions: whose they are is unknown then; and for one about another index.
     """
     waiting = [one for one in chosen if one["needs_approval"]]
     if answers and len(answers) != len(waiting):  # Airflow leaves out a question without an answer, and its place
@@ -102,16 +106,22 @@ def decisions(chosen: list[dict[str, Any]], answers: Sequence[dict[str, Any] | N
     return [
         {"candidate": one, "approved": True, "answer": ""}
         if not one["needs_approval"]
-        else {"candidate": one} | _understood(given.get(one["index"]))
+        else {"candidate": one} | _understood(one["index"], given.get(one["index"]) or {})
         for one in chosen
     ]
 
 
-def _understood(answer: dict[str, Any] | None) -> dict[str, Any]:
-    options, person = (answer or {}).get("chosen_options") or [], (answer or {}).get("responded_by_user")
+def _options(index: str) -> list[str]:
+    return [f"Rebuild {index}", f"Leave {index}"]
+
+
+def _understood(index: str, answer: dict[str, Any]) -> dict[str, Any]:
+    given, person = answer.get("chosen_options") or [], answer.get("responded_by_user")
+    if not set(given) <= set(_options(index)):
+        raise ConfigurationError(f"the answer {given} is not to the question about {index}; trigger a new run")
     if person is None:
         return {"approved": False, "answer": _NO_ANSWER}
-    approved = options == [APPROVE]
+    approved = given == _options(index)[:1]
     return {"approved": approved, "answer": f"{'approved' if approved else 'rejected'} by {person['name']}"}
 
 

@@ -170,10 +170,13 @@ def test_questions_and_their_answers() -> None:
     assert "**0.4 MB** of 0.5 MB" in question["body"]
     hostile = reindex.questions([LARGE | {"index": 'public."{{ conn.x.password }}`"'}], "r1")[0]
     assert "{" not in hostile["subject"] + hostile["body"], "Airflow renders it as a template"
-    approve = {"chosen_options": ["Approve"], "responded_by_user": ANN}
-    reject = {"chosen_options": ["Reject"], "responded_by_user": ANN}
-    in_vain = {"chosen_options": ["Reject"], "responded_by_user": None}
-    nobody = {"chosen_options": ["Approve"], "responded_by_user": None}
+    assert (question["options"], question["defaults"]) == (["Rebuild public.large", "Leave public.large"], [
+        "Leave public.large"
+    ])  # fmt: skip
+    approve = {"chosen_options": ["Rebuild public.large"], "responded_by_user": ANN}
+    reject = {"chosen_options": ["Leave public.large"], "responded_by_user": ANN}
+    in_vain = {"chosen_options": ["Leave public.large"], "responded_by_user": None}
+    nobody = {"chosen_options": ["Rebuild public.large"], "responded_by_user": None}
     expected: list[tuple[list[dict[str, Any] | None], bool, str]] = [
         ([approve], True, "approved by ann"),
         ([reject], False, "rejected by ann"),
@@ -187,12 +190,15 @@ def test_questions_and_their_answers() -> None:
         assert small == {"candidate": CANDIDATE, "approved": True, "answer": ""}
         assert large == {"candidate": LARGE, "approved": approved, "answer": words}
     other = LARGE | {"index": "public.other"}
-    decided = reindex.decisions([LARGE, CANDIDATE, other], [reject, approve])
+    of_other = approve | {"chosen_options": ["Rebuild public.other"]}
+    decided = reindex.decisions([LARGE, CANDIDATE, other], [reject, of_other])
     assert [one["approved"] for one in decided] == [False, True, True], "each answer belongs to its question"
     with pytest.raises(ConfigurationError, match="2 answers were given to 1 questions"):
         reindex.decisions([LARGE], [approve, approve])
     with pytest.raises(ConfigurationError, match="1 answers were given to 2 questions; start the run again"):
         reindex.decisions([LARGE, other], [approve])  # to the other one, perhaps
+    with pytest.raises(ConfigurationError, match=r"'Rebuild public.large'\] is not to the question about pub"):
+        reindex.decisions([other], [approve])
 
 
 def test_what_was_rejected_is_left_alone(bloated: psycopg.Connection, warehouse: psycopg.Connection) -> None:
