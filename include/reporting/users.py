@@ -9,7 +9,7 @@ from include.reporting import distinct
 from include.reporting.extent import extent
 from include.reporting.subject import Found, begins, compute_day
 from include.warehouse.metrics import TableRows
-from include.warehouse.statements import statements
+from include.warehouse.statements import one_row, statements
 from include.window import Window
 
 _STATEMENTS = statements(__file__)
@@ -28,13 +28,10 @@ def compute(window: Window, run_id: str) -> bool:
 def _read(window: Window, now: datetime) -> Found:
     bounds = {"start": window.start, "end": window.end}
     with source.snapshot("page_views", "sessions", "users") as connection:
-        viewers = connection.execute(_STATEMENTS["viewers"], bounds).fetchone()
-        activity = connection.execute(_STATEMENTS["activity"], bounds).fetchone()
+        viewers = one_row(connection, _STATEMENTS["viewers"], bounds)
+        sessions, new_users, verified_users = one_row(connection, _STATEMENTS["activity"], bounds)
         judged = extent(window, now, begins(connection, _STATEMENTS["begins"]))
-    assert viewers is not None
-    assert activity is not None
     active_users, page_views, anonymous_page_views, registers, ranks = viewers
-    sessions, new_users, verified_users = activity
     figures = (active_users, sessions, page_views, new_users, verified_users, new_users - verified_users)
     sketch = distinct.sketch(zip(registers, ranks, strict=True))
     tables = {

@@ -15,7 +15,7 @@ from include.masking import mask_sentence
 from include.outcome import ConfigurationError, MaintenanceFailed, failure_told
 from include.warehouse import session
 from include.warehouse.facts import jsonb
-from include.warehouse.statements import statements
+from include.warehouse.statements import columns, one_row, statements
 
 DRILLS = ("backup_verification", "full_restoration", "failover", "archive_restoration")
 """Kinds of acts that are rehearsals: their rows follow those of ``ops.drill`` (drills.py)."""
@@ -26,8 +26,6 @@ KINDS = (
     *DRILLS,
 )
 """Every kind of act, as the comment of the column ``kind`` lists them."""
-
-_STATEMENTS = statements(__file__)
 
 
 @dataclass(frozen=True)
@@ -62,6 +60,9 @@ class Action:
         return facts | ({"reason": self.reason} if self.reason else {})
 
 
+_STATEMENTS = statements(__file__, columns(Action))
+
+
 def key_of(run_id: str, kind: str, resource: str) -> str:
     """Return the idempotency key: the same run acts once on the same resource in the same way."""
     return f"{run_id}|{kind}|{resource}"
@@ -82,9 +83,8 @@ def plan(kind: str, resource: str, run_id: str, *, dry_run: bool, plan: dict[str
         "dry_run": dry_run,
         "plan": jsonb(plan),
     }
-    found = _execute("plan", values)
-    assert found is not None
-    return found
+    with session.transaction() as connection:
+        return Action(*one_row(connection, _STATEMENTS["plan"], values))
 
 
 def applying(action: Action) -> Action:

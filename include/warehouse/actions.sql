@@ -12,7 +12,7 @@ ON CONFLICT (idempotency_key) DO UPDATE SET
     planned_at  = CASE WHEN action.applied_at IS NULL THEN excluded.planned_at ELSE action.planned_at END,
     reason      = CASE WHEN action.state = 'proven' THEN action.reason ELSE '' END,
     finished_at = CASE WHEN action.state = 'proven' THEN action.finished_at END
-RETURNING maintenance_action_id, kind, resource, run_id, dry_run, state, plan, applied, proof, reason, planned_at;
+RETURNING {columns};
 
 -- statement: applying
 -- The change of this attempt begins: an earlier one of the same act is over, and how long it takes counts anew.
@@ -39,11 +39,11 @@ SET state = 'failed', reason = %(reason)s, proof = coalesce(%(proof)s, proof), f
 WHERE maintenance_action_id = %(id)s AND state <> 'proven';
 
 -- statement: find
-SELECT maintenance_action_id, kind, resource, run_id, dry_run, state, plan, applied, proof, reason, planned_at
+SELECT {columns}
 FROM ops.maintenance_action WHERE idempotency_key = %(key)s;
 
 -- statement: last_proven
-SELECT maintenance_action_id, kind, resource, run_id, dry_run, state, plan, applied, proof, reason, planned_at
+SELECT {columns}
 FROM ops.maintenance_action
 WHERE kind = %(kind)s AND resource = %(resource)s AND state = 'proven'
 ORDER BY finished_at DESC, maintenance_action_id DESC LIMIT 1;
@@ -53,7 +53,7 @@ SELECT found.*
 FROM unnest(%(kinds)s::text[]) AS kind
 CROSS JOIN unnest(%(resources)s::text[]) AS resource
 CROSS JOIN LATERAL (
-    SELECT maintenance_action_id, a.kind, a.resource, run_id, dry_run, state, plan, applied, proof, reason, planned_at
+    SELECT {columns}
     FROM ops.maintenance_action a
     WHERE a.kind = kind.kind AND a.resource = resource.resource AND NOT a.dry_run
     ORDER BY maintenance_action_id DESC LIMIT %(each)s
@@ -61,20 +61,20 @@ CROSS JOIN LATERAL (
 ORDER BY found.maintenance_action_id DESC;
 
 -- statement: of_run
-SELECT maintenance_action_id, kind, resource, run_id, dry_run, state, plan, applied, proof, reason, planned_at
+SELECT {columns}
 FROM ops.maintenance_action
 WHERE run_id = %(run_id)s AND kind = ANY (%(kinds)s)
 ORDER BY maintenance_action_id;
 
 -- statement: begun
 -- Acts on a resource that began to change it, the newest first.
-SELECT maintenance_action_id, kind, resource, run_id, dry_run, state, plan, applied, proof, reason, planned_at
+SELECT {columns}
 FROM ops.maintenance_action
 WHERE kind = %(kind)s AND resource = %(resource)s AND applied_at IS NOT NULL
 ORDER BY applied_at DESC, maintenance_action_id DESC LIMIT %(limit)s;
 
 -- statement: left_by
-SELECT maintenance_action_id, kind, resource, run_id, dry_run, state, plan, applied, proof, reason, planned_at
+SELECT {columns}
 FROM ops.maintenance_action
 WHERE run_id = %(run_id)s AND applied_at IS NOT NULL AND state <> 'proven'
 ORDER BY maintenance_action_id;

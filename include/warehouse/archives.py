@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from include.outcome import MaintenanceFailed
 from include.warehouse.session import errors_named
-from include.warehouse.statements import statements
+from include.warehouse.statements import columns, one_row, statements
 
 if TYPE_CHECKING:
     import psycopg
-
-_STATEMENTS = statements(__file__)
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,9 @@ class Partition:
     bound: str
     state: str
     rows_archived: int | None
+
+
+_STATEMENTS = statements(__file__, columns(Archive))
 
 
 @errors_named()
@@ -142,9 +143,8 @@ def chain_end(connection: psycopg.Connection[Any], source_table: str) -> tuple[i
 @errors_named()
 def deleted_since(connection: psycopg.Connection[Any], source_table: str, since: datetime) -> tuple[int, int]:
     """Return the number of archives, and of their rows, that were deleted from a table since an aware datetime."""
-    row = connection.execute(_STATEMENTS["deleted_since"], {"table": source_table, "since": since}).fetchone()
-    assert row is not None
-    return row[0], row[1]
+    count, rows = one_row(connection, _STATEMENTS["deleted_since"], {"table": source_table, "since": since})
+    return count, rows
 
 
 @errors_named()
@@ -153,9 +153,8 @@ def unproven(connection: psycopg.Connection[Any], source_table: str, before: dat
 
     ``before`` is an aware datetime: what was deleted since then is not among them.
     """
-    row = connection.execute(_STATEMENTS["unproven"], {"table": source_table, "before": before}).fetchone()
-    assert row is not None
-    return row[0], row[1]
+    count, rows = one_row(connection, _STATEMENTS["unproven"], {"table": source_table, "before": before})
+    return count, rows
 
 
 # -------------------------------------------------------------------------------------------------- partitions

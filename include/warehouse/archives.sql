@@ -32,25 +32,21 @@ UPDATE ops.archive SET state = 'withdrawn' WHERE archive_id = %(id)s AND state =
 DELETE FROM ops.archive WHERE archive_id = %(id)s AND state = 'written';
 
 -- statement: get
-SELECT archive_id, source_table, location, row_count, content_hash, file_sha256, first_created_at, last_created_at, state,
-       relation, replaces, chain_number, manifest_sha256
+SELECT {columns}
 FROM ops.archive WHERE archive_id = %(id)s;
 
 -- statement: unfinished
-SELECT archive_id, source_table, location, row_count, content_hash, file_sha256, first_created_at, last_created_at, state,
-       relation, replaces, chain_number, manifest_sha256
+SELECT {columns}
 FROM ops.archive WHERE source_table = %(table)s AND state IN ('written', 'verified', 'withdrawing')
 ORDER BY replaces IS NULL, first_created_at, archive_id;
 
 -- statement: of_relation
-SELECT archive_id, source_table, location, row_count, content_hash, file_sha256, first_created_at, last_created_at, state,
-       relation, replaces, chain_number, manifest_sha256
+SELECT {columns}
 FROM ops.archive WHERE relation = %(relation)s AND state = ANY (%(states)s)
 ORDER BY first_created_at, archive_id;
 
 -- statement: chain
-SELECT archive_id, source_table, location, row_count, content_hash, file_sha256, first_created_at, last_created_at, state,
-       relation, replaces, chain_number, manifest_sha256
+SELECT {columns}
 FROM ops.archive WHERE source_table = %(table)s AND chain_number IS NOT NULL
 ORDER BY chain_number;
 
@@ -88,7 +84,6 @@ ORDER BY began_at;
 
 -- statement: restorable
 -- Archives whose rows are in no table any more, made before a moment, the oldest first.
-SELECT archive_id, source_table, location, row_count, content_hash, file_sha256, first_created_at, last_created_at, state,
-       relation, replaces, chain_number, manifest_sha256
+SELECT {columns}
 FROM ops.archive WHERE state = 'deleted' AND created_at < %(before)s
 ORDER BY created_at, archive_id;

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -20,9 +20,7 @@ from include.masking import mask_sentence
 from include.outcome import ConfigurationError, MaintenanceFailed, failure_told
 from include.warehouse import actions, session
 from include.warehouse.facts import jsonb
-from include.warehouse.statements import statements
-
-_STATEMENTS = statements(__file__)
+from include.warehouse.statements import columns, one_row, statements
 
 
 class DrillOutcome(StrEnum):
@@ -86,6 +84,9 @@ class Drill:
         return facts | ({"reason": self.reason} if self.reason else {})
 
 
+_STATEMENTS = statements(__file__, columns(Drill))
+
+
 def begin(
     kind: str,
     resource: str,
@@ -106,9 +107,7 @@ def begin(
     with session.transaction() as connection:
         row = connection.execute(_STATEMENTS["begin"], key | targets).fetchone()
         if row is None:  # it has passed
-            row = connection.execute(_STATEMENTS["find"], key).fetchone()
-            assert row is not None
-            return _drill(row)
+            return _drill(one_row(connection, _STATEMENTS["find"], key))
         connection.execute(_STATEMENTS["forget_stages"], {"id": row[0]})
         act = {"key": actions.key_of(run_id, kind, resource), "plan": jsonb(targets)}
         connection.execute(_STATEMENTS["act_begins"], key | act)
@@ -190,7 +189,7 @@ def stages_of(drill: Drill) -> list[Stage]:
     with session.transaction() as connection:
         rows = connection.execute(_STATEMENTS["stages_of"], {"id": drill.drill_id}).fetchall()
     return [
-        Stage(name, StageOutcome(outcome), None if seconds is None else float(seconds), reason, detail)
+        Stage(name, StageOutcome(outcome), _seconds(seconds), reason, detail)
         for name, outcome, seconds, reason, detail in rows
     ]
 
@@ -206,15 +205,18 @@ def finished(kind: str, resource: str) -> list[Drill]:
 
 
 def _drill(row: tuple[Any, ...]) -> Drill:
-    number, kind, resource, run_id, outcome, attempts, *measured, reason, detail, started_at, finished_at = row
-    rpo, rto, rpo_target, rto_target = map(_seconds, measured)
-    return Drill(
-        number, kind, resource, run_id, DrillOutcome(outcome), attempts, rpo, rto, rpo_target, rto_target,
-        reason, detail, started_at, finished_at,
-    )  # fmt: skip
+    drill = Drill(*row)
+    return replace(
+        drill,
+        outcome=DrillOutcome(drill.outcome),
+        rpo_seconds=_seconds(drill.rpo_seconds),
+        rto_seconds=_seconds(drill.rto_seconds),
+        rpo_target_seconds=_seconds(drill.rpo_target_seconds),
+        rto_target_seconds=_seconds(drill.rto_target_seconds),
+    )
 
 
-def _seconds(value: Decimal | None) -> float | None:
+def _seconds(value: Decimal | float | None) -> float | None:
     return None if value is None else float(value)
 
 

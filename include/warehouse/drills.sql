@@ -19,8 +19,7 @@ ON CONFLICT (run_id, kind, resource) DO UPDATE SET
                 WHERE drill_id = drill.drill_id AND outcome IN ('failed', 'unknown'))))),
     started_at = excluded.started_at, finished_at = NULL
 WHERE drill.outcome <> 'passed'
-RETURNING drill_id, kind, resource, run_id, outcome, attempts, rpo_seconds, rto_seconds, rpo_target_seconds,
-          rto_target_seconds, reason, detail, started_at, finished_at;
+RETURNING {columns};
 
 -- statement: forget_stages
 DELETE FROM ops.drill_stage WHERE drill_id = %(id)s;
@@ -50,8 +49,7 @@ WHERE drill_id = %(id)s AND outcome = 'running' AND attempts = %(attempts)s
             WHERE drill_id = %(id)s
               AND (outcome = 'failed' OR (outcome = 'unknown' AND name <> ALL (%(accepted)s)))
         )))
-RETURNING drill_id, kind, resource, run_id, outcome, attempts, rpo_seconds, rto_seconds, rpo_target_seconds,
-          rto_target_seconds, reason, detail, started_at, finished_at;
+RETURNING {columns};
 
 -- statement: act_begins
 -- The drill as an act of maintenance: a dry run's plan, or what an earlier attempt left, makes room for this attempt.
@@ -78,16 +76,14 @@ FROM ops.drill AS drill
 WHERE drill.drill_id = %(id)s AND action.idempotency_key = %(key)s;
 
 -- statement: find
-SELECT drill_id, kind, resource, run_id, outcome, attempts, rpo_seconds, rto_seconds, rpo_target_seconds,
-       rto_target_seconds, reason, detail, started_at, finished_at
+SELECT {columns}
 FROM ops.drill WHERE run_id = %(run_id)s AND kind = %(kind)s AND resource = %(resource)s;
 
 -- statement: stages_of
 SELECT name, outcome, seconds, reason, detail FROM ops.drill_stage WHERE drill_id = %(id)s ORDER BY position, name;
 
 -- statement: finished
-SELECT drill_id, kind, resource, run_id, outcome, attempts, rpo_seconds, rto_seconds, rpo_target_seconds,
-       rto_target_seconds, reason, detail, started_at, finished_at
+SELECT {columns}
 FROM ops.drill
 WHERE kind = %(kind)s AND resource = %(resource)s AND outcome <> 'running'
 ORDER BY started_at DESC, drill_id DESC

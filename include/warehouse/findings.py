@@ -17,7 +17,7 @@ from typing import Any
 from include.outcome import Outcome, SourceUnavailable, failure_told, recordable, worst
 from include.warehouse import session
 from include.warehouse.facts import json_text
-from include.warehouse.statements import statements
+from include.warehouse.statements import one_row, statements
 
 _log = logging.getLogger(__name__)
 _STATEMENTS = statements(__file__)
@@ -95,9 +95,8 @@ def old(before: datetime) -> int:
     Raises as ``session.transaction`` does.
     """
     with session.transaction() as connection:
-        row = connection.execute(_STATEMENTS["old"], {"before": before}).fetchone()
-    assert row is not None
-    return int(row[0])
+        [count] = one_row(connection, _STATEMENTS["old"], {"before": before})
+    return int(count)
 
 
 def forget(before: datetime) -> int:

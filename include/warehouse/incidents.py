@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from include.warehouse.statements import statements
+from include.warehouse.statements import one_row, statements
 
 if TYPE_CHECKING:
     import psycopg
@@ -153,9 +153,7 @@ def change_state(
 def waiting(connection: psycopg.Connection[Any]) -> Waiting:
     """Return what is known of the signals that no incident has taken up yet."""
     with connection.transaction():
-        found = connection.execute(_STATEMENTS["waiting"], {"too_long": LONG_WAITING}).fetchone()
-        assert found is not None
-        return Waiting(*found)
+        return Waiting(*one_row(connection, _STATEMENTS["waiting"], {"too_long": LONG_WAITING}))
 
 
 def open_incidents(connection: psycopg.Connection[Any]) -> list[Incident]:

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from include.outcome import ConfigurationError
 from include.warehouse import session
-from include.warehouse.statements import statements
+from include.warehouse.statements import columns, one_row, statements
 
 if TYPE_CHECKING:
     import psycopg
-
-_STATEMENTS = statements(__file__)
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,9 @@ class LegalHold:
     released_at: datetime | None
 
 
+_STATEMENTS = statements(__file__, columns(LegalHold))
+
+
 def place(conditions: dict[str, Any], reason: str, placed_by: str) -> LegalHold:
     """Place a hold. ``conditions`` has the fields source_table to column_value of LegalHold.
 
@@ -47,9 +48,7 @@ def place(conditions: dict[str, Any], reason: str, placed_by: str) -> LegalHold:
     empty = dict.fromkeys(("time_from", "time_until", "key_from", "key_to", "column_name", "column_value"))
     values = empty | conditions | {"reason": reason, "placed_by": placed_by}
     with session.transaction() as connection:
-        row = connection.execute(_STATEMENTS["place"], values).fetchone()
-    assert row is not None
-    return LegalHold(*row)
+        return LegalHold(*one_row(connection, _STATEMENTS["place"], values))
 
 
 def release(legal_hold_id: int, released_by: str) -> LegalHold:

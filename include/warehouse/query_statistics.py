@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from include.warehouse import session
-from include.warehouse.statements import statements
+from include.warehouse.statements import one_row, statements
 
 _STATEMENTS = statements(__file__)
 
@@ -119,8 +119,7 @@ def periods(run_id: str, *, baseline_days: int) -> tuple[Period, Period | None]:
 
         def period(run: str, base: str | None) -> Period:
             names = {"run_id": run, "base": base}
-            facts = connection.execute(_STATEMENTS["completeness"], names).fetchone()
-            assert facts is not None, "the reading was stored before"
+            facts = one_row(connection, _STATEMENTS["completeness"], names)  # of a reading that was stored before
             return Period._make((*facts, [Work(*row) for row in connection.execute(_STATEMENTS["period"], names)]))
 
         base = baseline(run_id)

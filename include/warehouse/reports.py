@@ -9,6 +9,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from include.warehouse.statements import columns, one_row
+
 if TYPE_CHECKING:
     import psycopg
 
@@ -66,9 +68,8 @@ def store(connection: psycopg.Connection[Any], report: Report) -> bool:
 
     values: dict[str, Any] = {field.name: getattr(report, field.name) for field in fields(Report)}
     values |= {"figures": Jsonb(report.figures), "own_inputs": Jsonb(report.own_inputs)}
-    row = connection.execute(_STORE, values).fetchone()
-    assert row is not None  # INSERT ... ON CONFLICT DO UPDATE always returns its row
-    return bool(row[0])
+    [changed] = one_row(connection, _STORE, values)
+    return bool(changed)
 
 
 def lock_delivery(connection: psycopg.Connection[Any], key: str) -> None:
@@ -89,22 +90,15 @@ def mark_delivered(connection: psycopg.Connection[Any], report: StoredReport) ->
     )
 
 
-def _columns(record: type) -> str:
-    return ", ".join(field.name for field in fields(record))
-
-
 _ORDER = "window_end DESC, period_key DESC, array_position(%(kinds)s::text[], kind), kind"
 
 
 def _stored(connection: psycopg.Connection[Any], condition: str, values: Mapping[str, Any]) -> list[StoredReport]:
-    from psycopg.rows import class_row
-
-    with connection.cursor(row_factory=class_row(StoredReport)) as cursor:
-        cursor.execute(
-            f"SELECT {_columns(StoredReport)} FROM ops.report WHERE {condition} ORDER BY {_ORDER}",  # noqa: S608 - constants
-            {"kinds": list(KINDS), **values},
-        )
-        return cursor.fetchall()
+    found = connection.execute(
+        f"SELECT {columns(StoredReport)} FROM ops.report WHERE {condition} ORDER BY {_ORDER}",  # noqa: S608 - constants
+        {"kinds": list(KINDS), **values},
+    )
+    return [StoredReport(*row) for row in found]
 
 
 def latest(connection: psycopg.Connection[Any]) -> list[StoredReport]:

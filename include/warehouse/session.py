@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from include import connections
 from include.outcome import ConfigurationError, SourceUnavailable
+from include.warehouse.statements import one_row
 
 if TYPE_CHECKING:
     import psycopg
@@ -119,10 +120,9 @@ def present() -> datetime:
     ``transaction`` does.
     """
     with transaction() as connection:
-        row = connection.execute("SELECT clock_timestamp()").fetchone()
+        [theirs] = one_row(connection, "SELECT clock_timestamp()")
         now = datetime.now(UTC)
-    assert row is not None
-    theirs = row[0].astimezone(UTC)
+    theirs = theirs.astimezone(UTC)
     if abs(now - theirs) > CLOCKS_APART:
         raise ConfigurationError(
             f"this worker's clock says {now:%Y-%m-%d %H:%M} UTC but the warehouse's {theirs:%Y-%m-%d %H:%M} UTC, so "

@@ -9,12 +9,10 @@ from typing import Any
 
 from include.outcome import ConfigurationError
 from include.warehouse import session
-from include.warehouse.statements import statements
+from include.warehouse.statements import columns, one_row, statements
 
 SHORTEST_INTERVAL = timedelta(hours=20)
 """Between two readings that give a rate: below that it says more about the hour than about the month."""
-
-_STATEMENTS = statements(__file__)
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,9 @@ class Change:
     name: str
     before: str | None
     after: str | None
+
+
+_STATEMENTS = statements(__file__, columns(Snapshot, "s"))
 
 
 def record(facts: dict[str, Any], tables: list[TableSize], definitions: list[Definition]) -> Snapshot:
@@ -188,9 +189,8 @@ def forget(before: datetime, definitions_before: datetime) -> tuple[int, int]:
 
 def _counted(statement: str, before: datetime) -> int:
     with session.transaction() as connection:
-        row = connection.execute(_STATEMENTS[statement], {"before": before}).fetchone()
-    assert row is not None
-    return int(row[0])
+        [count] = one_row(connection, _STATEMENTS[statement], {"before": before})
+    return int(count)
 
 
 def _snapshots(statement: str, values: dict[str, Any]) -> list[Snapshot]:

@@ -9,14 +9,12 @@ ON CONFLICT (run_id) DO NOTHING
 RETURNING platform_snapshot_id;
 
 -- statement: of_run
-SELECT platform_snapshot_id, run_id, month, taken_at, database_name, server_version, system_identifier,
-       next_transaction, next_multixact, counters_since, unreadable
-FROM ops.platform_snapshot WHERE run_id = %(run_id)s;
+SELECT {columns}
+FROM ops.platform_snapshot s WHERE run_id = %(run_id)s;
 
 -- statement: up_to
 -- The same cluster only: another one has counters of its own. A cluster that cannot be told apart is taken as the same.
-SELECT s.platform_snapshot_id, s.run_id, s.month, s.taken_at, s.database_name, s.server_version, s.system_identifier,
-       s.next_transaction, s.next_multixact, s.counters_since, s.unreadable
+SELECT {columns}
 FROM ops.platform_snapshot s
 JOIN ops.platform_snapshot this ON this.platform_snapshot_id = %(id)s
 WHERE s.database_name = this.database_name
@@ -25,8 +23,7 @@ WHERE s.database_name = this.database_name
 ORDER BY s.taken_at, s.platform_snapshot_id;
 
 -- statement: to_compare_with
-SELECT s.platform_snapshot_id, s.run_id, s.month, s.taken_at, s.database_name, s.server_version, s.system_identifier,
-       s.next_transaction, s.next_multixact, s.counters_since, s.unreadable
+SELECT {columns}
 FROM ops.platform_snapshot s
 JOIN ops.platform_snapshot this ON this.platform_snapshot_id = %(id)s
 WHERE s.database_name = this.database_name AND s.platform_snapshot_id <> this.platform_snapshot_id
