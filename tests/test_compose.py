@@ -66,11 +66,27 @@ def test_services_restart_and_are_checked(name: str) -> None:
 def test_init_runs_once_and_everything_waits_for_it() -> None:
     assert SERVICES["init"]["restart"] == "no"
     for name in AIRFLOW.keys() - {"init"}:
-        assert SERVICES[name]["depends_on"] == {
+        given = dict(SERVICES[name]["depends_on"])
+        given.pop("api-server", None)
+        assert given == {
             "postgres": {"condition": "service_healthy"},
             "redis": {"condition": "service_healthy"},
             "init": {"condition": "service_completed_successfully"},
         }
+
+
+def test_whatever_runs_tasks_is_stopped_before_the_api_server() -> None:
+    """Otherwise each deployment ends the tasks that are running, and their watches open incidents."""
+    needed = {name: service.get("depends_on", {}).get("api-server") for name, service in SERVICES.items()}
+    after_it = {"scheduler", "dag-processor", "triggerer", "worker"}
+    assert {name for name, condition in needed.items() if condition} == after_it
+    for name in after_it:
+        assert needed[name] == {"condition": "service_healthy", "restart": True}
+    stopped = re.findall(r"^    docker compose stop (.*)", (ROOT / "docs" / "deploy.md").read_text(), re.M)
+    assert [set(line.partition("#")[0].split()) for line in stopped] == [
+        {"scheduler", "worker"},
+        LASTING.keys() - {"postgres", "redis", "scheduler", "worker"},
+    ]
 
 
 def test_airflow_settings_have_one_source() -> None:
