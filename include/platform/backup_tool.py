@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from include import connections
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
+from include.platform import programs
 from include.sections import BackupSource
 from include.settings import settings
 
@@ -71,30 +70,21 @@ class BackupTool:
     def _run(self, which: str, words: Sequence[str], seconds: float, **values: str) -> str:
         command = [fill(word, values) for word in words]
         try:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                errors="replace", env=self.environment, start_new_session=True,
-            )  # fmt: skip
+            done = programs.run(command, self.environment, seconds, grace_seconds=_END_SECONDS)
         except OSError as error:
             raise ConfigurationError(
                 f"the {which} of the backup source {self.rule.name} cannot be started: {command[0]}: {error.strerror}"
             ) from None
-        try:
-            output, errors = process.communicate(timeout=seconds)
-        except BaseException as error:  # also when the task is told to end
-            _end(process)
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
+        except subprocess.TimeoutExpired:
             raise SourceUnavailable(
                 f"the {which} of the backup source {self.rule.name} did not end within {seconds / 60:g} minutes"
             ) from None
-        if process.returncode != 0:
-            said = (errors.strip() or output.strip()).splitlines() or ["it said nothing"]
+        if done.returncode != 0:
+            said = programs.last_line(done.stderr.strip() or done.stdout)
             raise MaintenanceFailed(
-                f"the {which} of {self.rule.name} ended with status {process.returncode}: "
-                f"{self._masked(said[-1][:300])}"
+                f"the {which} of {self.rule.name} ended with status {done.returncode}: {self._masked(said[:300])}"
             )
-        return output
+        return done.stdout
 
     def _masked(self, text: str) -> str:
         for value in self.secrets.values():
@@ -106,18 +96,6 @@ class BackupTool:
 def _long() -> float:
     wished = _TIMES_RECOVERY * 60 * settings().backups.recovery_time_minutes
     return min(max(_LEAST_SECONDS, wished), _MOST_SECONDS)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """End a tool and the programs that it started: first as it wishes, then at once."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_END_SECONDS)
-    for stream in (process.stdout, process.stderr):
-        if stream is not None:
-            stream.close()
 
 
 def fill(word: str, values: dict[str, str]) -> str:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from include import connections
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
-from include.platform import backup_facts, backup_looks, folders, postgres_binaries
+from include.platform import backup_facts, backup_looks, folders, postgres_binaries, programs
 from include.platform.backup_facts import SUFFIX, Facts, FileFacts, TableFacts
 from include.sections import BackupSource
 from include.settings import settings
@@ -190,7 +190,7 @@ class _Program:
             self.process.kill()
         _nothing, said = self.process.communicate()
         if kind is None and self.process.returncode != 0:
-            raise MaintenanceFailed(f"{self.what} failed: {(said.strip().splitlines() or ['it said nothing'])[-1]}")
+            raise MaintenanceFailed(f"{self.what} failed: {programs.last_line(said)}")
 
 
 def environment(url: str) -> dict[str, str]:

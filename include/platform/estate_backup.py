@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from include.outcome import MaintenanceFailed, SourceUnavailable
-from include.platform import backups, folders, postgres_binaries
+from include.platform import backups, folders, postgres_binaries, programs
 
 
 def take(url: str, folder: Path, name: str, configuration: Path) -> tuple[Path, Path]:
@@ -30,8 +30,7 @@ def take(url: str, folder: Path, name: str, configuration: Path) -> tuple[Path, 
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=backups.environment(url),
     )  # fmt: skip
     if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise MaintenanceFailed(f"pg_dumpall of the roles failed: {said}")
+        raise MaintenanceFailed(f"pg_dumpall of the roles failed: {programs.last_line(done.stderr)}")
     roles, settings = folder / f"globals-{name}.sql", folder / f"operations-{name}.yaml"
     folders.write_privately(roles, done.stdout.encode())
     folders.write_privately(settings, configuration.read_bytes())

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 from include.outcome import MaintenanceFailed
+from include.platform.programs import last_line
 from include.platform.scratch_server import ScratchServer, new_server
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def build_standby(primary: ScratchServer) -> ScratchServer:
         *mapped, environment=primary.environment,
     )  # fmt: skip
     if done.returncode != 0:
-        raise MaintenanceFailed(f"the standby cannot be copied: pg_basebackup said {_last(done.stderr)}")
+        raise MaintenanceFailed(f"the standby cannot be copied: pg_basebackup failed: {last_line(done.stderr)}")
     return standby
 
 
@@ -136,7 +137,7 @@ def rewind(old: ScratchServer, primary: ScratchServer) -> bool:
     for more in (["--dry-run"], []):
         done = old.run("pg_rewind", *arguments, *more)
         if done.returncode != 0:
-            raise MaintenanceFailed(f"pg_rewind of {old.name} failed: {_last(done.stderr)}")
+            raise MaintenanceFailed(f"pg_rewind of {old.name} failed: {last_line(done.stderr)}")
     return "no rewind required" not in done.stdout + done.stderr
 
 
@@ -149,7 +150,3 @@ def wait_until(server: ScratchServer, query: Query, what: str, *, database: str 
                 return
             time.sleep(0.02)
     raise MaintenanceFailed(f"{server.name}: {what} was waited for in vain: {server.last_error()}")
-
-
-def _last(text: str) -> str:
-    return (text.strip().splitlines() or ["nothing"])[-1]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import postgres_binaries
+from include.platform.programs import last_line
 from include.platform.scratch_place import ScratchPlace, scratch_place
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class ScratchServer:
             environment={"TZ": "UTC"},  # else it compares every time zone there is with the machine's
         )  # fmt: skip
         if done.returncode != 0:
-            raise MaintenanceFailed(f"an empty scratch server could not be made: {_last_line(done.stderr)}")
+            raise MaintenanceFailed(f"an empty scratch server could not be made: {last_line(done.stderr)}")
 
     def start(
         self, given: Mapping[str, str] | None = None, *, durable: bool = False, ready_within_seconds: float = 60.0
@@ -255,7 +256,7 @@ class ScratchServer:
             if said.returncode == 0 and said.stdout.strip():
                 found["shared_preload_libraries"] = said.stdout.strip()
             elif said.returncode != 0:
-                self.removed_settings["postgresql.conf"] = f"it cannot be read: {_last_line(said.stderr)}"
+                self.removed_settings["postgresql.conf"] = f"it cannot be read: {last_line(said.stderr)}"
         return found
 
     @property
@@ -390,7 +391,3 @@ def _children(pid: int) -> list[int]:
             if int(path.read_text().rsplit(")", 1)[1].split()[1]) == pid:
                 found.append(int(path.parent.name))
     return found
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it said nothing"])[-1]

@@ -16,12 +16,10 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -30,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from include import connections
 from include.maintenance.airflow import airflow_connections, airflow_removed_rows
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome
+from include.platform import programs
 from include.settings import settings
 from include.warehouse import actions, findings, session
 from include.warehouse.findings import Finding
@@ -262,35 +261,12 @@ def _command(cut_off: datetime, tables: list[str], *options: str) -> list[str]:
 def _run(command: list[str], *, most_seconds: float) -> _Ended:
     """Run an airflow command on the metadata database, and stop it with all that it started when its time is over."""
     url = connections.postgres_url(CONNECTION).replace("postgresql://", "postgresql+psycopg2://", 1)
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
+    environment = {**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url}
     try:
-        said, _ = process.communicate(timeout=most_seconds)
-        return _Ended(process.returncode, said)
+        done = programs.run(command, environment, most_seconds, grace_seconds=_GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         return _Ended(None, "")
-    finally:
-        _stop(process)
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            ends = time.monotonic() + _GRACE_SECONDS
-            while process.poll() is None and time.monotonic() < ends:
-                time.sleep(0.1)
-    if process.stdout is not None:
-        process.stdout.close()
+    return _Ended(done.returncode, done.stdout + done.stderr)
 
 
 def _why(ended: _Ended) -> str:
