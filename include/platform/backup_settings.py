@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from include.platform.database import quoted
 from include.platform.scratch_server import ScratchServer
 
 if TYPE_CHECKING:
@@ -49,9 +50,8 @@ def _statements(server: ScratchServer, database: str, dump: Path) -> Iterator[tu
     """Names of the settings, and the statements that set them for this database."""
     nothing = server.write("nothing.list", "")
     told = server.run("pg_restore", "--create", f"--use-list={nothing}", "--file=-", dump)
-    quoted = '"' + database.replace('"', '""') + '"'
     for found in _ALTER.finditer(told.stdout if told.returncode == 0 else ""):
         name = found["name"].strip('"')
         if name not in LEFT_OUT:
             role = f"{found['role']} " if found["role"] else ""
-            yield name, f"ALTER {role}DATABASE {quoted} SET {found['name']} TO {found['value']}"
+            yield name, f"ALTER {role}DATABASE {quoted(database)} SET {found['name']} TO {found['value']}"

@@ -15,6 +15,7 @@ from psycopg.rows import tuple_row
 
 from include.outcome import ConfigurationError
 from include.platform import contract_fixes
+from include.platform.database import quoted
 
 CONTRACT = Path(__file__).with_name("source_contract.sql")
 CATALOGUE = Path(__file__).with_name("contract_catalogue.sql")
@@ -145,7 +146,7 @@ def _missing_view_fix(connection: psycopg.Connection[Any], view: str, columns: t
     """Return SQL that makes a view which the connection's role can read at once, and the schema where it is missing."""
     row = _row(connection, _SCHEMA_RIGHTS, {"schema": SCHEMA})
     assert row is not None
-    name, role = f"{SCHEMA}.{view}", contract_fixes.quoted(row[0])
+    name, role = f"{SCHEMA}.{view}", quoted(row[0])
     # Only where they are needed: PostgreSQL asks for the right to create schemas also of one that exists.
     create = "" if row[1] else f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}; "
     usage = "" if row[2] else f"GRANT USAGE ON SCHEMA {SCHEMA} TO {role}; "
@@ -187,7 +188,7 @@ def _column_problems(view: str, columns: tuple[Column, ...], found: Found) -> li
 def _privilege_problem(
     connection: psycopg.Connection[Any], view: str, columns: tuple[Column, ...], found: Found
 ) -> Problem | None:
-    role = contract_fixes.quoted(found.role)
+    role = quoted(found.role)
     if not found.may_use_schema:
         fix = f"GRANT USAGE ON SCHEMA {SCHEMA} TO {role}; GRANT SELECT ON {SCHEMA}.{view} TO {role};"
         return Problem(view, "", Kind.MISSING_PRIVILEGE, f"the role {found.role} may not use the schema", fix)

@@ -5,8 +5,9 @@ It is text for people: what stands in angle brackets only they know, and nothing
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
+
+from include.platform.database import identifier, quoted
 
 if TYPE_CHECKING:
     from include.platform.contract import Column, Found
@@ -47,13 +48,3 @@ def _cast(column: Column, found: Found) -> str:
     if found.types[column.name] == "timestamp without time zone" and column.type == "timestamptz":
         return f"{column.name} AT TIME ZONE 'UTC'"
     return f"{column.name}::text::{column.type}"
-
-
-def identifier(name: str) -> str:
-    """Return a name as SQL has it, quoted only where it must be."""
-    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else quoted(name)
-
-
-def quoted(name: str) -> str:
-    """Return a name in SQL's quotes."""
-    return '"' + name.replace('"', '""') + '"'

@@ -126,6 +126,21 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def quoted(name: str) -> str:
+    """Return a name in SQL's quotes."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def identifier(name: str) -> str:
+    """Return a name as SQL has it, quoted only where it must be."""
+    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else quoted(name)
+
+
+def bare(identifier: str) -> str:
+    """Return a name as SQL has it without its quotes."""
+    return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier
+
+
 def briefly(lines: Sequence[str]) -> list[str]:
     """Statements that lock others out for a moment: they must not queue for the lock, with everybody behind them."""
     return [f"SET lock_timeout = {_BRIEF_LOCK_WAIT};", *lines, "RESET lock_timeout;"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import psycopg
 
-from include.platform import contract_fixes
 from include.platform.contract import Kind, Problem
+from include.platform.database import quoted
 from include.warehouse.statements import statements
 
 _STATEMENTS = statements(__file__)
@@ -36,7 +36,7 @@ def problems(connection: psycopg.Connection[Any], tables: Iterable[str]) -> list
     found = []
     if not monitors:
         detail = f"the role {role} may not read the server's statistics"
-        fix = f"GRANT pg_monitor TO {contract_fixes.quoted(role)};"
+        fix = f"GRANT pg_monitor TO {quoted(role)};"
         found.append(Problem("", "", Kind.MISSING_PRIVILEGE, detail, fix))
     found += _sequence_problems(connection, role)
     found += _vacuum_problems(connection, role)
@@ -49,8 +49,7 @@ def _sequence_problems(connection: psycopg.Connection[Any], role: str) -> list[P
     found = []
     for schema, count in connection.execute(_STATEMENTS["unread_sequences"]).fetchall():
         detail = f"the role {role} may not read {count} sequences of {schema}, so that nobody learns when keys run out"
-        quoted = contract_fixes.quoted(schema)
-        fix = f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA {quoted} TO {contract_fixes.quoted(role)};"
+        fix = f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA {quoted(schema)} TO {quoted(role)};"
         found.append(Problem("", "", Kind.MISSING_PRIVILEGE, detail, fix, schema))
     return found
 
@@ -65,7 +64,7 @@ def _vacuum_problems(connection: psycopg.Connection[Any], role: str) -> list[Pro
         return []
     granted = "pg_maintain" if version >= 170000 else "<the owner of the tables>"
     detail = f"the role {role} may vacuum and analyze none of the {tables} tables"
-    fix = f"GRANT {granted} TO {contract_fixes.quoted(role)};"
+    fix = f"GRANT {granted} TO {quoted(role)};"
     return [Problem("", "", Kind.MISSING_PRIVILEGE, detail, fix)]
 
 
@@ -80,8 +79,8 @@ def _table_problems(connection: psycopg.Connection[Any], role: str, schema: str,
         return []
     grants = []
     if "USAGE" in lacking:
-        grants.append(f"GRANT USAGE ON SCHEMA {schema} TO {contract_fixes.quoted(role)};")
+        grants.append(f"GRANT USAGE ON SCHEMA {schema} TO {quoted(role)};")
     if rights := [right for right in lacking if right != "USAGE"]:
-        grants.append(f"GRANT {', '.join(rights)} ON {schema}.{name} TO {contract_fixes.quoted(role)};")
+        grants.append(f"GRANT {', '.join(rights)} ON {schema}.{name} TO {quoted(role)};")
     detail = f"the role {role}, which prunes it, lacks {', '.join(lacking)}"
     return [Problem(name, "", Kind.MISSING_PRIVILEGE, detail, " ".join(grants), schema)]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from include.maintenance.backups.backup_checks import Result, failed, passed, some, unknown
 from include.platform.backup_restore import Restored, first_problem
+from include.platform.database import quoted
 from include.platform.scratch_server import ScratchServer
 from include.warehouse.statements import statements
 
@@ -39,7 +40,7 @@ def check(restored: Restored, jobs: int) -> Result:
     else:
         more = ["--exclude-schema=pg_catalog", "--exclude-schema=information_schema"]
     # Each name is a pattern; quoted it stands for itself.
-    named = ['--database="' + name.replace('"', '""') + '"' for name in databases]
+    named = [f"--database={quoted(name)}" for name in databases]
     done = server.run("pg_amcheck", "--heapallindexed", f"--jobs={jobs}", *more, *named)
     found = (done.stdout.strip() or done.stderr.strip() or "it said nothing").splitlines()
     if done.returncode == 2:  # its status for corruption

@@ -17,6 +17,7 @@ from include.maintenance.backups.backup_checks import ANEW, Result, ahead, faile
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import backups
 from include.platform.backup_restore import Restored
+from include.platform.database import bare
 from include.platform.scratch_server import ScratchServer
 from include.settings import Settings, settings
 
@@ -76,13 +77,13 @@ def restore_globals(server: ScratchServer, folder: Path) -> Result:
         return not_applicable("the server's roles are not part of the backup (restoration.globals is empty)")
     name = fetched.name
     text, left_out = _TABLESPACE.subn("", fetched.path.read_text("utf-8", errors="surrogateescape"))
-    roles = [_unquoted(role) for role in _CREATE_ROLE.findall(text)]
+    roles = [bare(role) for role in _CREATE_ROLE.findall(text)]
     if not roles:
         return failed(f"{name} creates no role; is it the output of pg_dumpall --globals-only?")
     try:
         with server.connect() as connection:
             known = _roles(connection)
-            new = _CREATE_ROLE.sub(lambda found: "" if _unquoted(found[1]) in known else found[0], text)
+            new = _CREATE_ROLE.sub(lambda found: "" if bare(found[1]) in known else found[0], text)
             connection.execute(_OF_PSQL.sub("", new).encode("utf-8", errors="surrogateescape"))
     except psycopg.Error as error:
         if error.sqlstate in _NOT_ITS_FAULT:
@@ -176,10 +177,6 @@ def _newest(pattern: str, folder: Path) -> _Fetched | None:
 
 def _roles(connection: psycopg.Connection[Any]) -> set[str]:
     return {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
-
-
-def _unquoted(identifier: str) -> str:
-    return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier
 
 
 def _without_secrets(line: str) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from include import connections
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome, SourceUnavailable
-from include.platform import contract_fixes, database
+from include.platform import database
 from include.settings import settings
 from include.warehouse import findings, index_usage
 from include.warehouse.findings import Finding
@@ -345,7 +345,7 @@ def _free_name(schema: str, relation: str, what: str, taken: set[tuple[str, str]
         name = _cut(relation, 63 - len(ending.encode())) + ending
         if (schema, name) not in taken:
             taken.add((schema, name))
-            return contract_fixes.identifier(name)
+            return database.identifier(name)
         number += 1
 
 

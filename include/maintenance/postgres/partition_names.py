@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from include.platform import contract_fixes
+from include.platform import database
 
 _LONGEST = 63  # bytes of a name on a server as it is built by default; longer ones are cut
 
@@ -54,13 +54,8 @@ def names_of(table: str, time: str, at: list[datetime], style: str) -> Names:
 
 def derived(identifier: str, ending: str) -> str:
     """Return a name with an ending, as short as the server takes it and quoted where it must be."""
-    kept = bare(identifier).encode()[: _LONGEST - len(ending)].decode(errors="ignore")
-    return contract_fixes.identifier(kept + ending)
-
-
-def bare(identifier: str) -> str:
-    """Return an identifier without its quotes."""
-    return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier
+    kept = database.bare(identifier).encode()[: _LONGEST - len(ending)].decode(errors="ignore")
+    return database.identifier(kept + ending)
 
 
 def _split(name: str) -> tuple[str, str]:

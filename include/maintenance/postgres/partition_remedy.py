@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from include.maintenance.postgres import partition_exchange
 from include.maintenance.postgres.partition_exchange import Rows
-from include.maintenance.postgres.partition_names import Names, bare, derived, names_of
+from include.maintenance.postgres.partition_names import Names, derived, names_of
 from include.platform import database
-from include.platform.database import in_comment, literal
+from include.platform.database import bare, in_comment, literal
 from include.warehouse.statements import statements
 
 if TYPE_CHECKING:

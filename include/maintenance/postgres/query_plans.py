@@ -232,7 +232,7 @@ def _columns(alias: str, columns: list[str], filters: list[str], joins: list[str
 
 def _quoted(name: str) -> str:
     """A pattern of a name as EXPLAIN writes it: quoted where it must be."""
-    return rf'(?:{re.escape(name)}|"{re.escape(name.replace(chr(34), chr(34) * 2))}")'
+    return rf"(?:{re.escape(name)}|{re.escape(database.quoted(name))})"
 
 
 # ------------------------------------------------------------------------------------------------ index advice
@@ -332,4 +332,4 @@ def _plan_with(
 
 
 def _listed(columns: tuple[str, ...]) -> str:
-    return ", ".join('"' + column.replace('"', '""') + '"' for column in columns)
+    return ", ".join(map(database.quoted, columns))

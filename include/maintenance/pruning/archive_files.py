@@ -28,7 +28,7 @@ from include.maintenance.pruning.columns import number_type
 from include.maintenance.pruning.columns import values as number_values
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import folders
-from include.platform.database import Column, literal
+from include.platform.database import Column, literal, quoted
 from include.platform.folders import Folder
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def write(
             described = [asdict(column) | {"stored": kind} for column, kind in zip(columns, stored, strict=True)]
             metadata = about | {"format": FORMAT, "escaped": escaped, "columns": described}
             selected = ", ".join(
-                f"{value.typed(kind)} AS {_quoted(column.name)}"
+                f"{value.typed(kind)} AS {quoted(column.name)}"
                 for column, kind, value in zip(columns, stored, values, strict=True)
             )
             _write(connection, f"SELECT {selected} FROM {source}", path, metadata)  # noqa: S608 - quoted names
@@ -121,7 +121,7 @@ def write_without(source: Content, path: Path, columns: Sequence[str], excluded:
     import numpy
 
     left_out = {f"k{n}": numpy.array([row[n] for row in excluded], dtype=object) for n in range(len(columns))}
-    same = " AND ".join(f"CAST(a.{_quoted(name)} AS VARCHAR) = CAST(k{n} AS VARCHAR)" for n, name in enumerate(columns))
+    same = " AND ".join(f"CAST(a.{quoted(name)} AS VARCHAR) = CAST(k{n} AS VARCHAR)" for n, name in enumerate(columns))
     with _duckdb() as connection:
         connection.register("excluded", left_out)
         select = f"SELECT * FROM read_parquet({literal(str(source.path))}) AS a ANTI JOIN excluded ON {same}"  # noqa: S608
@@ -161,7 +161,7 @@ def _compare(
     escaped: bool,
 ) -> tuple[int, int, str]:
     """Read a file again; return how many rows differ from the source's, the number of rows, and their hash."""
-    again = ", ".join(f"{_quoted(column['name'])} AS f{n}" for n, column in enumerate(described))
+    again = ", ".join(f"{quoted(column['name'])} AS f{n}" for n, column in enumerate(described))
     same = " AND ".join(
         f"{value.sql} IS NOT DISTINCT FROM {f'f{n}' if value.is_number else _text(f'f{n}', column['stored'])}"
         for n, (column, value) in enumerate(zip(described, values, strict=True))
@@ -218,7 +218,7 @@ def read(path: Path) -> Content:
 
 def keys(content: Content, columns: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the given columns of every row as texts, and then the MD5 sum of the row's line in hexadecimal."""
-    texts = ", ".join(f"CAST({_quoted(name)} AS VARCHAR)" for name in columns)
+    texts = ", ".join(f"CAST({quoted(name)} AS VARCHAR)" for name in columns)
     line = _line(content.metadata["columns"], content.metadata["escaped"])
     with _duckdb() as connection:
         return connection.execute(
@@ -229,7 +229,7 @@ def keys(content: Content, columns: Sequence[str]) -> list[tuple[str, ...]]:
 
 def write_csv(content: Content, path: Path) -> None:
     r"""Write an archive's rows as CSV: every value quoted, null as an unquoted ``\N``."""
-    texts = ", ".join(f"CAST({_quoted(c.name)} AS VARCHAR) AS {_quoted(c.name)}" for c in content.columns)
+    texts = ", ".join(f"CAST({quoted(c.name)} AS VARCHAR) AS {quoted(c.name)}" for c in content.columns)
     with _duckdb() as connection:
         connection.execute(
             f"COPY (SELECT {texts} FROM read_parquet({literal(str(content.path))})) TO {literal(str(path))} "  # noqa: S608
@@ -322,7 +322,7 @@ def _line(described: list[dict[str, Any]], escaped: bool) -> str:
     """The line of a row of a file."""
     fields = []
     for column in described:
-        text = _text(_quoted(column["name"]), column["stored"])
+        text = _text(quoted(column["name"]), column["stored"])
         if escaped and column["stored"] == "VARCHAR":
             for plain, instead in ESCAPED:
                 text = f"replace({text}, {_characters(plain)}, {_characters(instead)})"
@@ -376,10 +376,6 @@ def _duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
     with _database().cursor() as session:
         session.execute("SET TimeZone = 'UTC'")
         yield session
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _characters(text: str) -> str:
