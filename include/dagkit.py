@@ -275,7 +275,8 @@ def window_of(context: Any, grain: Grain = Grain.DAY) -> Window:
 
     That is the one of the parameter ``day`` (for a week or month: that the day lies in) or of the partition key. A run
     with neither, and one of a schedule, is about the last day that had ended when it became due, or the week or month
-    of that day. Raises ConfigurationError for a day or key of another form, and when both are given and differ.
+    of that day. Raises ConfigurationError for a day or key of another form, when both are given and differ, and
+    for a run with neither that was meant for another day: its key was cleared, or it has a logical date of that day.
     """
     zone, run = settings().platform.timezone, context["dag_run"]
     given = (context.get("params") or {}).get("day")
@@ -287,11 +288,28 @@ def window_of(context: Any, grain: Grain = Grain.DAY) -> Window:
         return of_key
     day = parse_day(given) if given else last_finished_day(run.run_after, zone)
     window = WINDOW_OF[grain](day, zone)
+    if not given:
+        _demand_that_window(run, window)
     if of_key and of_key != window:
         raise ConfigurationError(
             f"the parameter day names {window.key} and the partition key {of_key.key}; start the run with one of them"
         )
     return window
+
+
+def _demand_that_window(run: Any, window: Window) -> None:
+    """Raise ConfigurationError for a run that was meant for another window than that of the last finished day."""
+    remedy = "trigger the DAG with the parameter day"
+    if run.run_type in ("backfill", "asset_triggered"):
+        raise ConfigurationError(
+            f"the partition key of this run was cleared, and with it the day that it is about: {remedy}"
+        )
+    day = run.logical_date and last_finished_day(run.logical_date, window.timezone)
+    if run.run_type == "manual" and day and window != WINDOW_OF[window.grain](day, window.timezone):
+        raise ConfigurationError(
+            f"this run has the logical date {run.logical_date.isoformat()}, but would be about {window.key}: a logical "
+            f"date chooses no day; {remedy}"
+        )
 
 
 @task

@@ -101,7 +101,7 @@ def test_airflow_settings_have_one_source() -> None:
 
 
 def test_a_task_outlives_a_restart_of_the_api_server_and_not_the_scheduler_s_patience() -> None:
-    """Each heartbeat is tried five times, after 1 s and then 1 to 2, 1 to 4 and 1 to 8 s: 9.5 s with a deviation of 2.2."""
+    """Each heartbeat is tried five times, after 1 s and then 1 to 2, 1 to 4 and 1 to 8 s: 9.5 s, give or take 2.2."""
     shared = shared_settings()
     tolerated = 9.5 * int(shared["AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS"])
     assert 90 < tolerated < int(shared["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"])

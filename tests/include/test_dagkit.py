@@ -23,6 +23,7 @@ def context(**changes: Any) -> dict[str, Any]:
         partition_key=changes.get("partition_key"),
         run_after=changes.get("run_after", datetime(2026, 10, 9, 5, tzinfo=UTC)),
         run_type=changes.get("run_type", "manual"),
+        logical_date=changes.get("logical_date"),
     )
     return {"dag_run": run, "params": {"day": None}, "partition_key": None} | changes
 
@@ -38,6 +39,12 @@ def context(**changes: Any) -> dict[str, Any]:
         ({"partition_key": "2026-09-28 (W40)"}, Grain.WEEK, "2026-W40"),
         ({"params": {"day": "2026-10-04"}}, Grain.WEEK, "2026-W40"),
         ({}, Grain.WEEK, "2026-W41"),
+        ({"params": {"day": "2026-10-03"}, "run_type": "backfill"}, Grain.DAY, "2026-10-03"),
+        # As Airflow's form fills it in.
+        ({"logical_date": datetime(2026, 10, 9, 4, 59, tzinfo=UTC)}, Grain.DAY, "2026-10-08"),
+        ({"logical_date": datetime(2026, 10, 7, tzinfo=UTC)}, Grain.WEEK, "2026-W41"),
+        ({"logical_date": datetime(2026, 10, 3, tzinfo=UTC), "params": {"day": "2026-10-01"}}, Grain.DAY, "2026-10-01"),
+        ({"logical_date": datetime(2026, 10, 3, tzinfo=UTC), "run_type": "scheduled"}, Grain.DAY, "2026-10-08"),
         ({"partition_key": "2026-10"}, Grain.MONTH, "2026-10"),
         ({"params": {"day": "2026-02-28"}}, Grain.MONTH, "2026-02"),
     ],
@@ -52,6 +59,26 @@ def test_a_day_and_a_key_that_differ_are_refused() -> None:
         ConfigurationError, match="day names 2026-10-01 and the partition key 2026-10-03; start the run"
     ):
         dagkit.window_of(given)
+
+
+@pytest.mark.parametrize("run_type", ["backfill", "asset_triggered"])
+def test_a_run_whose_key_was_cleared_computes_no_other_day(run_type: str) -> None:
+    with pytest.raises(ConfigurationError, match="key of this run was cleared.*trigger the DAG with the parameter day"):
+        dagkit.window_of(context(run_type=run_type))
+
+
+@pytest.mark.parametrize(
+    ("logical_date", "grain"),
+    [
+        (datetime(2026, 10, 3, tzinfo=UTC), Grain.DAY),
+        (datetime(2026, 10, 8, 23, 59, tzinfo=UTC), Grain.DAY),
+        (datetime(2026, 10, 5, 12, tzinfo=UTC), Grain.WEEK),  # the last finished day is Sunday's
+    ],
+)
+def test_a_logical_date_of_another_day_is_refused(logical_date: datetime, grain: Grain) -> None:
+    said = "chooses no day; trigger the DAG with the parameter day"
+    with pytest.raises(ConfigurationError, match=f"logical date 2026-10-0.*would be about 2026-.*{said}"):
+        dagkit.window_of(context(logical_date=logical_date), grain)
 
 
 @pytest.mark.airflow
