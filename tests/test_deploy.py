@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 import yaml
 
 from demo.airflow import shared_settings
-from demo.processes import Processes
+from demo.processes import Processes, free_port
 from demo.servers import Postgres
 from include.settings import ROOT
 
@@ -86,29 +88,32 @@ def test_the_databases_open_to_their_own_roles_only(cluster: Postgres) -> None:
             _as(cluster, role, database)
 
 
-@pytest.mark.airflow
-def test_init_migrates_makes_users_with_their_roles_and_pools(cluster: Postgres, tmp_path: Path) -> None:
-    init = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]["init"]
-    assert init["command"] == ["bash", "deploy/init.sh"]
-    fernet_key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]
+
+
+@pytest.fixture(scope="module")
+def airflow(cluster: Postgres, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], str]:
+    """Airflow as the service ``init`` prepares it: the environment of a service, and what was said."""
+    assert COMPOSE["init"]["command"] == ["bash", "deploy/init.sh"]
     url = cluster.url("airflow", "airflow", PASSWORDS["AIRFLOW_DATABASE_PASSWORD"])
-    said = _run(
-        cluster,
-        "init.sh",
-        shared_settings()
-        | {
-            "PYTHONPATH": str(ROOT),
-            "AIRFLOW_HOME": str(tmp_path),
-            "AIRFLOW__CORE__AUTH_MANAGER": init["environment"]["AIRFLOW__CORE__AUTH_MANAGER"],
-            "AIRFLOW__CORE__FERNET_KEY": fernet_key,
-            "AIRFLOW__API__SECRET_KEY": "a" * 64,
-            "AIRFLOW__API_AUTH__JWT_SECRET": "b" * 64,
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url.replace("postgresql://", "postgresql+psycopg2://"),
-            "AIRFLOW_CONN_WAREHOUSE_OWNER": cluster.url(
-                "warehouse", "warehouse_owner", PASSWORDS["WAREHOUSE_OWNER_PASSWORD"]
-            ),
-        },
-    )
+    owner = cluster.url("warehouse", "warehouse_owner", PASSWORDS["WAREHOUSE_OWNER_PASSWORD"])
+    environment = shared_settings() | {
+        "PYTHONPATH": str(ROOT),
+        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
+        "AIRFLOW__CORE__AUTH_MANAGER": COMPOSE["init"]["environment"]["AIRFLOW__CORE__AUTH_MANAGER"],
+        "AIRFLOW__CORE__FERNET_KEY": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+        "AIRFLOW__API__SECRET_KEY": "a" * 64,
+        "AIRFLOW__API_AUTH__JWT_SECRET": "b" * 64,
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url.replace("postgresql://", "postgresql+psycopg2://"),
+    }
+    return environment, _run(cluster, "init.sh", environment | {"AIRFLOW_CONN_WAREHOUSE_OWNER": owner})
+
+
+@pytest.mark.airflow
+def test_init_migrates_makes_users_with_their_roles_and_pools(
+    cluster: Postgres, airflow: tuple[dict[str, str], str]
+) -> None:
+    _, said = airflow
     for password in PASSWORDS.values():
         assert password not in said
     with _as(cluster, "airflow", "airflow") as connection:
@@ -128,3 +133,53 @@ def test_init_migrates_makes_users_with_their_roles_and_pools(cluster: Postgres,
         assert connection.execute("SELECT slots FROM slot_pool WHERE pool = 'platform_db'").fetchone() == (4,)
     with _as(cluster, "warehouse_writer", "warehouse") as connection:
         assert connection.execute("SELECT count(*) FROM ops.signal").fetchone() == (0,)
+
+
+@pytest.mark.airflow
+def test_a_login_through_the_tls_proxy_is_for_https_alone(
+    cluster: Postgres, airflow: tuple[dict[str, str], str], tmp_path: Path
+) -> None:
+    """The api-server as the deployment starts it; what the proxy in front of it sends is sent by the test."""
+    service, port = COMPOSE["api-server"], free_port()
+    proxy = re.fullmatch(r"\$\{AIRFLOW_PROXY:-(.*)\}", service["environment"]["FORWARDED_ALLOW_IPS"])
+    assert proxy
+    program, *arguments = service["command"]
+    processes = Processes(tmp_path / "processes.json")
+    server = processes.start(
+        "api-server",
+        [Path(sys.executable).parent / program, *arguments],
+        log=tmp_path / "api-server.log",
+        environment={"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        | airflow[0]
+        | {
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(port),
+            "FORWARDED_ALLOW_IPS": proxy[1],
+            "AIRFLOW__FAB__COOKIE_SECURE": service["environment"]["AIRFLOW__FAB__COOKIE_SECURE"],
+        },
+    )
+    url = f"http://127.0.0.1:{port}"
+    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9", "Host": "airflow.example.org"}
+    try:
+        processes.wait_until(server, lambda: _healthy(url), seconds=120)
+        with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=30) as browser:
+            page = browser.get("/auth/login/")
+            token = re.search(r'name="csrf_token"[^>]* value="([^"]+)"', page.text)
+            assert token, page.text
+            session = "; ".join(line.partition(";")[0] for line in page.headers.get_list("set-cookie"))
+            login = {"csrf_token": token[1], "username": "viewer", "password": PASSWORDS["AIRFLOW_VIEWER_PASSWORD"]}
+            more = {"Cookie": session, "Referer": "https://airflow.example.org/auth/login/"}
+            done = browser.post("/auth/login/", data=login, headers=more)
+    finally:
+        processes.stop_all()
+    cookies = {line.partition("=")[0]: line for line in done.headers.get_list("set-cookie")}
+    assert {"_token", "session"} <= cookies.keys(), (done.status_code, done.text)
+    assert all("; Secure" in line for line in cookies.values()), "a cookie that goes over plain HTTP as well"
+    assert not done.headers["location"].startswith("http:")
+
+
+def _healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/api/v2/monitor/health", trust_env=False, timeout=10).is_success
+    except httpx.HTTPError:
+        return False
