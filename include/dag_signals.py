@@ -88,7 +88,7 @@ def run_failed(context: Any) -> None:
 
     Airflow names the task that failed last, or that waits for ever, and no more than the DAG and the run's id when that
     task is not in the DAG any more. A task whose process was killed may have no other signal. A run that was cleared
-    and failed again is another signal.
+    and failed again is another signal: the number of its clearing tells, or else the hour.
     """
     dag, run, instance = context["dag"], context.get("dag_run"), context.get("ti")
     _record(
@@ -98,6 +98,7 @@ def run_failed(context: Any) -> None:
         run_id=run.run_id if run else context["run_id"],
         title=f"{dag.dag_id}: run failed" + (f" at task {instance.task_id}" if instance else ""),
         try_number=getattr(run, "clear_number", None) or 0,
+        attempt="" if run else f"{datetime.now(UTC):%Y-%m-%dT%H}",
         detail={
             "error": str(context.get("reason") or ""),
             "partition_key": getattr(run, "partition_key", None),
@@ -153,6 +154,7 @@ def _record(
     task_id: str = "",
     map_index: int = -1,
     try_number: int = 0,
+    attempt: str = "",
     detail: dict[str, Any] | None = None,
 ) -> None:
     from include.incidents import signals
@@ -161,7 +163,7 @@ def _record(
     tier = Tier(tiers[0]) if tiers else Tier.IMPORTANT
     signals.record(
         signals.Signal(
-            idempotency_key=f"airflow:{dag_id}:{run_id}:{task_id}:{map_index}:{try_number}:{kind}",
+            idempotency_key=f"airflow:{dag_id}:{run_id}:{task_id}:{map_index}:{attempt or try_number}:{kind}",
             kind=kind,
             occurred_at=datetime.now(UTC),
             fingerprint=f"airflow:{dag_id}",
