@@ -4,7 +4,7 @@
 **Schedule**: at midnight for the day that has just ended (`schedules.daily_metrics`), partitioned by day; each subject
 waits for late log lines and rows first (`traffic.late_lines_minutes`). Later ones come into their day by the runs of
 later days: rows for `reports.late_rows_days`. After an outage only the last of the days that ended meanwhile is
-computed by itself; the board names the others. A backfill takes dates, in the UI or with `airflow backfill create`.
+computed by itself; the board names the others. Backfill with `airflow backfill create`, or in the UI set to UTC.
 **Reads**: the source contract (`platform_db`), the logs (`platform_logs`), `ops.observation`, `ops.maintenance_window`.
 **Writes**: `ops.daily_*`, `ops.hourly_*`, `ops.metric_write`, `ops.rollup_announcement`; reports the day, and others
 that it changed, on `daily_metrics`, which the reports follow, and on `weeks_to_roll_up`, `months_to_roll_up` when due.

@@ -8,11 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import timezone
 
 from include import dagkit
 from include.outcome import ConfigurationError
 from include.settings import settings
 from include.window import Grain
+from tests.catalogue import dags
 
 
 def context(**changes: Any) -> dict[str, Any]:
@@ -97,7 +99,6 @@ def test_each_day_is_computed_once_it_is_over_also_where_clocks_change_at_midnig
     environment: pytest.MonkeyPatch, zone: str, midnight_before: str, days: list[str]
 ) -> None:
     """By the ticks and the keys of Airflow's own timetable, as the scheduler reads it."""
-    from airflow.sdk import timezone
     from airflow.serialization.decoders import decode_timetable
     from airflow.serialization.encoders import encode_timetable
 
@@ -129,6 +130,24 @@ def test_an_asset_without_a_day_is_not_reported() -> None:
     task = SimpleNamespace(outlets=[dagkit.DAILY_METRICS, dagkit.WEEKS_TO_ROLL_UP])
     dagkit.announce({"outlet_events": {}, "task": task}, dagkit.WEEKS_TO_ROLL_UP, set())
     assert task.outlets == [dagkit.DAILY_METRICS]
+
+
+@pytest.mark.airflow
+@pytest.mark.parametrize(
+    ("hour", "days"),
+    [
+        (0, ["2026-10-01", "2026-10-02", "2026-10-03"]),
+        # Midnight in New York, and in Madrid: why docs/operate.md wants the UI in UTC.
+        (4, ["2026-10-02", "2026-10-03"]),
+        (-2, ["2026-10-01", "2026-10-02"]),
+    ],
+)
+def test_the_dates_of_a_backfill_are_its_days_when_they_are_those_of_utc(hour: int, days: list[str]) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    stored = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dags()["daily_metrics"]))
+    first, last = (timezone.parse(f"2026-10-0{day}") + timedelta(hours=hour) for day in (1, 3))
+    assert [info.partition_key for info in stored.iter_dagrun_infos_between(first, last)] == days
 
 
 @pytest.mark.airflow
