@@ -91,33 +91,40 @@ def details(connection_id: str) -> ConnectionDetails:
     variable = f"AIRFLOW_CONN_{connection_id.upper()}"
     if value := os.environ.get(variable):
         return _read(connection_id, variable, value)
-    if "airflow" in sys.modules:
-        return _from_airflow(connection_id)
-    raise _missing(connection_id)
+    if (found := _in_airflow(connection_id)) is None:
+        what = CONNECTIONS.get(connection_id, "a connection")
+        raise ConfigurationError(
+            f"the connection {connection_id} ({what}) is not defined; set {variable} or add it in Airflow under Admin, "
+            "Connections"
+        )
+    return ConnectionDetails(
+        connection_id,
+        found.conn_type,
+        found.host or "",
+        found.port,
+        found.login or "",
+        found.password or "",
+        found.schema or "",
+        found.extra_dejson,
+    )
 
 
 def is_defined(connection_id: str) -> bool:
     """Whether a connection exists; what needs an optional one says so where it is not."""
-    if os.environ.get(f"AIRFLOW_CONN_{connection_id.upper()}"):
-        return True
+    return bool(os.environ.get(f"AIRFLOW_CONN_{connection_id.upper()}")) or _in_airflow(connection_id) is not None
+
+
+def _in_airflow(connection_id: str) -> Any:
+    """Airflow's connection of this name; None where it has none, and without Airflow."""
     if "airflow" not in sys.modules:
-        return False
+        return None
     from airflow.sdk import Connection
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:
-        Connection.get(connection_id)
+        return Connection.get(connection_id)
     except AirflowNotFoundException:
-        return False
-    return True
-
-
-def _missing(connection_id: str) -> ConfigurationError:
-    what = CONNECTIONS.get(connection_id, "a connection")
-    return ConfigurationError(
-        f"the connection {connection_id} ({what}) is not defined; "
-        f"set AIRFLOW_CONN_{connection_id.upper()} or add it in Airflow under Admin, Connections"
-    )
+        return None
 
 
 def _read(connection_id: str, variable: str, value: str) -> ConnectionDetails:
@@ -173,26 +180,6 @@ def _is_ipv6(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _from_airflow(connection_id: str) -> ConnectionDetails:
-    from airflow.sdk import Connection
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    try:
-        found = Connection.get(connection_id)
-    except AirflowNotFoundException:
-        raise _missing(connection_id) from None
-    return ConnectionDetails(
-        connection_id,
-        found.conn_type,
-        found.host or "",
-        found.port,
-        found.login or "",
-        found.password or "",
-        found.schema or "",
-        found.extra_dejson,
-    )
 
 
 def _statement_timeout() -> timedelta | None:
@@ -315,8 +302,10 @@ def _refusal(found: ConnectionDetails, text: str) -> str | None:
 
 
 def redis(connection_id: str = "platform_redis", *, timeout_seconds: float = 5.0) -> Redis:
-    """Return a Redis client; it connects at its first command. Raises ConfigurationError when undefined."""
+    """Return a Redis client; it connects at its first command, and tries each once. Raises ConfigurationError."""
     from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
     found = details(connection_id)
     return Redis(
@@ -328,6 +317,8 @@ def redis(connection_id: str = "platform_redis", *, timeout_seconds: float = 5.0
         ssl=str(found.extra.get("ssl", "")).lower() == "true" or found.kind == "rediss",
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds,
+        # The library's own attempts would multiply the time limit by ten; a task is tried again as a whole.
+        retry=Retry(NoBackoff(), 0),
         decode_responses=True,
     )
 

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis import exceptions
 
 from demo.databases import Databases
 from demo.processes import Process, Processes
@@ -261,6 +262,27 @@ def test_redis_answers(monkeypatch: pytest.MonkeyPatch, servers: dict[str, int |
     client = redis()
     assert client.ping()
     assert client.connection_pool.connection_kwargs["db"] == 3
+
+
+def test_redis_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    met = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            while True:
+                try:
+                    caller, _ = server.accept()
+                except OSError:
+                    return
+                met.append(caller.getpeername())
+                caller.close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(exceptions.ConnectionError):
+            redis().ping()
+        server.shutdown(socket.SHUT_RDWR)
+    assert len(met) == 1
 
 
 @pytest.mark.parametrize(

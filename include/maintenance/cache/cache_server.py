@@ -31,12 +31,7 @@ _TRIED = {
 
 def client() -> redis.Redis:
     """Return a client with one connection of its own, so that what is set for it holds. Raises ConfigurationError."""
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
-    pooled = connections.redis(CONNECTION)
-    pooled.set_retry(Retry(NoBackoff(), 0))  # the task itself is tried again
-    return _with_errors("connection", pooled.client)  # type: ignore[no-any-return]
+    return _with_errors("connection", connections.redis(CONNECTION).client)  # type: ignore[no-any-return]
 
 
 def measure(server: redis.Redis) -> dict[str, Any]:
