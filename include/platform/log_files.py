@@ -74,24 +74,39 @@ class Measure:
         return vars(self).copy()
 
 
+class _Lines:
+    """Counts lines block by block, in one pass with whatever else is done with them."""
+
+    def __init__(self) -> None:
+        self._ended, self._last = 0, b"\n"
+
+    def add(self, block: bytes) -> None:
+        if block:
+            self._ended += block.count(b"\n")
+            self._last = block[-1:]
+
+    @property
+    def count(self) -> int:
+        """The lines of all blocks so far; a last one without its end counts."""
+        return self._ended + (self._last != b"\n")
+
+
 class Meter:
     """Measures content block by block, in one pass with whatever else is done with it."""
 
     def __init__(self) -> None:
         """Begin with no content."""
-        self._lines, self._bytes, self._digest, self._last = 0, 0, hashlib.sha256(), b"\n"
+        self._lines, self._bytes, self._digest = _Lines(), 0, hashlib.sha256()
 
     def add(self, block: bytes) -> None:
         """Take up the next block."""
-        if block:
-            self._lines += block.count(b"\n")
-            self._bytes += len(block)
-            self._digest.update(block)
-            self._last = block[-1:]
+        self._lines.add(block)
+        self._bytes += len(block)
+        self._digest.update(block)
 
     def measure(self) -> Measure:
         """Return the measure of all blocks so far; a last line without its end counts as a line."""
-        return Measure(self._lines + (self._last != b"\n"), self._bytes, self._digest.hexdigest())
+        return Measure(self._lines.count, self._bytes, self._digest.hexdigest())
 
 
 def local_folder() -> Path:
@@ -259,7 +274,7 @@ def compress(source: Path, target: Path) -> tuple[int, int, str]:
     """
     import zstandard
 
-    lines, last, packed_digest = 0, b"\n", hashlib.sha256()
+    lines, packed_digest = _Lines(), hashlib.sha256()
     with regular_files.open_to_read(source) as raw, regular_files.create(target) as packed:
         status = os.fstat(raw.fileno())
         threads = min(len(os.sched_getaffinity(0)), _MOST_THREADS)
@@ -277,7 +292,7 @@ def compress(source: Path, target: Path) -> tuple[int, int, str]:
             part = compressor.compress(block)
             packed_digest.update(part)
             packed.write(part)
-            lines, last = lines + block.count(b"\n"), block[-1:]
+            lines.add(block)
         part = compressor.flush()
         packed_digest.update(part)
         packed.write(part)
@@ -289,7 +304,7 @@ def compress(source: Path, target: Path) -> tuple[int, int, str]:
         os.fsync(packed.fileno())
         # What is read back for the verification shall come from the disk, not from memory.
         os.posix_fadvise(packed.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    return lines + (last != b"\n"), status.st_size - left, packed_digest.hexdigest()
+    return lines.count, status.st_size - left, packed_digest.hexdigest()
 
 
 def same_content(packed: Path, original: Path, size: int) -> bool:
@@ -306,7 +321,7 @@ def same_content(packed: Path, original: Path, size: int) -> bool:
     return left == 0
 
 
-def file_sha256(path: Path) -> str:
+def regular_file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file as it lies there. Raises NoRegularFile for a link, and OSError."""
     with regular_files.open_to_read(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
@@ -314,8 +329,8 @@ def file_sha256(path: Path) -> str:
 
 def count_lines(path: Path) -> int:
     """Count the lines of an uncompressed file; a last one without its end counts."""
-    lines, last = 0, b"\n"
+    lines = _Lines()
     with regular_files.open_to_read(path) as handle:
         while block := handle.read(_BLOCK):
-            lines, last = lines + block.count(b"\n"), block[-1:]
-    return lines + (last != b"\n")
+            lines.add(block)
+    return lines.count

@@ -52,7 +52,7 @@ def compress(file: RotatedLog, run_id: str, dry_run: bool, closing: Closing) -> 
                 raise MaintenanceFailed(
                     f"{target.name} exists and holds something else than {path.name}; remove one of them"
                 )
-            lines, size, checksum = log_files.count_lines(path), status.st_size, log_files.file_sha256(target)
+            lines, size, checksum = log_files.count_lines(path), status.st_size, log_files.regular_file_sha256(target)
             log_checksums.note(path.parent, target.name, checksum)
         else:
             lines, size, checksum = _compress_to(path, target)
@@ -64,7 +64,7 @@ def _compress_to(path: Path, target: Path) -> tuple[int, int, str]:
     partial = regular_files.partial_of(target)
     try:
         lines, size, checksum = log_files.compress(path, partial)
-        if log_files.file_sha256(partial) != checksum or not log_files.same_content(partial, path, size):
+        if log_files.regular_file_sha256(partial) != checksum or not log_files.same_content(partial, path, size):
             raise MaintenanceFailed(
                 f"{path.name} does not read back equal from its compressed copy; it is kept as it is"
             )
@@ -121,7 +121,7 @@ def check(folder: Path, rotated: list[RotatedLog], links: list[str], run_id: str
 
 
 def _of_file(path: Path, expected: str | None, dry_run: bool) -> list[Finding]:
-    checksum = log_files.file_sha256(path)
+    checksum = log_files.regular_file_sha256(path)
     if expected is None:
         try:
             log_files.measure(path)

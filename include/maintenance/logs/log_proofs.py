@@ -81,7 +81,7 @@ def _finish(action: actions.Action, folder: Path) -> actions.Action | None:
         target = path.with_name(action.plan["to"])
         if path.exists() or not regular_files.is_regular(target):
             return None
-        checksum = log_files.file_sha256(target)
+        checksum = log_files.regular_file_sha256(target)
         if log_checksums.read(folder).get(target.name) != checksum:  # it was noted once the content was found equal
             raise MaintenanceFailed(f"{target.name} is not the file that {action.resource} was compressed to")
         held = log_files.measure(target)

@@ -81,7 +81,7 @@ def test_a_link_that_comes_after_the_look_at_the_folder_is_not_followed(logs: Pa
         lambda: log_files.compress(path, target),
         lambda: log_files.measure(path),
         lambda: log_files.count_lines(path),
-        lambda: log_files.file_sha256(path),
+        lambda: log_files.regular_file_sha256(path),
         lambda: log_files.same_content(code, path, len(CODE)),
     ):
         with pytest.raises(OSError, match="is a link or no ordinary file"):
