@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,9 +47,9 @@ class Folder:
             if self.is_object_storage:
                 self.system.put_file(str(path), final)
                 return
-            folder, _, name = final.rpartition("/")
+            folder = final.rpartition("/")[0]
             self.system.makedirs(folder, exist_ok=True)
-            partial = f"{folder}/.{name}.{secrets.token_hex(4)}.partial"
+            partial = str(regular_files.partial_of(Path(final)))
             try:
                 self.system.put_file(str(path), partial)
                 if self.is_local:
@@ -185,16 +184,8 @@ def file_sha256(path: Path) -> str:
 
 def write_privately(path: Path, content: bytes) -> None:
     """Write a local file, whole or not at all, that only its owner may read."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    try:
-        with regular_files.create(partial) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with regular_files.replacing(path) as file:
+        file.write(content)
 
 
 def to_disk(path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 
 from include.outcome import MaintenanceFailed
@@ -50,16 +49,8 @@ def forget(folder: Path, name: str) -> None:
 
 def _write(folder: Path, noted: dict[str, str]) -> None:
     target = folder / NAME
-    partial = regular_files.partial_of(target)
-    try:
-        with regular_files.create(partial, 0o644) as file:
-            file.writelines(f"{checksum}  {name}\n".encode() for name, checksum in sorted(noted.items()))
-            file.flush()
-            if regular_files.is_regular(target):
-                os.fchmod(file.fileno(), target.lstat().st_mode & 0o777)
-            os.fsync(file.fileno())
-        partial.rename(target)
-        folders.to_disk(folder)
-    finally:
-        with suppress(FileNotFoundError):
-            partial.unlink()
+    with regular_files.replacing(target, 0o644) as file:
+        file.writelines(f"{checksum}  {name}\n".encode() for name, checksum in sorted(noted.items()))
+        if regular_files.is_regular(target):
+            os.fchmod(file.fileno(), target.lstat().st_mode & 0o777)
+    folders.to_disk(folder)

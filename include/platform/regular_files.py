@@ -10,6 +10,8 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import IO
@@ -49,6 +51,23 @@ def open_to_read(path: Path) -> BufferedReader:
 def create(path: Path, mode: int = 0o600) -> IO[bytes]:
     """Make a new file with these rights, less the umask. Raises FileExistsError when the name is taken."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb")
+
+
+@contextmanager
+def replacing(target: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
+    """Write a file with these rights, less the umask, which becomes ``target`` at the end of the block.
+
+    It does so whole and safe on disk, or not at all when the block fails. Raises OSError.
+    """
+    partial = partial_of(target)
+    try:
+        with create(partial, mode) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def partial_of(target: Path) -> Path:

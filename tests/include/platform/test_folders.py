@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from include.outcome import ConfigurationError
 from include.platform import folders
+from include.settings import ROOT
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,21 @@ def test_what_is_written_is_found_and_read(environment: pytest.MonkeyPatch, tmp_
     assert folder.read("a.facts.json") == b"newer"
     folder.remove("a.facts.json")
     assert (folder.glob("*"), folder.read("a.facts.json")) == ({}, None)
+
+
+def test_what_a_killed_write_left_goes_with_the_file(environment: pytest.MonkeyPatch) -> None:
+    folder = folders.open_folder("archive")
+    path = Path(folder.place("2026/[1].json"))
+    path.parent.mkdir(parents=True)
+    killed = (
+        "import os, sys; from pathlib import Path; from include.platform import folders; "
+        "os.fsync = lambda _: os._exit(9); folders.write_privately(Path(sys.argv[1]), b'half')"
+    )
+    assert subprocess.run([sys.executable, "-c", killed, str(path)], cwd=ROOT, check=False).returncode == 9
+    [left] = path.parent.iterdir()
+    assert left.read_bytes() == b"half"
+    folder.remove("2026/[1].json")
+    assert list(path.parent.iterdir()) == []
 
 
 def test_a_link_is_told_of_as_what_it_leads_to(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:

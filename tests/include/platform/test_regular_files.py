@@ -40,3 +40,15 @@ def test_a_file_is_made_anew_or_not_at_all(tmp_path: Path) -> None:
         file.write(b"two\n")
     assert first.read_text() == "two\n"
     assert first.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "noted"
+    with regular_files.replacing(target, 0o640) as file:
+        file.write(b"one\n")
+        assert not target.exists()
+    assert (target.read_text(), target.stat().st_mode & 0o777) == ("one\n", 0o640)
+    with pytest.raises(TypeError), regular_files.replacing(target) as file:
+        file.writelines([b"half", "no bytes"])  # type: ignore[list-item]
+    assert target.read_text() == "one\n"
+    assert list(tmp_path.iterdir()) == [target]
