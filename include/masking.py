@@ -87,6 +87,35 @@ def mask_sentence(text: str) -> str:
     return _masked(text, _patterns(_IS_IN_PROSE, _NO_NAME))
 
 
+def mask_sample(text: str, longest: int) -> str:
+    """Return at most ``longest`` characters of a text of strangers, a line of a log or the name of a key, masked.
+
+    Whatever might be a secret becomes ``***``, also long numbers and words with digits in them; control characters
+    become question marks. At most 4,000 characters are looked at, the rest is dropped.
+    """
+    text = re.sub(r"[\x00-\x1f\x7f]", "?", text[:4000].encode("utf-8", "replace").decode())
+    for pattern, replacement in _sample_patterns():
+        text = pattern.sub(replacement, text)
+    return text[:longest]
+
+
+@cache
+def _sample_patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
+    names = (
+        r"(?:access_|refresh_|id_|api_?|x-?)?"
+        r"(?:token|key|secret|passw(?:or)?d|pass|pwd|signature|sig|auth|session(?:id)?|jwt|code|credential)s?"
+    )
+    return (
+        (re.compile(r"(authorization\W{1,4})[^\"]*", re.I), r"\1***"),
+        (re.compile(r"\b(bearer|basic|digest)\s+[^\s\"]+", re.I), r"\1 ***"),
+        (re.compile(rf"\b({names}[\"']?\s*(?:=|:|%3d)\s*[\"']?)[^\s&;,\"']+", re.I), r"\1***"),
+        (re.compile(r"(://[^/\s:@]*:)[^/\s@]+@"), r"\1***@"),
+        (re.compile(r"\b(?:0x)?[0-9a-fA-F]{16,}"), "***"),
+        (re.compile(r"[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]{8,}){2}"), "***"),
+        (re.compile(r"(?=[A-Za-z0-9+_-]*\d)(?=[A-Za-z0-9+_-]*[A-Za-z])[A-Za-z0-9+_-]{20,}={0,2}"), "***"),
+    )
+
+
 def _masked(text: str, of: _Patterns) -> str:
     text = of.private_key.sub(MASK, text[:_READ])
     text = of.url.sub(_mask_url, text)

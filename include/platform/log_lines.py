@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, AnyStr, TextIO
 from zoneinfo import ZoneInfo
 
+from include.masking import mask_sample
 from include.warehouse.statements import statements
 from include.window import Window
 
@@ -264,27 +265,9 @@ def _is_broken(kind: Kind, line: str, zone: ZoneInfo, suspects: set[str] | None)
     return day_of_line(kind, line, zone) is None
 
 
-_NAMES_OF_SECRETS = (
-    r"(?:access_|refresh_|id_|api_?|x-?)?"
-    r"(?:token|key|secret|passw(?:or)?d|pass|pwd|signature|sig|auth|session(?:id)?|jwt|code|credential)s?"
-)
-_MASKS = (
-    (re.compile(r"(authorization\W{1,4})[^\"]*", re.I), r"\1***"),
-    (re.compile(r"\b(bearer|basic|digest)\s+[^\s\"]+", re.I), r"\1 ***"),
-    (re.compile(rf"\b({_NAMES_OF_SECRETS}[\"']?\s*(?:=|:|%3d)\s*[\"']?)[^\s&;,\"']+", re.I), r"\1***"),
-    (re.compile(r"(://[^/\s:@]*:)[^/\s@]+@"), r"\1***@"),
-    (re.compile(r"\b(?:0x)?[0-9a-fA-F]{16,}"), "***"),
-    (re.compile(r"[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]{8,}){2}"), "***"),
-    (re.compile(r"(?=[A-Za-z0-9+_-]*\d)(?=[A-Za-z0-9+_-]*[A-Za-z])[A-Za-z0-9+_-]{20,}={0,2}"), "***"),
-)
-
-
 def mask(line: str) -> str:
     """Return at most SAMPLE_CHARACTERS of a line with everything that looks like a secret replaced by ``***``."""
-    text = re.sub(r"[\x00-\x1f\x7f]", "?", line[:4000].encode("utf-8", "replace").decode())
-    for pattern, replacement in _MASKS:
-        text = pattern.sub(replacement, text)
-    return text[:SAMPLE_CHARACTERS]
+    return mask_sample(line, SAMPLE_CHARACTERS)
 
 
 # ------------------------------------------------------------------------------------------------------ DuckDB

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.masking import LONGEST_TEXT, bounded, bounded_facts, mask, mask_sentence
+from include.masking import LONGEST_TEXT, bounded, bounded_facts, mask, mask_sample, mask_sentence
 
 SECRET = "hunter2-Zx9"
 
@@ -173,3 +173,22 @@ _anything = st.recursive(
 def test_any_value_becomes_strict_json(value: object) -> None:
     text = json.dumps(bounded_facts(value), allow_nan=False)
     assert "\\u0000" not in text.replace("\\\\u0000", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("GET /?api_key=abc123&page=2", "GET /?api_key=***&page=2"),
+        ("/reset?TOKEN=x;y=1", "/reset?TOKEN=***;y=1"),
+        ("Authorization: Basic dXNlcjpwYXNz", "Authorization: ***"),
+        ("Bearer eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSM", "Bearer ***"),
+        ("postgresql://user:pw@host/db", "postgresql://user:***@host/db"),
+        ("/x?q=9f86d081884c7d65", "/x?q=***"),
+        ("/x?q=QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "/x?q=***"),
+        ("GET /api/transactions/17 HTTP/1.1", "GET /api/transactions/17 HTTP/1.1"),
+        ("a\x00b\x1b[31m", "a?b?[31m"),
+        ("y" * 500, "y" * 200),
+    ],
+)
+def test_secrets_of_strangers_are_masked(text: str, expected: str) -> None:
+    assert mask_sample(text, 200) == expected

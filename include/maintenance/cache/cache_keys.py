@@ -9,7 +9,6 @@ by the database's name, "db1 session".
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.maintenance.cache import cache_server
 from include.maintenance_sections import Cache
-from include.platform.log_lines import mask
+from include.masking import mask_sample
 
 if TYPE_CHECKING:
     import redis
@@ -254,4 +253,4 @@ def _prefix(
 
 def readable(name: bytes) -> str:
     """Return the name of a key as text for people: without control characters and anything that looks like a secret."""
-    return re.sub(r"[\x00-\x1f\x7f]", "?", mask(name.decode(errors="backslashreplace")))[:_LONGEST_NAME]
+    return mask_sample(name.decode(errors="backslashreplace"), _LONGEST_NAME)

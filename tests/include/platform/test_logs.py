@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import log_catalogue, log_lines, logs
 from include.platform.compression import compression_of, open_content
-from include.platform.log_lines import Kind, broken_lines, day_of_line, mask
+from include.platform.log_lines import Kind, broken_lines, day_of_line
 from include.platform.logs import LogFile, open_folder
 from include.settings import settings
 from include.window import Window, day_window
@@ -407,25 +407,6 @@ def test_lines_that_nobody_can_read_are_of_the_days_that_they_name(
     found, homeless = broken_lines(tmp_path / "x", Kind.ACCESS, ZONE, None)
     assert {day: one.lines for day, one in found.items()} == {date(2026, 10, day): n for day, n in days.items()}
     assert (homeless.lines == 0) == bool(days)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("GET /?api_key=abc123&page=2", "GET /?api_key=***&page=2"),
-        ("/reset?TOKEN=x;y=1", "/reset?TOKEN=***;y=1"),
-        ("Authorization: Basic dXNlcjpwYXNz", "Authorization: ***"),
-        ("Bearer eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSM", "Bearer ***"),
-        ("postgresql://user:pw@host/db", "postgresql://user:***@host/db"),
-        ("/x?q=9f86d081884c7d65", "/x?q=***"),
-        ("/x?q=QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "/x?q=***"),
-        ("GET /api/transactions/17 HTTP/1.1", "GET /api/transactions/17 HTTP/1.1"),
-        ("a\x00b\x1b[31m", "a?b?[31m"),
-        ("y" * 500, "y" * 200),
-    ],
-)
-def test_secrets_are_masked(text: str, expected: str) -> None:
-    assert mask(text) == expected
 
 
 def test_many_small_files_are_looked_at_quickly(folder: Path) -> None:
