@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import folders, log_times, regular_files
 from include.platform.compression import compression_of, open_content
-from include.platform.log_lines import LONGEST_LINE, Kind
+from include.platform.log_lines import LONGEST_LINE, Kind, patterns
 from include.sections import Traffic
 
 CONNECTION = "platform_logs"
@@ -138,13 +138,11 @@ def find(folder: Path, traffic: Traffic) -> tuple[list[LiveLog], list[RotatedLog
     with os.scandir(folder) as entries:
         is_link = {one.name: one.is_symlink() for one in entries if one.is_symlink() or one.is_file()}
     names = sorted(name for name, link in is_link.items() if not link)
-    for kind in Kind:
-        key = f"{kind.value}_logs"
-        pattern: str = getattr(traffic, key)
+    for kind, pattern in patterns(traffic).items():
         stem = pattern.removesuffix("*")
         if stem == pattern or not stem:
             raise ConfigurationError(
-                f"traffic.{key} is '{pattern}', which rotated files would not match; "
+                f"traffic.{kind}_logs is '{pattern}', which rotated files would not match; "
                 f"write it as '{stem or 'name.log'}*'"
             )
         found = [name for name in sorted(is_link) if fnmatch.fnmatchcase(name, stem) and not _ROTATED.fullmatch(name)]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, AnyStr, TextIO
 from zoneinfo import ZoneInfo
 
 from include.masking import mask_sample
+from include.sections import Traffic
 from include.warehouse.statements import statements
 from include.window import Window
 
@@ -32,6 +33,15 @@ class Kind(StrEnum):
     ACCESS = "access"
     APPLICATION = "application"
     ERROR = "error"
+
+
+def patterns(traffic: Traffic) -> dict[Kind, str]:
+    """Return the pattern of the names of each log's files."""
+    return {
+        Kind.ACCESS: traffic.access_logs,
+        Kind.APPLICATION: traffic.application_logs,
+        Kind.ERROR: traffic.error_logs,
+    }
 
 
 MEMORY_LIMIT = "768MB"

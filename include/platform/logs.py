@@ -24,7 +24,7 @@ from zoneinfo import ZoneInfo
 
 from include import connections
 from include.outcome import ConfigurationError, SourceUnavailable
-from include.platform import folders, log_catalogue, log_transfer, regular_files
+from include.platform import folders, log_catalogue, log_lines, log_transfer, regular_files
 from include.platform.compression import compression_of, open_content
 from include.platform.log_bounds import MARGIN, bounded_by_successors, latest_in
 from include.platform.log_lines import Kind
@@ -192,11 +192,7 @@ def open_folder(
     SourceUnavailable when the file system cannot be reached or the files do not come to rest.
     """
     file_system, folder = connections.folder(connection_id)
-    patterns = {
-        Kind.ACCESS: traffic.access_logs,
-        Kind.APPLICATION: traffic.application_logs,
-        Kind.ERROR: traffic.error_logs,
-    }
+    patterns = log_lines.patterns(traffic)
     with ExitStack() as stack:
         temporary = Path(stack.enter_context(TemporaryDirectory(prefix="gold-escrow-logs-")))
         local = Path(folder)

@@ -20,9 +20,8 @@ from typing import IO, Any
 from include.maintenance.logs import log_retention
 from include.maintenance.logs.log_retention import Keep
 from include.outcome import ConfigurationError, MaintenanceFailed
-from include.platform import folders, log_checksums, log_files, regular_files
+from include.platform import folders, log_checksums, log_files, log_lines, regular_files
 from include.platform.compression import compression_of
-from include.platform.log_lines import Kind
 from include.settings import settings
 from include.warehouse import actions
 
@@ -139,7 +138,7 @@ def _refuse_loss(intent: Intent, keep: Keep) -> None:
             f"the logrotate configuration has copytruncate for {intent.truncates[0].name}, which loses the lines "
             "written between the copy and the truncation; remove it and let postrotate make the writer reopen its log"
         )
-    patterns: dict[Kind, str] = {kind: getattr(settings().traffic, f"{kind.value}_logs") for kind in Kind}
+    patterns = log_lines.patterns(settings().traffic)
     for path in intent.removes:  # whatever its number, date format and folder
         kind = next((kind for kind, pattern in patterns.items() if fnmatch.fnmatchcase(path.name, pattern)), None)
         if path.exists():
