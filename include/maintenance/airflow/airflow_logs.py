@@ -57,31 +57,8 @@ def clean(folder: Path, run_id: str, dry_run: bool, now: datetime | None = None)
         if not folder.is_dir():
             return actions.nothing_to_do(action, f"there is no folder {folder}").summary()
         now = now or session.present()
-        cut_off, untouched_since = now - timedelta(days=upkeep.logs_keep_days), now - _YOUNGEST
-        going_on, told_by = _going_on()
-        try:
-            everything = list(_all_logs(folder))
-        except PermissionError as error:
-            raise _not_permitted(error) from None
-        old = _beyond_limits(everything, cut_off, untouched_since, upkeep.logs_keep_bytes)
-        held = _held([logs for logs in old if logs.run not in going_on])
-        ended = [logs for logs in old if logs.run not in going_on and logs.folder not in held]
-        due, left = _bounded(ended, upkeep.most_log_files)
-        plan = {
-            "folder": str(folder),
-            "cut_off": cut_off,
-            "runs_and_days": len(due),
-            "files": sum(logs.files for logs in due),
-            "bytes": sum(logs.bytes for logs in due),
-            "younger_ones_beyond_the_size": sum(logs.newest >= cut_off for logs in due),
-            "files_in_all": sum(logs.files for logs in everything),
-            "bytes_in_all": sum(logs.bytes for logs in everything),
-            "kept_by_legal_holds": len(held),
-            "legal_holds": sorted(set(held.values())),
-            "kept_because_they_go_on": sum(logs.run in going_on for logs in old),
-            "runs_that_go_on_are_told_by": told_by,
-            "left_for_the_next_night": left,
-        }
+        untouched_since = now - _YOUNGEST
+        due, plan = _plan(folder, now - timedelta(days=upkeep.logs_keep_days), untouched_since)
         action = actions.plan("delete_airflow_logs", "Airflow's logs", run_id, dry_run=dry_run, plan=plan)
         if not due:
             size = "" if upkeep.logs_keep_bytes is None else f" or beyond {upkeep.logs_keep_bytes} bytes"
@@ -90,6 +67,35 @@ def clean(folder: Path, run_id: str, dry_run: bool, now: datetime | None = None)
         if dry_run:
             return action.summary()
         return _remove(actions.applying(action), folder, due, untouched_since).summary()
+
+
+def _plan(folder: Path, cut_off: datetime, untouched_since: datetime) -> tuple[list[_Logs], dict[str, Any]]:
+    """Return the logs that are due, the oldest first, and what is recorded of them and of what stays."""
+    upkeep = settings().maintenance.airflow
+    going_on, told_by = _going_on()
+    try:
+        everything = list(_all_logs(folder))
+    except PermissionError as error:
+        raise _not_permitted(error) from None
+    old = _beyond_limits(everything, cut_off, untouched_since, upkeep.logs_keep_bytes)
+    held = _held([logs for logs in old if logs.run not in going_on])
+    ended = [logs for logs in old if logs.run not in going_on and logs.folder not in held]
+    due, left = _bounded(ended, upkeep.most_log_files)
+    return due, {
+        "folder": str(folder),
+        "cut_off": cut_off,
+        "runs_and_days": len(due),
+        "files": sum(logs.files for logs in due),
+        "bytes": sum(logs.bytes for logs in due),
+        "younger_ones_beyond_the_size": sum(logs.newest >= cut_off for logs in due),
+        "files_in_all": sum(logs.files for logs in everything),
+        "bytes_in_all": sum(logs.bytes for logs in everything),
+        "kept_by_legal_holds": len(held),
+        "legal_holds": sorted(set(held.values())),
+        "kept_because_they_go_on": sum(logs.run in going_on for logs in old),
+        "runs_that_go_on_are_told_by": told_by,
+        "left_for_the_next_night": left,
+    }
 
 
 def _kept_on_hold(plan: dict[str, Any], meanwhile: dict[Path, int]) -> str:
