@@ -9,5 +9,5 @@
 
 ``python -m include.maintenance`` works without Airflow. ``daily`` does the work of a day but for Airflow itself, which
 is ``airflow``; ``weekly`` that of a week but for the snapshot that monthly forecasts are made from (``drift.take``).
-The modules of the commands: archive_commands, backup_commands, weekly_commands.
+The modules of the commands: archive_commands, backup_commands, weekly_commands. For several subjects: postponed.
 """

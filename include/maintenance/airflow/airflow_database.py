@@ -22,10 +22,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from include import connections
+from include.maintenance import postponed
 from include.maintenance.airflow import airflow_connections, airflow_removed_rows
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome
 from include.platform import programs
@@ -105,7 +105,7 @@ def _finding(plan: dict[str, Any], action: actions.Action) -> Finding:
     if (due is None or left is None) and not action.done:
         text = f"how many rows are older than {days} days is not known: {_not_counted()}"
         return Finding("airflow_db", Outcome.UNKNOWN, text, numbers)
-    ended = [act for act in actions.recent([_KIND], [_RESOURCE], 100) if act.state not in ("planned", "applying")]
+    ended = postponed.ended(_KIND, [_RESOURCE])
     latest = action if not action.dry_run else next(iter(ended), None)  # a dry run removes nothing: what did the last?
     if latest is not None and latest.state == "failed":
         return Finding("airflow_db", Outcome.UNKNOWN, f"the latest clean-up failed: {latest.reason}", numbers)
@@ -116,8 +116,7 @@ def _finding(plan: dict[str, Any], action: actions.Action) -> Finding:
 
 def _behind(latest: actions.Action, ended: list[actions.Action], numbers: dict[str, Any]) -> Finding:
     """Say how many runs in a row left old rows: no single one of them is a failure."""
-    in_a_row = max(1, len(list(takewhile(lambda act: act.state in ("postponed", "failed"), ended))))
-    runs = "the latest run" if in_a_row == 1 else f"the last {in_a_row} runs"
+    in_a_row, runs = postponed.in_a_row(ended, ("postponed", "failed"))
     summary = f"old rows were left by {runs}, now because {latest.reason}"
     by_hand = "python -m include.maintenance airflow"
     remedy = f"raise most_minutes in maintenance.airflow (40 at most), or run it by day, too: {by_hand}"

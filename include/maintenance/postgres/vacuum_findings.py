@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from include.maintenance import postponed
 from include.maintenance.postgres import vacuum_plan
 from include.outcome import Outcome
 from include.platform import database
@@ -67,12 +68,13 @@ def _too_long(whole: Action, tables: Sequence[Action]) -> list[Finding]:
     earlier = actions.recent(vacuum_plan.KINDS, [action.resource for action in late], _RUNS) if late else []
     found = []
     for action in late:
-        own = [one.state for one in earlier if (one.kind, one.resource) == (action.kind, action.resource)]
+        own = [one for one in earlier if (one.kind, one.resource) == (action.kind, action.resource)]
+        in_a_row, runs = postponed.in_a_row(own)
         expected = float(action.plan.get("expected_seconds") or 0.0)
         if expected > window:
             why = f"is expected to take {expected / 60:,.0f} minutes, and the whole window is {window / 60:,.0f}"
-        elif own == ["postponed"] * _RUNS:
-            why = f"was postponed by the last {_RUNS} runs, now because {action.reason}"
+        elif in_a_row == _RUNS:
+            why = f"was postponed by {runs}, now because {action.reason}"
         else:
             continue
         evidence: dict[str, Any] = {"expected_seconds": expected, "window_seconds": window}

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import takewhile
 from typing import Any
 
+from include.maintenance import postponed
 from include.outcome import ConfigurationError, Outcome, failure_told
 from include.settings import settings
-from include.warehouse import actions, findings
+from include.warehouse import findings
 from include.warehouse.actions import Action
 from include.warehouse.findings import Finding
 
 CHECK = "pruning_backlog"
-_MOST = 100  # acts that are counted
-_UNFINISHED = ("planned", "applying")
 
 
 @contextmanager
@@ -39,7 +37,7 @@ def report(table: str, run_id: str, failure: str = "") -> dict[str, Any]:
     SourceUnavailable.
     """
     tables = sorted({table, *(rule.table for rule in settings().maintenance.prune)})
-    ended = [act for act in actions.recent(["prune"], tables, _MOST) if act.state not in _UNFINISHED]
+    ended = postponed.ended("prune", tables)
     found = [_unknown(table, failure)] if failure else []
     for name in tables:
         acts = [act for act in ended if act.resource == name]
@@ -62,7 +60,8 @@ def _finding(acts: Sequence[Action]) -> Finding:
     if act.state != "postponed":
         said = act.reason or "every row past its retention is archived and deleted"
         return Finding(act.resource, Outcome.OK, f"{act.resource}: {said}")
-    applied, in_a_row = act.applied or {}, len(list(takewhile(lambda one: one.state == "postponed", acts)))
+    in_a_row, runs = postponed.in_a_row(acts)
+    applied = act.applied or {}
     evidence = {
         "rows_left": applied.get("rows_older_after"),
         "rows_left_is_exact": applied.get("rows_older_after_is_exact"),
@@ -70,7 +69,6 @@ def _finding(acts: Sequence[Action]) -> Finding:
         "rows_of_partitions_left_estimated": applied.get("rows_of_partitions_left_estimated"),
         "postponed_in_a_row": in_a_row,
     }
-    runs = "the latest run" if in_a_row == 1 else f"the last {in_a_row} runs"
     summary = f"{act.resource}: its pruning was postponed by {runs}, now because {act.reason}"
     known = {name: value for name, value in evidence.items() if value is not None}
     return Finding(act.resource, Outcome.WARNING, summary, known, _remedy(act))
