@@ -10,8 +10,9 @@ from pathlib import Path
 import redis
 
 from benchmarks.figures import PYTHON, CommandFailedError, Cost, Figure, cost_of, not_measured
+from demo.install import TOOLS
 from demo.processes import Processes
-from demo.servers import TOOLS, Redis
+from demo.servers import Redis
 
 KEYS, ROUNDS = 1_000_000, 3
 FASTER, LONGEST_MILLISECONDS = 3, 10

@@ -24,11 +24,11 @@ from typing import Any
 import httpx
 
 from demo.airflow import USER, Airflow, dag_names
+from demo.install import LOCAL, ROOT
 from demo.platform_run import Servers
 from demo.processes import StartError, claim
-from demo.servers import ROOT
 
-FOLDER = ROOT / ".local" / "demo"
+FOLDER = LOCAL / "demo"
 SUMMARY = FOLDER / "summary.json"
 ENVIRONMENT = FOLDER / "environment.sh"
 FINISHED = {"success", "failed"}

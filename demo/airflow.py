@@ -17,9 +17,9 @@ from urllib.parse import quote
 import httpx
 import yaml
 
+from demo.install import ROOT, VENV
 from demo.processes import Process, Processes, StartError, free_port
 
-ROOT = Path(__file__).resolve().parent.parent
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 USER = "operator"
 
@@ -64,7 +64,7 @@ class Airflow:
     def _environment(self, database_url: str, parallelism: int) -> dict[str, str]:
         kept = self._secrets()
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW__")}
-        scripts = ROOT / ".local" / "venv" / "bin"
+        scripts = VENV / "bin"
         return (
             inherited
             | shared_settings()
@@ -125,7 +125,7 @@ class Airflow:
                 stdout=output,
                 stderr=output,
                 check=False,
-                executable=ROOT / ".local" / "venv" / "bin" / "airflow",
+                executable=VENV / "bin" / "airflow",
             )
         if done.returncode != 0:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
@@ -142,7 +142,7 @@ class Airflow:
             program, *arguments = commands[name]
             self.children[name] = self.processes.start(
                 f"Airflow {name}",
-                [ROOT / ".local" / "venv" / "bin" / program, *arguments],
+                [VENV / "bin" / program, *arguments],
                 log=self.folder / f"{name}.log",
                 environment=self.environment,
             )

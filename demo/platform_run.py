@@ -12,8 +12,9 @@ from pathlib import Path
 import httpx
 
 from demo.databases import Databases
+from demo.install import ROOT
 from demo.processes import Process, Processes, StartError, free_port
-from demo.servers import ROOT, Chain, Postgres, Redis
+from demo.servers import Chain, Postgres, Redis
 
 DAYS = 35
 """Finished days of history."""

@@ -19,10 +19,23 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from demo.install import TOOLS
 from demo.processes import Process, Processes, StartError, free_port, listens
 
-ROOT = Path(__file__).resolve().parent.parent
-TOOLS = ROOT / ".local" / "tools"
+
+class Server:
+    """A server of one process, not started yet."""
+
+    def __init__(self, processes: Processes) -> None:
+        """Let ``processes`` start and end it; its port is known from its start on."""
+        self.processes, self.port = processes, 0
+        self.process: Process | None = None
+
+    def stop(self) -> None:
+        """Stop the server; the chain writes its state when told to end."""
+        if self.process is not None:
+            self.processes.stop(self.process)
+            self.process = None
 
 
 def postgres_binaries() -> Path:
@@ -33,7 +46,7 @@ def postgres_binaries() -> Path:
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
-class Postgres:
+class Postgres(Server):
     """One PostgreSQL cluster. As root it runs as the user nobody, as PostgreSQL demands."""
 
     # More iterations slow guessing down, and every connection of a task with it: nobody guesses 18 random bytes.
@@ -41,13 +54,11 @@ class Postgres:
 
     def __init__(self, processes: Processes, folder: Path) -> None:
         """Keep the cluster in ``folder``; nothing is started yet."""
-        self.processes = processes
+        super().__init__(processes)
         self.log = folder / "postgres.log"
         self.account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
         self.binaries, self.data = self._places(folder)
         self.password_file = folder / "superuser.password"
-        self.port = 0
-        self.process: Process | None = None
         self.is_new = False
         """Whether this start made the cluster: what was noted about an earlier one is void then."""
 
@@ -89,12 +100,6 @@ class Postgres:
         self.process = self.processes.start("PostgreSQL", command, log=self.log, user=user, group=group)
         self.processes.wait_until(self.process, self._answers, seconds=30)
         return self
-
-    def stop(self) -> None:
-        """Stop the cluster."""
-        if self.process is not None:
-            self.processes.stop(self.process)
-            self.process = None
 
     def _ids(self) -> tuple[int | None, int | None]:
         return (self.account.pw_uid, self.account.pw_gid) if self.account else (None, None)
@@ -180,13 +185,13 @@ def _open_up(folder: Path) -> None:
             path.chmod(mode | 0o444 | (0o111 if mode & 0o100 else 0))
 
 
-class Redis:
+class Redis(Server):
     """A Redis server that keeps nothing on disk but its log."""
 
     def __init__(self, processes: Processes, folder: Path) -> None:
         """Keep the log in ``folder``; nothing is started yet."""
-        self.processes, self.folder, self.port = processes, folder, 0
-        self.process: Process | None = None
+        super().__init__(processes)
+        self.folder = folder
 
     def start(self) -> Redis:
         """Start the server. Raises StartError."""
@@ -214,14 +219,8 @@ class Redis:
         self.processes.wait_until(self.process, lambda: listens(self.port), seconds=15)
         return self
 
-    def stop(self) -> None:
-        """Stop the server."""
-        if self.process is not None:
-            self.processes.stop(self.process)
-            self.process = None
 
-
-class Chain:
+class Chain(Server):
     """The EVM node anvil, keeping its state in a file between starts."""
 
     def __init__(
@@ -232,9 +231,8 @@ class Chain:
         ``genesis`` (aware, the present by default) is the time of a new chain's first block: history can be written
         from there on. The state is written at the end and ``save_every_seconds``, for an end that comes by force.
         """
-        self.processes, self.folder, self.port, self.genesis = processes, folder, 0, genesis
-        self.save_every_seconds = save_every_seconds
-        self.process: Process | None = None
+        super().__init__(processes)
+        self.folder, self.genesis, self.save_every_seconds = folder, genesis, save_every_seconds
 
     @property
     def url(self) -> str:
@@ -268,9 +266,3 @@ class Chain:
             command += ["--timestamp", str(int(self.genesis.timestamp()))]
         self.process = self.processes.start("anvil", command, log=self.folder / "anvil.log")
         self.processes.wait_until(self.process, lambda: listens(self.port), seconds=15)
-
-    def stop(self) -> None:
-        """Stop the node; it writes its state when told to end."""
-        if self.process is not None:
-            self.processes.stop(self.process)
-            self.process = None

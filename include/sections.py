@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-_CHECKOUT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -231,7 +231,7 @@ class Incidents(Section):
     @field_validator("spool")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value if value.is_absolute() else _CHECKOUT / value
+        return value if value.is_absolute() else ROOT / value
 
 
 class Schedules(Section):

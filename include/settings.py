@@ -25,7 +25,7 @@ from pydantic_settings import (
 from include import maintenance_sections, run_bounds, sections
 from include.outcome import ConfigurationError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = sections.ROOT
 DEFAULT_FILE = ROOT / "config" / "operations.yaml"
 
 

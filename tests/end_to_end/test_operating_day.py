@@ -20,7 +20,7 @@ import pytest
 from demo.airflow import Airflow, dag_names
 from demo.databases import Databases
 from demo.processes import Processes
-from demo.servers import ROOT
+from demo.install import ROOT
 from include.settings import settings
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]

@@ -19,8 +19,9 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
 
-from demo.airflow import ROOT, USER, Airflow
+from demo.airflow import USER, Airflow
 from demo.databases import Databases
+from demo.install import VENV
 from demo.processes import Processes
 from include.reporting import reports
 from include.window import week_window
@@ -88,7 +89,7 @@ def server(
     )
     try:
         child = processes.start(
-            "Airflow api-server", [ROOT / ".local" / "venv" / "bin" / "airflow", "api-server"],
+            "Airflow api-server", [VENV / "bin" / "airflow", "api-server"],
             log=folder / "api-server.log", environment=airflow.environment,
         )  # fmt: skip
         health = f"{airflow.url}/api/v2/monitor/health"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.servers import ROOT
+from demo.install import ROOT
 from plugins.preload import MODULES
 
 _PROGRAM = """

@@ -21,9 +21,10 @@ import pytest
 import redis
 
 from demo.databases import Databases
+from demo.install import ROOT
 from demo.platform.escrow import Escrow, Rpc
 from demo.processes import Process, Processes, free_port
-from demo.servers import ROOT, Redis
+from demo.servers import Redis
 from include.platform.probes import USER_AGENT
 from tests.demo.platform.test_history import ACCESS, ERROR
 
