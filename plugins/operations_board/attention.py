@@ -28,8 +28,8 @@ from plugins.operations_board.warehouse import Row
 
 SHORT_APPLYING = timedelta(hours=1)
 LONG_APPLYING = {"vacuum": timedelta(hours=12), "analyze": timedelta(hours=12), "reindex": timedelta(hours=10)}
-"""Execution timeouts of the tasks whose kinds of act may take longer than ``SHORT_APPLYING``, the timeout of all
-others: an act that still applies after it was killed or hangs.
+"""How long an act may be applying before the board calls it hung: the execution timeout of its task. Kinds not listed
+have ``SHORT_APPLYING``.
 """
 
 MOST_LINES = 3
@@ -101,14 +101,14 @@ def ordered(items: Sequence[Item]) -> list[Item]:
     )
 
 
-def shortened(items: Sequence[Item], what: str, link: str, most: int = MOST_LINES) -> list[Item]:
-    """Keep the first ``most`` of items that are in order and count the others, each a ``what``, in one line."""
-    if len(items) <= most + 1:  # the line that counts would take the place of the one that it counts
+def shortened(items: Sequence[Item], what: str, link: str) -> list[Item]:
+    """Keep the first ``MOST_LINES`` of items in order and count the others, each a ``what``, in one line."""
+    if len(items) <= MOST_LINES + 1:  # the line that counts would take the place of the one that it counts
         return list(items)
-    rest = items[most:]
+    rest = items[MOST_LINES:]
     counts = Counter(words(item.badge or item.outcome.value).lower() for item in rest)
     return [
-        *items[:most],
+        *items[:MOST_LINES],
         Item(
             rest[0].outcome,
             f"{plural(len(rest), f'more {what}')}",

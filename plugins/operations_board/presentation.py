@@ -279,7 +279,7 @@ def key_figures(report: Row, most: int = 8) -> list[Row]:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "span": span, "day_name": day_name, "share": share, "words": words, "value_text": value_text, "facts": facts,
-    "split_proof": split_proof, "duration": duration, "long_span": long_span, "size": size,
+    "split_proof": split_proof, "duration": duration, "long_span": long_span,
     "capital": capital, "component_name": component_name, "act_name": act_name,
     "plural": plural, "gain_text": gain_text, "is_address": is_address,
 }  # fmt: skip

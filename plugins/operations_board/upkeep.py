@@ -103,7 +103,10 @@ def drill_name(kind: str, resource: str) -> str:
 
 
 def state_of(drill: Row, clock: Clock) -> str:
-    """Return a drill's outcome, or ``overdue`` when the newest one passed too long ago to count."""
+    """Return a drill's outcome, or ``overdue`` when the newest one passed too long ago to count.
+
+    One that runs for longer than ``LONG_RUNNING`` is ``could_not_run``: its task was killed or hangs.
+    """
     if drill["outcome"] == "running" and clock.now - drill["started_at"] > LONG_RUNNING:
         return "could_not_run"
     counts = drill["outcome"] in ("passed", "running") and drill["passed_at"] is not None

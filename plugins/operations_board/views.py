@@ -75,7 +75,7 @@ def overview(request: Request, refresh: Annotated[int | None, Query(ge=15, le=36
         verdict=attention.verdict(everything), items=items, reports=reports, incidents=incidents,
         actions=actions[:MOST_ACTIONS], more_actions=Counter(row["state"] for row in actions[MOST_ACTIONS:]),
         components=[_shown(row, clock, holds) for row in components],
-        subjects=_by_subject(subjects), freshness=freshness, expected=expected, key_figures=key_figures,
+        subjects=_by_subject(subjects), freshness=freshness, key_figures=key_figures,
         days_of_actions=DAYS_OF_ACTIONS, open_findings=Counter(row["outcome"] for row in open_findings),
         checks=upkeep.expected_checks(checks, clock.now), drills=[shown_drill(row, clock) for row in drills],
         never_tried=upkeep.never_tried(drills, sources),
@@ -128,14 +128,14 @@ def reports_archive(
         )
     days = archive.days_in(asked)
     with read() as reader:
-        bounds = reader.row("archive_bounds", kinds=kinds) or {"first_key": None, "last_key": None}
+        bounds = reader.row("archive_bounds", kinds=kinds) or {"first_key": None}
         rows = reader.rows("archive_month", kinds=kinds, first_key=asked.isoformat(), last_key=days[-1].isoformat())
     shown = archive.days_of(
         days, rows, kinds, first_key=bounds["first_key"], finished=finished, expected=expected_day(clock.now)
     )
     earliest = bounds["first_key"] or finished.isoformat()
     return pages.page(
-        request, "archive.html", clock, section="archive", month=asked, kind=kind, kinds=kinds, days=shown,
+        request, "archive.html", clock, section="archive", month=asked, kind=kind, days=shown,
         previous=archive.preceding(asked) if earliest < asked.isoformat() else None,
         next=archive.following(asked) if archive.following(asked) <= finished else None,
         missing=sum(entry.state == "missing" for day in shown for entry in day.entries),

@@ -1,6 +1,5 @@
 -- One page of maintenance actions, the newest first.
-SELECT maintenance_action_id, kind, resource, run_id, dry_run, state, plan, applied, proof, reason,
-       planned_at, applied_at, finished_at,
+SELECT maintenance_action_id, kind, resource, dry_run, state, plan, applied, proof, reason, planned_at,
        count(*) OVER () AS total
 FROM ops.maintenance_action
 WHERE %(state)s = 'all' OR state = %(state)s

@@ -1,5 +1,5 @@
 -- The newest signals of an incident with what they say.
-SELECT signal.signal_id, signal.kind, signal.occurred_at, signal.received_at, signal.title, signal.detail
+SELECT signal.signal_id, signal.kind, signal.occurred_at, signal.title, signal.detail
 FROM ops.incident_signal
 JOIN ops.signal USING (signal_id)
 WHERE incident_signal.incident_id = %(incident_id)s

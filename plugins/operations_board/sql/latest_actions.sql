@@ -1,7 +1,7 @@
 -- The latest state of each maintenance act since a time: an act that failed and was repeated well is well. Drills, which
 -- are acts too, have a list of their own.
-SELECT maintenance_action_id, kind, resource, run_id, dry_run, state, plan, applied, proof, reason,
-       planned_at, applied_at, finished_at
+SELECT maintenance_action_id, kind, resource, dry_run, state, plan, applied, proof, reason, planned_at, applied_at,
+       finished_at
 FROM (
     SELECT DISTINCT ON (kind, resource, dry_run) *
     FROM ops.maintenance_action

@@ -1,6 +1,6 @@
 -- The newest drill of each kind and resource, and when one passed last.
 SELECT DISTINCT ON (drill.kind, drill.resource)
-       drill.drill_id, drill.kind, drill.resource, drill.outcome, drill.attempts, drill.rpo_seconds, drill.rto_seconds,
+       drill.drill_id, drill.kind, drill.resource, drill.outcome, drill.rpo_seconds, drill.rto_seconds,
        drill.rpo_target_seconds, drill.rto_target_seconds, drill.reason, drill.started_at, drill.finished_at,
        passed.drill_id AS passed_id, passed.finished_at AS passed_at
 FROM ops.drill AS drill
