@@ -4,7 +4,7 @@
 looks after Airflow itself. ``backup SOURCE CONNECTION [NAME]`` takes a backup with the facts that ``verify-backup
 SOURCE`` needs; ``backup-facts`` records them around another tool's backup. ``restore ARCHIVE CONNECTION
 SCHEMA.TABLE`` brings an archive's rows back, ``verify-archives TABLE`` checks all of a table's, ``hold`` places,
-releases and lists legal holds. One line per act; the exit status is 1 if an act failed.
+releases and lists legal holds. One line per act, on stderr if it failed; the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,41 +28,53 @@ from include.maintenance.pruning import prune
 from include.outcome import ConfigurationError, MaintenanceFailed, SourceUnavailable
 from include.settings import settings
 
+Attempt = Callable[[Callable[[], Any]], None]
+"""Does one act, prints what it did, and goes on where it failed."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return its exit status."""
+    given = _parser().parse_args(arguments)
+    failures = 0
+
+    def attempt(act: Callable[[], Any]) -> None:
+        nonlocal failures
+        try:
+            done = act()
+        except (ConfigurationError, MaintenanceFailed, SourceUnavailable) as error:
+            failures += 1
+            print(f"failed: {error}", file=sys.stderr)
+            return
+        for fact in done if isinstance(done, list) else [done]:
+            print(json.dumps(fact, ensure_ascii=False))
+
+    attempt(lambda: given.work(given, attempt))
+    return 1 if failures else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Every command sets ``work``: what it does, given the arguments and ``Attempt``, and the facts that are left."""
     parser = argparse.ArgumentParser(prog="python -m include.maintenance", description="Maintenance without Airflow.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    daily = commands.add_parser("daily", help="prune, vacuum, rotate, measure the cache")
-    daily.add_argument("--dry-run", action="store_true", help="plan every act but change nothing")
-    daily.add_argument("--run-id", help="continue the acts of this run instead of beginning a new one")
-    itself = commands.add_parser("airflow", help="remove old rows and logs of Airflow itself, look at its DAGs")
-    itself.add_argument("--dry-run", action="store_true", help="plan every act but change nothing")
-    itself.add_argument("--run-id", help="continue the acts of this run instead of beginning a new one")
+    commands = parser.add_subparsers(required=True)
+    run = argparse.ArgumentParser(add_help=False)
+    run.add_argument("--run-id", default="", type=_run_id, help="continue this run instead of beginning a new one")
+    acts = argparse.ArgumentParser(add_help=False, parents=[run])
+    acts.add_argument("--dry-run", action="store_true", help="plan every act but change nothing")
+    daily = commands.add_parser("daily", parents=[acts], help="prune, vacuum, rotate, measure the cache")
+    daily.set_defaults(work=_daily)
+    itself = commands.add_parser(
+        "airflow", parents=[acts], help="remove old rows and logs of Airflow itself, look at its DAGs"
+    )
     itself.add_argument("--log-folder", type=Path, default=_log_folder(), help="Airflow's base_log_folder")
+    itself.set_defaults(work=_airflow)
     archive_commands.add(commands)
-    backup_commands.add(commands)
-    weekly_commands.add(commands)
-    given = parser.parse_args(arguments)
-    if given.command in backup_commands.COMMANDS:
-        return _attempt(lambda: backup_commands.run(given))
-    if given.command in weekly_commands.COMMANDS:
-        return _attempt(lambda: weekly_commands.run(given))
-    if given.command in archive_commands.COMMANDS:
-        return _attempt(lambda: archive_commands.run(given))
-    run_id = given.run_id or f"command__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
-    if given.command == "airflow":
-        acts = [
-            lambda part=part: airflow_upkeep.look_after(part, run_id, given.dry_run, given.log_folder)
-            for part in airflow_upkeep.PARTS
-        ]
-        return max(_attempt(act) for act in acts)
-    try:
-        steps = _daily(run_id, given.dry_run)
-    except ConfigurationError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    return max(_attempt(step) for step in steps)
+    backup_commands.add(commands, run)
+    weekly_commands.add(commands, acts)
+    return parser
+
+
+def _run_id(text: str) -> str:
+    return text or f"command__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def _log_folder() -> Path:
@@ -69,43 +82,29 @@ def _log_folder() -> Path:
     return Path(os.environ.get("AIRFLOW__LOGGING__BASE_LOG_FOLDER", f"{home}/logs")).expanduser()
 
 
-def _daily(run_id: str, dry_run: bool) -> list[Callable[[], Any]]:
-    """The steps of a day, pruning before the vacuum that takes up what it leaves."""
-    steps: list[Callable[[], Any]] = [
-        lambda rule=rule: prune.prune(rule, run_id, dry_run)  # type: ignore[misc]
-        for rule in settings().maintenance.prune
-    ]
-    steps.append(lambda: _tables(run_id, dry_run))
-    steps.append(lambda: log_rotation.rotate(run_id, dry_run))
-    steps.append(lambda: cache.statistics(run_id, dry_run))
-    return steps
+def _daily(given: argparse.Namespace, attempt: Attempt) -> list[dict[str, Any]]:
+    """Do the acts of a day, pruning before the vacuum that takes up what it leaves."""
+    run_id, dry_run = given.run_id, given.dry_run
+    for rule in settings().maintenance.prune:
+        attempt(partial(prune.prune, rule, run_id, dry_run))
+    attempt(lambda: _tables(run_id, dry_run, attempt))
+    attempt(lambda: log_rotation.rotate(run_id, dry_run))
+    attempt(lambda: cache.statistics(run_id, dry_run))
+    return []
 
 
-def _tables(run_id: str, dry_run: bool) -> list[dict[str, Any]]:
-    """Vacuum and analyze the tables that need it, one after the other; one that fails does not keep the others."""
-    done, failed = [], []
+def _tables(run_id: str, dry_run: bool, attempt: Attempt) -> dict[str, Any]:
+    """Vacuum and analyze the tables that need it, one after the other."""
     ends_at = vacuum_plan.window_end(settings().maintenance.vacuum.window_minutes)
     for table in vacuum_plan.plan_tables(run_id, dry_run, ends_at):
-        try:
-            done.append(vacuum.maintain(table, run_id, dry_run))
-        except (ConfigurationError, MaintenanceFailed, SourceUnavailable) as error:
-            failed.append(str(error))
-    done.append(vacuum.finish(run_id, dry_run))
-    if failed:
-        raise MaintenanceFailed("; ".join(failed))
-    return done
+        attempt(partial(vacuum.maintain, table, run_id, dry_run))
+    return vacuum.finish(run_id, dry_run)
 
 
-def _attempt(step: Callable[[], Any]) -> int:
-    """Run one step and print what it did; one that fails does not keep the others from their turn."""
-    try:
-        done = step()
-    except (ConfigurationError, MaintenanceFailed, SourceUnavailable) as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    for fact in done if isinstance(done, list) else [done]:
-        print(json.dumps(fact, ensure_ascii=False))
-    return 0
+def _airflow(given: argparse.Namespace, attempt: Attempt) -> list[dict[str, Any]]:
+    for part in airflow_upkeep.PARTS:
+        attempt(partial(airflow_upkeep.look_after, part, given.run_id, given.dry_run, given.log_folder))
+    return []
 
 
 if __name__ == "__main__":

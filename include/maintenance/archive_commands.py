@@ -9,9 +9,6 @@ from typing import Any
 from include.maintenance.logs import log_retention
 from include.maintenance.pruning import holds, manifests, restore
 
-COMMANDS = ("restore", "verify-archives", "hold")
-"""Names of the commands."""
-
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the commands."""
@@ -22,10 +19,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     back.add_argument(
         "--as-text", action="store_true", help="in a new table: values of the platform's own types as text"
     )
+    back.set_defaults(
+        work=lambda given, _: restore.restore(given.archive, given.connection, given.target, as_text=given.as_text)
+    )
     verify = commands.add_parser("verify-archives", help="check every file and manifest of a table's archives")
     verify.add_argument("table")
+    verify.set_defaults(work=lambda given, _: manifests.verify_chain(given.table))
     hold = commands.add_parser("hold", help="place, release or list legal holds: rows and logs that are never deleted")
-    acts = hold.add_subparsers(dest="act", required=True)
+    acts = hold.add_subparsers(required=True)
     place = acts.add_parser("place", help="hold the rows that meet all conditions; without any, the whole table")
     place.add_argument(
         "--table",
@@ -40,22 +41,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     place.add_argument("--key-to", help="rows up to this key, itself included")
     place.add_argument("--column", help="rows with a value in this column, one of the rule's hold_columns")
     place.add_argument("--value", help="the value")
+    place.set_defaults(work=_place)
     release = acts.add_parser("release", help="end a hold")
     release.add_argument("legal_hold", type=int)
     release.add_argument("--by", required=True, help="who ends it")
-    acts.add_parser("list", help="the holds in force")
+    release.set_defaults(work=lambda given, _: holds.release(given.legal_hold, given.by))
+    acts.add_parser("list", help="the holds in force").set_defaults(work=lambda *_: holds.listed())
 
 
-def run(given: argparse.Namespace) -> Any:
-    """Run a command; return what it did as JSON-able facts."""
-    if given.command == "restore":
-        return restore.restore(given.archive, given.connection, given.target, as_text=given.as_text)
-    if given.command == "verify-archives":
-        return manifests.verify_chain(given.table)
-    if given.act == "list":
-        return holds.listed()
-    if given.act == "release":
-        return holds.release(given.legal_hold, given.by)
+def _place(given: argparse.Namespace, _: Any) -> dict[str, Any]:
     return holds.place(
         given.table,
         given.reason,

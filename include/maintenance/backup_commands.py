@@ -6,7 +6,7 @@ import argparse
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from include import connections
 from include.maintenance.backups import backup_verification
@@ -15,11 +15,12 @@ from include.platform import backups, estate_backup
 from include.sections import BackupSource
 from include.settings import configuration_file
 
-COMMANDS = ("backup", "backup-facts", "backup-estate", "verify-backup")
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
-def add(commands: Any) -> None:
-    """Add the commands to those of ``python -m include.maintenance``."""
+def add(commands: Commands, run: argparse.ArgumentParser) -> None:
+    """Declare the commands; ``run`` has the argument of those that continue a run."""
     backup = commands.add_parser("backup", help="take a backup with the facts that its verification needs")
     backup.add_argument("source", help="a source of backups.sources with the format custom, directory or base")
     backup.add_argument("connection", help="the database, as a role that may read all of it (base: replicate it)")
@@ -28,39 +29,57 @@ def add(commands: Any) -> None:
     )
     backup.add_argument("--jobs", type=int, default=1, choices=range(1, 33), metavar="1-32", help="of a directory")
     backup.add_argument("--tar", action="store_true", help="write a base backup as compressed tar files")
+    backup.set_defaults(work=_backup)
     facts = commands.add_parser("backup-facts", help="record facts before, and again after, another tool's backup")
     facts.add_argument("name", help="name of the backup, as the tool lists it")
     facts.add_argument("connection", help="the database, as a role that may read all of it")
     call = facts.add_mutually_exclusive_group()
     call.add_argument("--begin", action="store_true", help="before the backup: forget what a failed one has left")
     call.add_argument("--before", metavar="NAME", help="the name that was used before, if the backup had none yet")
+    facts.set_defaults(work=_facts)
     estate = commands.add_parser("backup-estate", help="back up the server's roles and the configuration of operations")
     estate.add_argument("connection", help="a database of the server, as any role that may log in")
-    verify = commands.add_parser("verify-backup", help="restore the newest backup of a source and examine it")
+    estate.set_defaults(work=_estate)
+    verify = commands.add_parser(
+        "verify-backup", parents=[run], help="restore the newest backup of a source and examine it"
+    )
     verify.add_argument("source")
-    verify.add_argument("--run-id", help="continue the drill of this run instead of beginning a new one")
+    verify.set_defaults(work=lambda given, _: backup_verification.verify(given.source, given.run_id))
 
 
-def run(given: argparse.Namespace) -> dict[str, Any]:
-    """Run a parsed command; return small facts. Raises ConfigurationError, MaintenanceFailed or SourceUnavailable."""
-    now = datetime.now(UTC)
-    if given.command == "verify-backup":
-        return backup_verification.verify(given.source, given.run_id or f"command__{now:%Y-%m-%dT%H:%M:%S.%fZ}")
-    _check_that_it_can_be_written()
-    url = connections.postgres_url(given.connection)
-    if (name := getattr(given, "name", None)) and (name.startswith(".") or "/" in name):
-        raise ConfigurationError(f"{name} is no name of a backup: it begins with a dot or has a slash in it")
-    if given.command == "backup-facts":
-        backups.record_facts(url, given.name, given.before, begin=given.begin)
-        return {"facts": given.name}
-    if given.command == "backup-estate":
-        taken_files = estate_backup.take(url, _folder(), f"{now:%Y%m%d-%H%M%S}", configuration_file())
-        return {"files": [path.name for path in taken_files]}
+def _backup(given: argparse.Namespace, _: Any) -> dict[str, Any]:
+    url, now = _url(given.connection), datetime.now(UTC)
+    _check_name(given.name)
     rule = backups.source_of(given.source)
     if rule.format == "command":
         raise ConfigurationError(f"the backups of {rule.name} are taken by its own tool; use backup-facts around it")
-    taken = backups.take(url, _folder(), name or default_name(rule, now), rule.format, jobs=given.jobs, tar=given.tar)
+    name = given.name or default_name(rule, now)
+    taken = backups.take(url, _folder(), name, rule.format, jobs=given.jobs, tar=given.tar)
     return {"backup": taken.name, "source": rule.name}
+
+
+def _facts(given: argparse.Namespace, _: Any) -> dict[str, Any]:
+    url = _url(given.connection)
+    _check_name(given.name)
+    backups.record_facts(url, given.name, given.before, begin=given.begin)
+    return {"facts": given.name}
+
+
+def _estate(given: argparse.Namespace, _: Any) -> dict[str, Any]:
+    url, now = _url(given.connection), datetime.now(UTC)
+    taken = estate_backup.take(url, _folder(), f"{now:%Y%m%d-%H%M%S}", configuration_file())
+    return {"files": [path.name for path in taken]}
+
+
+def _url(connection: str) -> str:
+    """Return the URL of the database, once it is known that what is taken of it can be written."""
+    _check_that_it_can_be_written()
+    return connections.postgres_url(connection)
+
+
+def _check_name(name: str | None) -> None:
+    if name and (name.startswith(".") or "/" in name):
+        raise ConfigurationError(f"{name} is no name of a backup: it begins with a dot or has a slash in it")
 
 
 def _check_that_it_can_be_written() -> None:

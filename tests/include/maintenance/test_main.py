@@ -1,5 +1,7 @@
 """The command does the whole day, and says by its exit status when an act failed."""
 
+import json
+import re
 from pathlib import Path
 
 import psycopg
@@ -70,6 +72,27 @@ def test_a_failure_is_said_and_the_rest_is_done(
     assert "no table public.audit_logs" in said[0]
     assert "platform_redis cannot be reached" in said[1]
     assert _states(warehouse)["vacuum all tables"] == "nothing_to_do"
+
+
+def test_a_table_that_cannot_be_vacuumed_does_not_silence_the_others(
+    platform: psycopg.Connection, warehouse: psycopg.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("locked", "locked_too", "open"):
+        platform.execute(
+            f"CREATE TABLE {name} WITH (autovacuum_enabled = off) AS SELECT generate_series(1, 5000)".encode()
+        )
+        platform.execute(f"GRANT MAINTAIN ON {name} TO operations_maintainer".encode())
+    flush_statistics(platform)
+    with platform.transaction():
+        platform.execute("LOCK TABLE locked, locked_too IN SHARE UPDATE EXCLUSIVE MODE")
+        assert main(["daily", "--run-id", "r1"]) == 1
+    said = capsys.readouterr()
+    failed = [
+        re.match(r"failed: vacuum of public\.(\w+): another session holds", line) for line in said.err.splitlines()
+    ]
+    assert sorted(one[1] if one else "" for one in failed) == ["locked", "locked_too"]
+    told = {one["resource"]: one["state"] for one in map(json.loads, said.out.splitlines()) if "resource" in one}
+    assert (told["public.open"], told["all tables"], told["all logs"]) == ("proven", "failed", "nothing_to_do")
 
 
 def test_airflow_looks_after_itself_without_airflow(

@@ -46,6 +46,31 @@ def test_weekly(bloated: psycopg.Connection, warehouse: psycopg.Connection, caps
     assert states() == [("public.large_id", "proven", ""), ("public.small_id", "proven", "")]
 
 
+def test_every_act_says_what_became_of_it(
+    bloated: psycopg.Connection,
+    warehouse: psycopg.Connection,
+    environment: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    environment.setenv("OPERATIONS__MAINTENANCE__REINDEX__WAIT_SECONDS", "0.3")
+    settings.cache_clear()
+    with bloated.transaction():
+        bloated.execute("LOCK TABLE small, large IN SHARE UPDATE EXCLUSIVE MODE")
+        assert main(["weekly", "--run-id", "w", "--approve", "public.large_id"]) == 1
+    said = capsys.readouterr()
+    waited = [
+        line.partition(", vacuums or changes it for longer than the rebuilding of ") for line in said.err.splitlines()
+    ]
+    assert [(began[-12:], index.split(" ")[0]) for began, _, index in waited] == [
+        ("public.large", "public.large_id"),
+        ("public.small", "public.small_id"),
+    ]
+    assert [json.loads(line)["check"] for line in said.out.splitlines()] == [
+        *("unused_indexes", "redundant_indexes", "invalid_indexes", "foreign_keys_without_index"),
+        *("query_statistics", "slow_queries", "query_regressions", "index_advice", "index_bloat", "table_bloat"),
+    ]
+
+
 def test_a_failed_review_is_the_exit_status(
     platform: psycopg.Connection, environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
