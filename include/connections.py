@@ -86,27 +86,43 @@ class ConnectionDetails:
 def details(connection_id: str) -> ConnectionDetails:
     """Look a connection up, in the environment first and then in Airflow.
 
-    Raises ConfigurationError when there is none or when it cannot be read.
+    What is secret of it is masked in Airflow's logs. Raises ConfigurationError when there is none or when it cannot be
+    read.
     """
     variable = f"AIRFLOW_CONN_{connection_id.upper()}"
     if value := os.environ.get(variable):
-        return _read(connection_id, variable, value)
+        return _masked(_read(connection_id, variable, value))
     if (found := _in_airflow(connection_id)) is None:
         what = CONNECTIONS.get(connection_id, "a connection")
         raise ConfigurationError(
             f"the connection {connection_id} ({what}) is not defined; set {variable} or add it in Airflow under Admin, "
             "Connections"
         )
-    return ConnectionDetails(
-        connection_id,
-        found.conn_type,
-        found.host or "",
-        found.port,
-        found.login or "",
-        found.password or "",
-        found.schema or "",
-        found.extra_dejson,
+    return _masked(
+        ConnectionDetails(
+            connection_id,
+            found.conn_type,
+            found.host or "",
+            found.port,
+            found.login or "",
+            found.password or "",
+            found.schema or "",
+            found.extra_dejson,
+        )
     )
+
+
+def _masked(found: ConnectionDetails) -> ConnectionDetails:
+    """Have Airflow mask what must not stand in a log, as it does with connections that it reads itself."""
+    if "airflow.sdk" in sys.modules:
+        from airflow.sdk.log import mask_secret
+
+        path = found.schema if found.connection_id == "platform_chain" else ""  # an endpoint's key stands there
+        for secret in {found.password, quote(found.password, safe=""), path} - {""}:
+            mask_secret(secret)
+        if found.extra:
+            mask_secret(found.extra)  # of which it takes what is named like a secret
+    return found
 
 
 def is_defined(connection_id: str) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
@@ -145,7 +146,7 @@ def world(
     try:
         airflow.prepare()
         airflow.start()
-        airflow.wait_for_dags(dag_names() | {"never_in_time"})
+        airflow.wait_for_dags(dag_names() | {"never_in_time", "quotes_a_connection"})
         yield World(airflow, databases.url("e2e_warehouse", "warehouse_reader"), escrow)
     finally:
         airflow.stop()
@@ -347,6 +348,18 @@ def test_a_run_that_misses_its_deadline_leaves_a_signal_while_it_goes_on(world: 
     assert world.rows(signal) == [("P1",)]
     assert world.finished(run) == "success"
     until(lambda: world.rows("SELECT 1 FROM ops.incident WHERE fingerprint = 'airflow:never_in_time'"), 150)
+
+
+def test_no_password_stands_in_the_log_of_a_task(world: World, databases: Databases) -> None:
+    """Viewers read the logs."""
+    run = world.airflow.trigger("quotes_a_connection")
+    assert world.finished(run) == "success"
+    folder = world.airflow.folder / "logs" / "dag_id=quotes_a_connection" / f"run_id={run['dag_run_id']}"
+    [log] = [path.read_text() for path in folder.rglob("*.log")]
+    assert "cannot connect to postgresql://warehouse_writer:***@" in log
+    password = urlsplit(databases.url("e2e_warehouse", "warehouse_writer")).password
+    assert password
+    assert password not in log
 
 
 def test_a_failure_becomes_one_incident(world: World) -> None:

@@ -72,6 +72,18 @@ def test_an_unreadable_connection_names_its_variable_and_not_its_value(
     assert value not in str(caught.value) or len(value) < 3
 
 
+def test_airflow_masks_what_is_secret_of_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads no connection of the environment itself, so nothing else tells it."""
+    from airflow.sdk._shared.secrets_masker import redact
+
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://ops:p%40ss%2Fword@db/warehouse?sslpassword=k3y-of-ssl")
+    monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_CHAIN", "https://chain.example.org/v3/0123456789abcdef")
+    for name in ("warehouse", "platform_chain"):
+        details(name)
+    said = "p@ss/word p%40ss%2Fword k3y-of-ssl https://chain.example.org/v3/0123456789abcdef ops db warehouse"
+    assert redact(said) == "*** *** *** https://chain.example.org/*** ops db warehouse"
+
+
 def test_an_undefined_connection_says_what_it_is_and_where_to_set_it() -> None:
     with pytest.raises(ConfigurationError, match=r"archived to\) is not defined; set AIRFLOW_CONN_ARCHIVE"):
         details("archive")
