@@ -11,8 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from include.warehouse import dictionary
-from tests import catalogue
+from tests import catalogue, dictionary
 
 ROOT = Path(__file__).resolve().parent.parent
 

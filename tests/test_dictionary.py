@@ -3,7 +3,7 @@
 import psycopg
 
 from include.settings import ROOT
-from include.warehouse import dictionary
+from tests import dictionary
 
 
 def test_the_page_is_up_to_date(warehouse: psycopg.Connection) -> None:
