@@ -1,13 +1,12 @@
-"""Aggregates one day of the platform's logs in one pass with DuckDB. The statements stand in traffic.sql."""
+"""Aggregates one day of the platform's logs in one pass with DuckDB. The statements stand in traffic_day.sql."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.platform import log_lines
@@ -24,7 +23,7 @@ from include.window import Window
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-_STATEMENTS = statements(str(Path(__file__).with_name("traffic.sql")))
+_STATEMENTS = statements(__file__)
 _MOST_SUSPECTS = 10_000  # with more of them every line is looked at again
 _EMPTY = {
     Kind.ACCESS: "file SMALLINT, of_day BOOLEAN, slot INTEGER, method VARCHAR, text VARCHAR, status SMALLINT,"
@@ -104,7 +103,7 @@ def _absent(
 
 
 def create_macros(connection: DuckDBPyConnection) -> None:
-    """Define what the statements of traffic.sql call."""
+    """Define what the statements of traffic_day.sql call."""
     for statement in _STATEMENTS["macros"].split(";\n"):
         if statement.strip():
             connection.execute(statement)
@@ -207,14 +206,24 @@ def _figures(connection: DuckDBPyConnection, window: Window, traffic: Traffic, d
     requests = connection.execute(_STATEMENTS["hourly_traffic"]).fetchall()
     latencies = connection.execute(_STATEMENTS["hourly_latency"]).fetchall()
     errors = connection.execute(_STATEMENTS["daily_error"], largest).fetchall()
+    day.line_counts["access_excluded"] = excluded
+    day.tables = _tables(starts, requests, latencies, errors, day.line_counts)
+
+
+def _tables(
+    starts: list[datetime],
+    requests: list[tuple[Any, ...]],
+    latencies: list[tuple[Any, ...]],
+    errors: list[tuple[str, str, str, int]],
+    counts: dict[str, int],
+) -> dict[str, TableRows]:
+    """Lay out what the statements gave; its hours are counted by the place in ``starts``, lines stand in ``counts``."""
     buckets: Counter[int] = Counter()
     for *_, places, numbers in latencies:
         for place, count in zip(places, numbers, strict=True):
             buckets[place] += count
-    day.line_counts["access_excluded"] = excluded
-    counts = day.line_counts
     total = [sum((row[column] for row in requests), start=0) for column in (3, 4, 5)]
-    day.tables = {
+    return {
         "daily_traffic": TableRows(
             (
                 "requests", "errors", "client_errors", "response_seconds_sum", "response_p95_seconds",
@@ -223,7 +232,7 @@ def _figures(connection: DuckDBPyConnection, window: Window, traffic: Traffic, d
             [(
                 *total, sum((row[6] for row in requests), start=Decimal(0)), _rounded(latency.quantile(buckets, 0.95)),
                 _rounded(latency.quantile(buckets, 0.99)), sum(row[7] for row in requests), counts["access_read"],
-                counts["access_broken"], excluded,
+                counts["access_broken"], counts["access_excluded"],
             )],
         ),
         "hourly_traffic": TableRows(

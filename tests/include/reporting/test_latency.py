@@ -1,4 +1,4 @@
-"""Buckets as traffic.sql makes them, and quantiles of histograms, against their definitions and against numpy."""
+"""Buckets as traffic_day.sql makes them, and quantiles of histograms, against their definitions and against numpy."""
 
 import math
 from collections import Counter
