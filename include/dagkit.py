@@ -58,8 +58,10 @@ DAILY_METRICS = Asset("daily_metrics")
 """The finished day's metrics in the warehouse; its partitions are days (YYYY-MM-DD)."""
 
 WEEKS_TO_ROLL_UP = Asset("weeks_to_roll_up")
+"""A day (YYYY-MM-DD) of a week that is due for its rollup: complete, corrected, or the current one."""
+
 MONTHS_TO_ROLL_UP = Asset("months_to_roll_up")
-"""A day (YYYY-MM-DD) of a week or month that is due for its rollup: complete, corrected, or the current one."""
+"""A day (YYYY-MM-DD) of a month that is due for its rollup: complete, corrected, or the current one."""
 
 PLATFORM_DB_POOL = "platform_db"
 """Bounds how many tasks query the platform's database at once; its slots stand in config/pools.json."""
@@ -84,7 +86,6 @@ class Cadence(StrEnum):
     DAILY = "daily"
     WEEKLY = "weekly"
     MONTHLY = "monthly"
-    RESPONSE = "response"
 
 
 # ------------------------------------------------------------------------------------------------ declaration
@@ -223,22 +224,19 @@ def each_day_of(asset: Asset) -> PartitionedAssetTimetable:
 
 def each_week_of(asset: Asset) -> PartitionedAssetTimetable:
     """Return a schedule whose runs are about the week of a day that the asset reports, at every such report."""
-    mapper = StartOfWeekMapper(input_format="%Y-%m-%d")
-    return PartitionedAssetTimetable(
-        assets=asset,
-        default_partition_mapper=RollupMapper(upstream_mapper=mapper, window=WeekWindow(), wait_policy=MinimumCount(1)),
-    )
+    return _rolled_up(asset, StartOfWeekMapper(input_format="%Y-%m-%d"), WeekWindow())
 
 
 def each_month_of(asset: Asset) -> PartitionedAssetTimetable:
     """Return a schedule whose runs are about the month of a day that the asset reports, at every such report."""
-    mapper = StartOfMonthMapper(input_format="%Y-%m-%d")
-    return PartitionedAssetTimetable(
-        assets=asset,
-        default_partition_mapper=RollupMapper(
-            upstream_mapper=mapper, window=MonthWindow(), wait_policy=MinimumCount(1)
-        ),
-    )
+    return _rolled_up(asset, StartOfMonthMapper(input_format="%Y-%m-%d"), MonthWindow())
+
+
+def _rolled_up(
+    asset: Asset, mapper: StartOfWeekMapper | StartOfMonthMapper, window: WeekWindow | MonthWindow
+) -> PartitionedAssetTimetable:
+    days = RollupMapper(upstream_mapper=mapper, window=window, wait_policy=MinimumCount(1))
+    return PartitionedAssetTimetable(assets=asset, default_partition_mapper=days)
 
 
 def day_param(what: str) -> dict[str, Param]:

@@ -96,10 +96,10 @@ def duration(value: Number) -> str:
     return " ".join(f"{number} {name}" for number, name in parts if number)
 
 
-def _scaled(value: Decimal, step: int, names: tuple[str, ...]) -> tuple[Decimal, str] | None:
-    """Return the value in the largest unit it fills at one decimal, or None below the first."""
+def _scaled(value: Decimal, names: tuple[str, ...]) -> tuple[Decimal, str] | None:
+    """Return the value in the largest unit, each 1000 times the one before, it fills at one decimal, or None."""
     for power in range(len(names), 0, -1):
-        scaled = rounded(value / Decimal(step) ** power, 1)
+        scaled = rounded(value / Decimal(1000) ** power, 1)
         if abs(scaled) >= 1 and names[power - 1]:
             return scaled, names[power - 1]
     return None
@@ -109,7 +109,7 @@ def dollars(value: Number) -> str:
     """Write US dollars: $845,300.12, from a million on $2.3M."""
     number = Decimal(value)
     sign = "-" if number < 0 else ""
-    found = _scaled(abs(number), 1000, ("", "M", "B", "T")) if abs(number) >= 1_000_000 else None
+    found = _scaled(abs(number), ("", "M", "B", "T")) if abs(number) >= 1_000_000 else None
     if found:
         return f"{sign}${found[0]:,}{found[1]}"
     return exact_dollars(number)
@@ -122,7 +122,7 @@ def exact_dollars(value: Number) -> str:
 
 def size(value: Number) -> str:
     """Write bytes: 512 bytes, 1.5 MB (units of 1000)."""
-    found = _scaled(Decimal(value), 1000, ("kB", "MB", "GB", "TB", "PB")) if value >= 1000 else None
+    found = _scaled(Decimal(value), ("kB", "MB", "GB", "TB", "PB")) if value >= 1000 else None
     return f"{found[0]:,} {found[1]}" if found else f"{count(value)} bytes"
 
 

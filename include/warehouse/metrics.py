@@ -139,14 +139,14 @@ def amend_day(
         return changed
 
 
-def subject_states(days: Iterable[date], *, connection_id: str = "warehouse") -> dict[date, dict[str, SubjectState]]:
+def subject_states(days: Iterable[date]) -> dict[date, dict[str, SubjectState]]:
     """Return for each day the state of every subject; NEVER_COMPUTED where the warehouse has no row.
 
     Raises as ``session.transaction`` does.
     """
     wanted = sorted(set(days))
     states = {day: dict.fromkeys(SUBJECT_TABLES, NEVER_COMPUTED) for day in wanted}
-    with session.transaction(connection_id) as connection:
+    with session.transaction() as connection:
         found = connection.execute(
             "SELECT day, subject, state, completeness, reason, detail, content_hash"
             " FROM ops.daily_subject WHERE day = ANY (%(days)s)",

@@ -208,7 +208,7 @@ def test_every_subject_has_its_tables_in_the_warehouse(warehouse: psycopg.Connec
 
 def test_states_of_days_and_what_was_never_computed(warehouse: psycopg.Connection[Any]) -> None:
     write(rows(3), detail={"share": Decimal("0.50"), "day": DAY})
-    states = metrics.subject_states([DAY, OTHER], connection_id="warehouse_reader")
+    states = metrics.subject_states([DAY, OTHER])
     assert states[DAY]["transactions"].detail == {"share": "0.50", "day": "2026-10-03"}
     assert states[DAY]["users"] == states[OTHER]["transactions"] == NEVER_COMPUTED
     assert (NEVER_COMPUTED.state, set(states[OTHER])) == (Completeness.MISSING, set(SUBJECT_TABLES))
