@@ -6,7 +6,6 @@ import argparse
 from datetime import UTC, datetime
 from typing import Any
 
-from include.maintenance.logs import log_retention
 from include.maintenance.pruning import holds, manifests, restore
 
 
@@ -31,7 +30,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     place.add_argument(
         "--table",
         required=True,
-        help=f"schema.table, as in maintenance.prune; or one of {', '.join(log_retention.HELD_AS)}",
+        help=f"schema.table, as in maintenance.prune; or one of {', '.join(holds.HELD_AS)}",
     )
     place.add_argument("--reason", required=True, help="for example the case number")
     place.add_argument("--by", required=True, help="who places it")

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from include.maintenance.logs import log_proofs
 from include.maintenance.logs.log_closing import Closing
+from include.maintenance.pruning.holds import HELD_AS
 from include.outcome import Outcome
 from include.platform import folders, log_checksums, log_files
 from include.platform.log_files import RotatedLog
@@ -21,10 +22,6 @@ from include.warehouse.legal_holds import LegalHold
 
 if TYPE_CHECKING:
     import psycopg
-
-AIRFLOW_LOGS = "airflow_logs"
-HELD_AS = ("platform_logs", *(f"{kind.value}_logs" for kind in Kind), AIRFLOW_LOGS)
-"""What a row of ops.legal_hold names as its ``source_table``: all logs of the platform, those of a kind, Airflow's."""
 
 _CHECK = "rotated_log_retention"
 _NO_TIME = "kept: no line of it carries a time that can be read"

@@ -5,17 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from include.maintenance.logs.log_retention import HELD_AS
 from include.maintenance.pruning.sources import without_precision
 from include.maintenance_sections import Prune
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import database
+from include.platform.log_lines import Kind
 from include.settings import settings
 from include.warehouse import legal_holds
 from include.warehouse.legal_holds import LegalHold
 
 if TYPE_CHECKING:
     from psycopg import sql
+
+AIRFLOW_LOGS = "airflow_logs"
+HELD_AS = ("platform_logs", *(f"{kind.value}_logs" for kind in Kind), AIRFLOW_LOGS)
+"""What a hold names instead of a table: all logs of the platform, those of a kind, Airflow's."""
 
 
 def condition(
