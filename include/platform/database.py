@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -79,12 +79,14 @@ def server_version(connection: psycopg.Connection[Any]) -> int:
 
 
 @contextmanager
-def maintenance_session() -> Iterator[psycopg.Connection[Any]]:
+def maintenance_session(what: str = "") -> Iterator[psycopg.Connection[Any]]:
     """Open the platform's database for maintenance, in autocommit mode.
 
-    Raises ConfigurationError for a superuser's login, and otherwise as ``connections.postgres`` does.
+    ``what`` is done in it: the database's errors are named by that, as ``errors_named`` does; without it they pass as
+    they are. Raises ConfigurationError for a superuser's login, and otherwise as ``connections.postgres`` does.
     """
-    with connections.postgres(MAINTENANCE, autocommit=True) as connection:
+    named = errors_named(what) if what else nullcontext()
+    with connections.postgres(MAINTENANCE, autocommit=True) as connection, named:
         if prepare(connection):
             raise ConfigurationError(
                 f"the connection {MAINTENANCE} logs in as a superuser; give it a role that may only maintain the tables"

@@ -69,8 +69,7 @@ def _recorded(run_id: str, check: str, kind: Kind, budget: _Budget, kept_share: 
     budget.kept_share = kept_share
     with (
         findings.unknown_recorded(run_id, check, _whole(kind)),
-        database.maintenance_session() as connection,
-        database.errors_named(f"the check {check}"),
+        database.maintenance_session(f"the check {check}") as connection,
     ):
         found = _find(connection, kind, budget)
     return findings.replace(run_id, check, found)

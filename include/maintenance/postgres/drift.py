@@ -40,8 +40,7 @@ def take(run_id: str, due: datetime) -> dict[str, Any]:
     found = snapshots.of_run(run_id)
     if found is None:
         month = f"{due.astimezone(ZoneInfo(settings().platform.timezone)):%Y-%m}"
-        what = "snapshot of the platform's definitions"
-        with database.maintenance_session() as connection, database.errors_named(what):
+        with database.maintenance_session("snapshot of the platform's definitions") as connection:
             everything = definitions.read(connection)
         facts = everything.facts | {"run_id": run_id, "month": month}
         found = snapshots.record(facts, everything.tables, everything.definitions)

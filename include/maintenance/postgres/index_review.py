@@ -63,7 +63,7 @@ def _recorded(run_id: str, check: str, whole: str, look: _Look) -> dict[str, Any
 
 @contextmanager
 def _session(check: str) -> Iterator[psycopg.Connection[Any]]:
-    with database.maintenance_session() as connection, database.errors_named(f"the check {check}"):
+    with database.maintenance_session(f"the check {check}") as connection:
         yield connection
 
 

@@ -115,8 +115,7 @@ def check(run_id: str) -> dict[str, Any]:
 
     with findings.unknown_recorded(run_id, CHECK, "the check"):
         with (
-            database.maintenance_session() as connection,
-            database.errors_named("the forecast of keys"),
+            database.maintenance_session("the forecast of keys") as connection,
             connection.cursor(row_factory=dict_row) as cursor,
         ):
             sequences = cursor.execute(_STATEMENTS["sequences"]).fetchall()

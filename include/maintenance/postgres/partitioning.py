@@ -116,8 +116,7 @@ def check(run_id: str) -> dict[str, Any]:
         configured = {rule.table: rule.time_column for rule in settings().maintenance.prune}
         with (
             connections.postgres("warehouse", autocommit=True) as warehouse,
-            database.maintenance_session() as connection,
-            database.errors_named("the search for tables to partition"),
+            database.maintenance_session("the search for tables to partition") as connection,
         ):
             candidates = connection.execute(
                 _STATEMENTS["candidates"], {"configured": json.dumps(configured)}

@@ -84,7 +84,7 @@ def _unknown_recorded(run_id: str, *checks: str) -> Iterator[None]:
 
 @contextmanager
 def _session() -> Iterator[psycopg.Connection[Any]]:
-    with database.maintenance_session() as connection, database.errors_named("the review of queries"):
+    with database.maintenance_session("the review of queries") as connection:
         yield connection
 
 

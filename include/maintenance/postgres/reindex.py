@@ -142,8 +142,7 @@ def clean_up(run_id: str) -> list[str]:
     ConfigurationError (the role may not drop them), MaintenanceFailed or SourceUnavailable.
     """
     removed: list[str] = []
-    what = "the rest of interrupted rebuildings"
-    with database.maintenance_session() as connection, database.errors_named(what):
+    with database.maintenance_session("the rest of interrupted rebuildings") as connection:
         for act in actions.left_by(run_id):  # a killed attempt may have dropped it and not said so
             if act.kind == KIND and "left_by_run" in act.plan and not _exists(connection, act.plan):
                 removed += _remove(connection, act.resource, act.plan, run_id, None)
@@ -197,7 +196,7 @@ def rebuild(
     what = f"REINDEX of {name}"
     if dry_run and answer == _NO_ANSWER:
         answer = "nobody was asked in a dry run"
-    with database.maintenance_session() as connection, database.errors_named(what):
+    with database.maintenance_session(what) as connection:
         before = _measure(connection, name)
         if before is None:
             return _gone(name, run_id, dry_run, answer)

@@ -34,8 +34,7 @@ def check(run_id: str) -> dict[str, Any]:
 
     with findings.unknown_recorded(run_id, CHECK, "the check"):
         with (
-            database.maintenance_session() as connection,
-            database.errors_named("the check of the server's health"),
+            database.maintenance_session("the check of the server's health") as connection,
             connection.cursor(row_factory=dict_row) as cursor,
         ):
             checksums = cursor.execute(_STATEMENTS["checksums"]).fetchall()

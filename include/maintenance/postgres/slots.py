@@ -32,8 +32,7 @@ def check_slots(run_id: str) -> dict[str, Any]:
 
     with findings.unknown_recorded(run_id, SLOTS, "the check"):
         with (
-            database.maintenance_session() as connection,
-            database.errors_named("the check of replication slots"),
+            database.maintenance_session("the check of replication slots") as connection,
             connection.cursor(row_factory=dict_row) as cursor,
         ):
             found = cursor.execute(_STATEMENTS["slots"]).fetchall()
@@ -145,7 +144,7 @@ def _holding(slot: dict[str, Any]) -> tuple[Outcome, str]:
 def check_prepared(run_id: str) -> dict[str, Any]:
     """Find prepared transactions that are older than configured and write the findings. Raises as above."""
     with findings.unknown_recorded(run_id, PREPARED, "the check"):
-        with database.maintenance_session() as connection, database.errors_named("the check of prepared transactions"):
+        with database.maintenance_session("the check of prepared transactions") as connection:
             found = connection.execute(_STATEMENTS["prepared"]).fetchall()
             allowed = connection.execute(_STATEMENTS["prepared_allowed"]).fetchone()
         if not found:

@@ -324,10 +324,10 @@ def finish(run_id: str, dry_run: bool = False) -> dict[str, Any]:
         begun = {action.resource for action in tables}
         if never := [one["table"] for one in whole.plan["due"] if one["table"] not in begun]:
             states["never begun"] = never
-        with actions.failures_recorded(whole), database.errors_named("the age of the database"):
+        with actions.failures_recorded(whole):
             whole = actions.plan("vacuum", ALL_TABLES, run_id, dry_run=False, plan=whole.plan)
             whole = actions.applying(whole)
-            with database.maintenance_session() as connection:
+            with database.maintenance_session("the age of the database") as connection:
                 before = _database(connection)
                 if database.server_version(connection) >= 160000:
                     connection.execute("VACUUM (ONLY_DATABASE_STATS)")

@@ -58,8 +58,7 @@ def plan_tables(run_id: str, dry_run: bool = False, ends_at: datetime | None = N
         whole = actions.plan("vacuum", ALL_TABLES, run_id, dry_run=dry_run, plan=limits)
         with (
             actions.failures_recorded(whole),
-            database.errors_named("the list of tables"),
-            database.maintenance_session() as connection,
+            database.maintenance_session("the list of tables") as connection,
         ):
             looked_at, hidden, found, parents = _due(connection, limits)
             holders = {of: database.horizon(connection, of) for of in {one["rows_of"] for one in found + parents}}

@@ -142,7 +142,7 @@ def check(run_id: str) -> dict[str, Any]:
         snapshot = snapshots.required(run_id)
         history = snapshots.up_to(snapshot, _HISTORY_DAYS)
         rates = {name: rate(history, f"next_{name}") for name in ("transaction", "multixact")}
-        with database.maintenance_session() as connection, database.errors_named("the forecast of transaction ids"):
+        with database.maintenance_session("the forecast of transaction ids") as connection:
             row = connection.execute(_STATEMENTS["limits"]).fetchone()
             assert row is not None
             version = database.server_version(connection)

@@ -138,7 +138,7 @@ def _matching(rule: Prune, conditions: dict[str, Any]) -> int | None:
     from psycopg import sql
 
     try:
-        with database.maintenance_session() as connection, database.errors_named(f"legal hold on {rule.table}"):
+        with database.maintenance_session(f"legal hold on {rule.table}") as connection:
             table = database.table_of(connection, rule.table)
             types = {column.name: column.type_name for column in database.columns_of(connection, table)}
             for name in (rule.time_column, rule.key_column, conditions["column_name"]):

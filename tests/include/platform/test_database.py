@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from demo.databases import Databases
-from include.outcome import SourceUnavailable
+from include.outcome import ConfigurationError, SourceUnavailable
 from include.platform import database
 
 
@@ -43,6 +43,29 @@ def test_a_name_cannot_leave_its_comment() -> None:
 def test_a_text_stays_within_its_literal(server: psycopg.Connection) -> None:
     for text in ("it's", "''", "a\nb; --"):
         assert server.execute(f"SELECT {database.literal(text)}".encode()).fetchone() == (text,)
+
+
+def test_a_name_is_quoted_where_it_must_be(server: psycopg.Connection) -> None:
+    for name, written in {"users": "users", "Users": '"Users"', 'a "b"': '"a ""b"""', "1st": '"1st"'}.items():
+        assert database.identifier(name) == written
+        assert database.bare(written) == name
+        found = server.execute(f"SELECT 1 AS {written}, 2 AS {database.quoted(name)}".encode()).description
+        assert found is not None
+        assert [column.name for column in found] == [name, name]
+
+
+def test_errors_of_a_session_are_named_by_what_is_done_in_it(
+    databases: Databases, environment: pytest.MonkeyPatch
+) -> None:
+    url = databases.url("postgres", "operations_maintainer")
+    environment.setenv("AIRFLOW_CONN_PLATFORM_DB_MAINTENANCE", url)
+    with (
+        pytest.raises(ConfigurationError, match='^the look: relation "public.no_table" does not exist; correct the'),
+        database.maintenance_session("the look") as connection,
+    ):
+        connection.execute("SELECT FROM public.no_table")
+    with pytest.raises(psycopg.errors.UndefinedTable), database.maintenance_session() as connection:
+        connection.execute("SELECT FROM public.no_table")
 
 
 @pytest.mark.parametrize(
