@@ -1,4 +1,4 @@
-"""Removes Airflow's own old logs: those of task runs and of the DAG processor, never those of a run that goes on.
+"""Removes Airflow's own old logs: those of runs and of the DAG processor, never those of a run that goes on.
 
 Airflow has no retention for logs on a local disk. Only folders of the names that Airflow makes are touched, whole runs
 at a time, the oldest first and at most so many files a night; links are never followed. What a legal hold on
@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from include.maintenance.airflow import airflow_connections
-from include.maintenance.pruning.holds import AIRFLOW_LOGS
+from include.maintenance.logs.log_retention import AIRFLOW_LOGS
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import airflow_api, log_writers
 from include.settings import settings
 from include.warehouse import actions, legal_holds, session
 
+_CALLBACKS = "executor_callbacks"  # of missed deadlines: a folder for each DAG, with one for each of its runs
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _YOUNGEST = timedelta(days=1)  # what was written to since is removed in no case
 _LONGEST_LINE = 1 << 20
@@ -31,7 +32,7 @@ _LONGEST_LINE = 1 << 20
 
 @dataclass(frozen=True)
 class _Logs:
-    """The logs of one run, or of one day of the DAG processor; ``newest`` is when one was written to last."""
+    """The logs of a run's tasks or of its callbacks, or of a day of the DAG processor; ``newest``: last written to."""
 
     folder: Path
     run: tuple[str, str] | None
@@ -150,6 +151,10 @@ def _all_logs(folder: Path) -> Iterator[_Logs]:
             for day in _folders(dag):
                 if _DAY.fullmatch(day.name):
                     yield from _measured(day, None)
+        elif dag.name == _CALLBACKS:
+            for of_dag in _folders(dag):
+                for run in _folders(of_dag):
+                    yield from _measured(run, (of_dag.name, run.name))
         elif dag.name.startswith("dag_id="):
             for run in _folders(dag):
                 if run.name.startswith("run_id="):
@@ -267,6 +272,6 @@ def _remove_old_files(folder: Path, cut_off: float) -> bool:
         with suppress(OSError):
             Path(parent).rmdir()
     with suppress(OSError):
-        if folder.parent.name.startswith("dag_id="):
+        if folder.parent.name.startswith("dag_id=") or folder.parent.parent.name == _CALLBACKS:
             folder.parent.rmdir()
     return held

@@ -80,10 +80,26 @@ def test_old_runs_go_whole_and_the_rest_stays(folder: Path, warehouse: psycopg.C
     assert act(warehouse, "r2")[:2] == ("nothing_to_do", "no log is older than 30 days")
 
 
+def test_logs_of_callbacks_go_as_those_of_their_runs_do(folder: Path, warehouse: psycopg.Connection) -> None:
+    """Airflow writes one where a run missed its deadline."""
+    log(folder, f"executor_callbacks/a/{RUN}/0199", 50, line("2026-08-14"))
+    log(folder, "executor_callbacks/b/held/0200", 40, line("2026-08-24"))
+    log(folder, "executor_callbacks/b/young/0201", 2)
+    log(folder, "executor_callbacks/loose", 400)
+    holds.place("airflow_logs", "case 7", "counsel", time_from=datetime(2026, 8, 20, tzinfo=UTC))
+    airflow_logs.clean(folder, "r1", False, NOW)
+    assert left(folder) == [
+        "executor_callbacks/b/held/0200", "executor_callbacks/b/young/0201", "executor_callbacks/loose"
+    ]  # fmt: skip
+    assert not (folder / "executor_callbacks/a").exists(), "folders that are empty go too"
+    assert act(warehouse, "r1")[4]["files_before"] == 3
+
+
 def test_runs_that_go_on_keep_their_logs(
     folder: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
 ) -> None:
     deferred = log(folder, "dag_id=a/run_id=waits/task_id=x/attempt=1.log", 60)
+    log(folder, "executor_callbacks/a/waits/0199", 60)
     log(folder, "dag_id=a/run_id=ended/task_id=x/attempt=1.log", 60)
     open_log = log(folder, "dag_id=a/run_id=open/task_id=x/attempt=1.log", 60)
     with airflow_server() as served, open_log.open("a"):
@@ -92,7 +108,7 @@ def test_runs_that_go_on_keep_their_logs(
         airflow_logs.clean(folder, "r1", False, NOW)
         assert sorted(path.name for path in (folder / "dag_id=a").iterdir()) == ["run_id=open", "run_id=waits"]
         state, _, plan, _, proof = act(warehouse, "r1")
-        assert (state, plan["kept_because_they_go_on"], proof["kept_because_written_to"]) == ("proven", 1, 1)
+        assert (state, plan["kept_because_they_go_on"], proof["kept_because_written_to"]) == ("proven", 2, 1)
     with pytest.raises(SourceUnavailable):
         airflow_logs.clean(folder, "r2", False, NOW)
     assert deferred.exists(), "when the runs cannot be asked for, nothing is removed"
