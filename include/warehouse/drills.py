@@ -85,6 +85,8 @@ class Drill:
 
 
 _STATEMENTS = statements(__file__, columns(Drill))
+STAGES = _STATEMENTS["stages_of"]
+"""SQL: the stages of the drill ``id`` in the order in which they ended; its columns are the fields of ``Stage``."""
 
 
 def begin(
@@ -187,7 +189,7 @@ def stages_of(drill: Drill) -> list[Stage]:
     Raises as ``session.transaction`` does.
     """
     with session.transaction() as connection:
-        rows = connection.execute(_STATEMENTS["stages_of"], {"id": drill.drill_id}).fetchall()
+        rows = connection.execute(STAGES, {"id": drill.drill_id}).fetchall()
     return [
         Stage(name, StageOutcome(outcome), _seconds(seconds), reason, detail)
         for name, outcome, seconds, reason, detail in rows

@@ -23,6 +23,10 @@ LAST_TITLE = """(
 )"""
 """SQL, within a query of ``ops.incident``: the title of the latest signal of the incident."""
 _STATEMENTS = statements(__file__)
+OPEN = _STATEMENTS["open"].replace("{last_title}", LAST_TITLE)
+"""SQL: the open incidents, the worst first, then the oldest; its columns are the fields of ``Incident``."""
+WAITING = _STATEMENTS["waiting"]
+"""SQL: the signals that no incident has taken up: how many, since when the first waits, and how long."""
 LONG_WAITING = timedelta(minutes=10)
 """Signals are taken up every minute; one that waits longer means that nobody does that."""
 _LOCK_SEED = 7_041_777  # any constant: keeps these locks apart from other users of advisory locks
@@ -153,11 +157,11 @@ def change_state(
 def waiting(connection: psycopg.Connection[Any]) -> Waiting:
     """Return what is known of the signals that no incident has taken up yet."""
     with connection.transaction():
-        return Waiting(*one_row(connection, _STATEMENTS["waiting"], {"too_long": LONG_WAITING}))
+        signals, since, waited = one_row(connection, WAITING)
+    return Waiting(signals, since, waited is not None and waited > LONG_WAITING)
 
 
 def open_incidents(connection: psycopg.Connection[Any]) -> list[Incident]:
     """Return the open incidents, the worst first, then the oldest."""
     with connection.transaction():
-        query = _STATEMENTS["open"].replace("{last_title}", LAST_TITLE)
-        return [Incident(*row) for row in connection.execute(query.encode())]
+        return [Incident(*row) for row in connection.execute(OPEN)]

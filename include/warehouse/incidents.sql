@@ -11,8 +11,8 @@ GROUP BY s.fingerprint
 ORDER BY min(s.signal_id);
 
 -- statement: waiting
--- How many signals belong to no incident yet, since when the first of them waits, and whether that is too long.
-SELECT count(*), min(s.received_at), coalesce(min(s.received_at) < now() - %(too_long)s::interval, false)
+-- How many signals belong to no incident yet, since when the first of them waits, and how long.
+SELECT count(*) AS signals, min(s.received_at) AS since, now() - min(s.received_at) AS waited
 FROM ops.signal s
 WHERE NOT EXISTS (SELECT FROM ops.incident_signal i WHERE i.signal_id = s.signal_id);
 

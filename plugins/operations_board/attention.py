@@ -304,14 +304,14 @@ def of_actions(actions: Sequence[Row], clock: Clock) -> list[Item]:
 
 def of_signals(waiting: Row | None, clock: Clock) -> list[Item]:
     """An item when signals wait longer than the incident watch should let them."""
-    if waiting is None or not waiting["signals"] or clock.now - waiting["oldest_received_at"] <= LONG_WAITING:
+    if waiting is None or not waiting["signals"] or clock.now - waiting["since"] <= LONG_WAITING:
         return []
     many = waiting["signals"]
     return [
         Item(
             Outcome.CRITICAL,
             f"{many} {'signal has' if many == 1 else 'signals have'} not become an incident",
-            waiting["oldest_received_at"],
+            waiting["since"],
             "Look at the DAG incident_watch, or run python -m include.incidents handle.",
         )
     ]

@@ -51,7 +51,7 @@ def drill(request: Request, drill_id: Annotated[int, Path(ge=1, le=2**63 - 1)]) 
         found = reader.row("drill", drill_id=drill_id)
         if found is None:
             raise Problem(f"There is no drill {drill_id}.", remedy="See the list of all drills.")
-        stages = reader.rows("drill_stages", drill_id=drill_id)
+        stages = reader.rows("drill_stages", id=drill_id)
         trend = reader.rows("drill_trend", kind=found["kind"], resource=found["resource"], limit=MOST_TREND)
     hangs = upkeep.state_of(found | {"passed_at": None}, clock) != found["outcome"]
     return pages.page(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from include import connections
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.reporting.figures import ENOUGH, OUTCOME_COLUMNS
-from include.warehouse.incidents import LAST_TITLE
+from include.warehouse import drills, incidents
 
 if TYPE_CHECKING:
     import psycopg
@@ -26,7 +26,11 @@ CONNECT_SECONDS = 5
 MOST_READERS = 4
 """Pages that read at once. Airflow's API shares its threads with the board; a slow warehouse must not take them all."""
 QUEUE_SECONDS = 2.0
-_SHARED = {"{outcome_columns}": OUTCOME_COLUMNS, "{enough}": f"{ENOUGH}", "{last_title}": LAST_TITLE}
+_SHARED = {"{outcome_columns}": OUTCOME_COLUMNS, "{enough}": f"{ENOUGH}", "{last_title}": incidents.LAST_TITLE}
+_OF_THE_WAREHOUSE = {
+    "open_incidents": incidents.OPEN, "waiting_signals": incidents.WAITING, "drill_stages": drills.STAGES,
+}  # fmt: skip
+"""Queries that the warehouse's own modules run too."""
 
 _readers = threading.BoundedSemaphore(MOST_READERS)
 _started_at = datetime.now(UTC)
@@ -47,14 +51,14 @@ class WarehouseAway(Exception):
 
 
 class Reader:
-    """Runs the queries of the folder ``sql`` in one read-only transaction, so that a page agrees with itself."""
+    """Runs queries in one read-only transaction, so that a page agrees with itself."""
 
     def __init__(self, connection: psycopg.Connection[Row]) -> None:
         self._connection = connection
 
     def rows(self, query: str, **parameters: Any) -> list[Row]:
-        """Return all rows of the query in the file ``query``.sql."""
-        text = (SQL / f"{query}.sql").read_text()
+        """Return all rows of the query in the file ``query``.sql, or of the one of the warehouse."""
+        text = _OF_THE_WAREHOUSE.get(query) or (SQL / f"{query}.sql").read_text()
         for name, sql in _SHARED.items():
             text = text.replace(name, sql)
         return self._connection.execute(text.encode(), parameters).fetchall()
