@@ -5,6 +5,12 @@ set -euo pipefail
 
 say() { echo "init: $*"; }
 
+# The slots of all pools and two more: a watch waits for no other task, nor does the callback of a missed deadline.
+needed=$(python -c 'import json; print(2 + sum(pool["slots"] for pool in json.load(open("config/pools.json")).values()))')
+if [ "${AIRFLOW__CORE__PARALLELISM:-32}" -lt "$needed" ]; then
+    say "Airflow may run $AIRFLOW__CORE__PARALLELISM tasks at once; set WORKER_CONCURRENCY or AIRFLOW_PARALLELISM to $needed"
+    exit 1
+fi
 say "Airflow's metadata database"
 airflow db migrate
 say "the warehouse"

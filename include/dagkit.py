@@ -1,8 +1,8 @@
 """The one place that knows how an operations DAG is declared.
 
 A DAG file calls ``operations_dag`` and lists its tasks; owner, tags, retries, timeouts, callbacks, deadline and
-documentation come from here. Each task names its own pool: of two pools the names stand here, the slots of all in
-config/pools.json. Nothing is read at import but config/operations.yaml.
+documentation come from here. A task names its pool where that is another than its DAG's: the names stand here, the
+slots in config/pools.json. Nothing is read at import but config/operations.yaml.
 """
 
 from __future__ import annotations
@@ -69,6 +69,9 @@ PLATFORM_DB_POOL = "platform_db"
 SCRATCH_POOL = "scratch_servers"
 """Bounds how many tasks restore a backup to a scratch server at once: each takes the space of a database."""
 
+OPERATIONS_POOL = "operations"
+"""Bounds how many of the other tasks run at once. The watches are in none of these: what all leave is theirs."""
+
 
 class Chapter(StrEnum):
     """Chapter of the guide that a DAG implements."""
@@ -134,6 +137,7 @@ def operations_dag(
     be asked for until it is a better one. Every task has the bounds of its run (``bounds_param``) in its settings.
     """
     path, runs = Path(file), settings().runs
+    cadence = Cadence(path.parent.name)
     of_days = isinstance(schedule, CronPartitionTimetable)
     of_now = isinstance(schedule, CronTriggerTimetable) and not of_days
     return DAG(
@@ -146,10 +150,11 @@ def operations_dag(
         allowed_run_types=["scheduled", "manual"] if of_now else None,  # type: ignore[list-item]
         is_paused_upon_creation=False,
         doc_md=documentation,
-        tags=[f"chapter:{chapter}", f"cadence:{Cadence(path.parent.name)}", f"tier:{tier}"],
+        tags=[f"chapter:{chapter}", f"cadence:{cadence}", f"tier:{tier}"],
         params=params,
         default_args={
             **_OF_EVERY_TASK,
+            "pool": "default_pool" if cadence is Cadence.WATCH else OPERATIONS_POOL,
             "retries": runs.retries if retries is None else retries,
             "retry_delay": retry_delay or timedelta(seconds=runs.retry_delay_seconds),
             "retry_policy": _retry_policy(retry_failed_acts),

@@ -139,9 +139,20 @@ def test_logins_and_tokens_are_those_of_production() -> None:
 def test_no_more_tasks_are_queued_than_a_worker_begins_at_once() -> None:
     """The watches' priority counts where the scheduler chooses; what Celery has queued runs in its order."""
     concurrency = SERVICES["worker"]["environment"]["AIRFLOW__CELERY__WORKER_CONCURRENCY"]
-    assert concurrency == "${WORKER_CONCURRENCY:-8}"
-    parallelism = SERVICES["scheduler"]["environment"]["AIRFLOW__CORE__PARALLELISM"]
-    assert parallelism == f"${{AIRFLOW_PARALLELISM:-{concurrency}}}"
+    assert concurrency == "${WORKER_CONCURRENCY:-10}"
+    for name in ("scheduler", "init"):
+        parallelism = SERVICES[name]["environment"]["AIRFLOW__CORE__PARALLELISM"]
+        assert parallelism == f"${{AIRFLOW_PARALLELISM:-{concurrency}}}"
+
+
+def test_the_watches_find_a_slot_whatever_else_runs() -> None:
+    """All other tasks are in pools (tests/dags/test_policy.py)."""
+    pools = json.loads((ROOT / "config" / "pools.json").read_text())
+    [(_, concurrency)] = set(re.findall(r"\{(WORKER_CONCURRENCY):-(\d+)\}", TEXT))
+    watches = 2
+    assert sum(pool["slots"] for pool in pools.values()) + watches == int(concurrency)
+    said = (ROOT / "docs" / "deploy.md").read_text()
+    assert f"with one worker at least {concurrency}, the slots of `config/pools.json` and two" in said
 
 
 def test_only_the_migrations_hold_the_owners_password() -> None:

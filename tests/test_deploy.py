@@ -135,6 +135,16 @@ def test_init_migrates_makes_users_with_their_roles_and_pools(
         assert connection.execute("SELECT count(*) FROM ops.signal").fetchone() == (0,)
 
 
+def test_init_refuses_fewer_slots_than_the_watches_need() -> None:
+    given = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "AIRFLOW__CORE__PARALLELISM": "9"}
+    done = subprocess.run(
+        ["bash", "deploy/init.sh"], cwd=ROOT, env=given, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (
+        1, "init: Airflow may run 9 tasks at once; set WORKER_CONCURRENCY or AIRFLOW_PARALLELISM to 10\n"
+    )  # fmt: skip
+
+
 @pytest.mark.airflow
 def test_a_login_through_the_tls_proxy_is_for_https_alone(
     cluster: Postgres, airflow: tuple[dict[str, str], str], tmp_path: Path

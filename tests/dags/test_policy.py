@@ -103,6 +103,12 @@ def test_failures_are_seen_and_work_is_bounded(name: str) -> None:
         assert task.doc_md or task.python_callable.__doc__, f"{task.task_id} does not say what it does"
 
 
+def test_the_watches_alone_are_in_no_pool_of_the_collection() -> None:
+    """What all pools leave of Airflow's slots is theirs (tests/test_compose.py)."""
+    alone = {f"{name}.{task.task_id}" for name in ALL for task in dags()[name].tasks if task.pool == "default_pool"}
+    assert alone == {"platform_watch.probe_components", "incident_watch.handle_signals"}
+
+
 def test_only_what_is_about_a_day_of_the_past_is_backfilled() -> None:
     """A drill or the maintenance of an old day would act on the present, and a whole range of days at once."""
     allowed = {name: dag.allowed_run_types for name, dag in dags().items()}
