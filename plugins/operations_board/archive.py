@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from calendar import monthrange
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 
 from plugins.operations_board.warehouse import Row
 
@@ -31,31 +29,6 @@ class ArchiveDay:
 
     day: date
     entries: list[Entry] = field(default_factory=list)
-
-
-def parse_month(text: str) -> date | None:
-    """Read a month written as YYYY-MM and return its first day, or None when it is not one."""
-    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}", text):
-        return None
-    try:
-        return date.fromisoformat(f"{text}-01")
-    except ValueError:
-        return None
-
-
-def following(month: date) -> date:
-    """Return the first day of the next month; the last month that a date can name is followed by itself."""
-    return month if (month.year, month.month) == (9999, 12) else (month + timedelta(days=32)).replace(day=1)
-
-
-def preceding(month: date) -> date:
-    """Return the first day of the month before; the first month of all is preceded by itself."""
-    return month if (month.year, month.month) == (1, 1) else (month - timedelta(days=1)).replace(day=1)
-
-
-def days_in(month: date) -> list[date]:
-    """Return the days of a month."""
-    return [month.replace(day=number) for number in range(1, monthrange(month.year, month.month)[1] + 1)]
 
 
 def days_of(

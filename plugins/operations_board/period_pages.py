@@ -44,7 +44,7 @@ def period(request: Request, grain: Literal["week", "month"], key: Annotated[str
     """Show one week or month with all its figures, what it lacks, and its days."""
     clock = clock_of(request)
     zone = configuration().platform.timezone
-    window = _window(Grain(grain), key, zone)
+    window = window_of(Grain(grain), key, zone)
     if window.start > clock.now:
         raise Problem(f"{periods.name_of(window)} has not begun.", remedy="See the list of weeks and months.")
     expected = expected_day(clock.now)
@@ -80,7 +80,8 @@ def period(request: Request, grain: Literal["week", "month"], key: Annotated[str
     )  # fmt: skip
 
 
-def _window(grain: Grain, key: str, zone: str) -> Window:
+def window_of(grain: Grain, key: str, zone: str) -> Window:
+    """Return the week or month that is written as ``key``. Raises Problem when it is none."""
     found = periods.of_key(grain, key, zone)
     if found is None:
         raise Problem(

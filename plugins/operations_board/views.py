@@ -11,8 +11,8 @@ from fastapi.responses import Response
 
 from include.outcome import ConfigurationError
 from include.warehouse.metrics import SUBJECT_TABLES
-from include.window import WINDOW_OF, last_finished_day, parse_day
-from plugins.operations_board import archive, attention, pages, periods, upkeep
+from include.window import WINDOW_OF, Grain, last_finished_day, month_window, parse_day
+from plugins.operations_board import archive, attention, pages, period_pages, periods, upkeep
 from plugins.operations_board.common import Number, Problem, clock_of, configuration, expected_day, paging, rows_of_page
 from plugins.operations_board.drill_pages import shown as shown_drill
 from plugins.operations_board.presentation import KIND_NAMES, Clock, day_name, key_figures
@@ -118,26 +118,19 @@ def reports_archive(
     zone = configuration().platform.timezone
     kinds = list(KIND_NAMES) if kind == "all" else [kind]
     finished = last_finished_day(clock.now, zone)
-    asked = archive.parse_month(month) if month else finished.replace(day=1)
-    if asked is None:
-        raise Problem(
-            f"'{month}' is not a month.",
-            title="Not understood",
-            remedy="Write it as YYYY-MM, for example 2026-10.",
-            status=422,
-        )
-    days = archive.days_in(asked)
+    asked = period_pages.window_of(Grain.MONTH, month, zone) if month else month_window(finished, zone)
+    days = asked.days
     with read() as reader:
         bounds = reader.row("archive_bounds", kinds=kinds) or {"first_key": None}
-        rows = reader.rows("archive_month", kinds=kinds, first_key=asked.isoformat(), last_key=days[-1].isoformat())
+        rows = reader.rows("archive_month", kinds=kinds, first_key=days[0].isoformat(), last_key=days[-1].isoformat())
     shown = archive.days_of(
         days, rows, kinds, first_key=bounds["first_key"], finished=finished, expected=expected_day(clock.now)
     )
     earliest = bounds["first_key"] or finished.isoformat()
     return pages.page(
         request, "archive.html", clock, section="archive", month=asked, kind=kind, days=shown,
-        previous=archive.preceding(asked) if earliest < asked.isoformat() else None,
-        next=archive.following(asked) if archive.following(asked) <= finished else None,
+        previous=periods.preceding(asked) if earliest < days[0].isoformat() else None,
+        next=periods.following(asked) if days[-1] < finished else None,
         missing=sum(entry.state == "missing" for day in shown for entry in day.entries),
     )  # fmt: skip
 
