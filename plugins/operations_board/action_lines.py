@@ -11,11 +11,11 @@ from typing import Any
 from include.warehouse.actions import DRILLS
 from plugins.operations_board.presentation import (
     capital,
-    duration,
     facts,
     plural,
     share,
-    size,
+    short_duration,
+    short_size,
     split_proof,
     value_text,
     words,
@@ -71,7 +71,7 @@ def _table(action: Row) -> list[str]:
     lines += _change("Age in transactions", before.get("transaction_age"), after.get("transaction_age"))
     lines += _change("Age in multixacts", before.get("multixact_age"), after.get("multixact_age"))
     lines += _change("Rows changed since analyze", before.get("changed_rows"), after.get("changed_rows"))
-    lines += _change("Size", before.get("size_bytes"), after.get("size_bytes"), size)
+    lines += _change("Size", before.get("size_bytes"), after.get("size_bytes"), short_size)
     return lines
 
 
@@ -88,7 +88,7 @@ def _vacuum(action: Row) -> list[str]:
         )
     ]
     lines += [f"{value_text(proof['dead_rows_removed'])} dead rows removed"]
-    lines += [f"{size(proof['bytes_returned'])} returned to the disk"] if proof["bytes_returned"] > 0 else []
+    lines += [f"{short_size(proof['bytes_returned'])} returned to the disk"] if proof["bytes_returned"] > 0 else []
     before, after = proof["before"], proof["after"]
     changed = _change("Database's age in transactions", before["transaction_age"], after["transaction_age"])
     return lines + (changed or [f"Database's age: {value_text(after['transaction_age'])} transactions"])
@@ -97,12 +97,15 @@ def _vacuum(action: Row) -> list[str]:
 def _vacuum_plan(action: Row) -> list[str]:
     plan = action["plan"]
     if "due" in plan:
-        lines = [f"{plural(len(plan['due']), 'table')} due", f"Expected to take {duration(plan['expected_seconds'])}"]
+        lines = [
+            f"{plural(len(plan['due']), 'table')} due",
+            f"Expected to take {short_duration(plan['expected_seconds'])}",
+        ]
         left = plan["expected_not_to_fit"]
         return lines + ([f"{plural(len(left), 'table')} expected not to fit in the window"] if left else [])
     work = [name for name in ("vacuum", "freeze", "analyze") if plan[name]]
     lines = [capital(" and ".join(work))] if work else []
-    lines += [f"Expected to take {duration(plan['expected_seconds'])}"]
+    lines += [f"Expected to take {short_duration(plan['expected_seconds'])}"]
     lines += [f"{value_text(plan['before']['dead_rows'])} dead rows"] if plan.get("before") else []
     return lines
 
@@ -119,7 +122,7 @@ def _prune(action: Row) -> list[str]:
     if proof.get("rows_held"):
         lines += [f"{plural(proof['rows_held'], 'row')} kept under a legal hold"]
     if proof.get("transactions"):
-        longest = duration(proof["longest_transaction_milliseconds"] / 1000)
+        longest = short_duration(proof["longest_transaction_milliseconds"] / 1000)
         lines += [f"{plural(proof['transactions'], 'transaction')}, the longest took {longest}"]
     return lines
 
@@ -137,20 +140,20 @@ def _prune_plan(action: Row) -> list[str]:
 
 def _reindex(action: Row) -> list[str]:
     before, after = action["proof"]["before"], action["proof"]["after"]
-    lines = [f"Size: {size(before['size_bytes'])} → {size(after['size_bytes'])}"]
-    lines += _change("Wasted", before.get("wasted_bytes"), after.get("wasted_bytes"), size)
+    lines = [f"Size: {short_size(before['size_bytes'])} → {short_size(after['size_bytes'])}"]
+    lines += _change("Wasted", before.get("wasted_bytes"), after.get("wasted_bytes"), short_size)
     returned = action["proof"]["bytes_returned"]
     if returned > 0:
-        lines += [f"{size(returned)} returned, {share(returned / before['size_bytes'])} of it"]
+        lines += [f"{short_size(returned)} returned, {share(returned / before['size_bytes'])} of it"]
     lines += _change("Valid", before.get("valid"), after.get("valid"))
     return lines
 
 
 def _reindex_plan(action: Row) -> list[str]:
     plan = action["plan"]
-    lines = [f"Size: {size(plan['before']['size_bytes'])}"]
+    lines = [f"Size: {short_size(plan['before']['size_bytes'])}"]
     if plan.get("wasted_bytes") is not None:
-        lines += [f"Wasted: {size(plan['wasted_bytes'])}"]
+        lines += [f"Wasted: {short_size(plan['wasted_bytes'])}"]
     return lines + ([plan["answer"]] if plan.get("answer") else [])
 
 
@@ -169,18 +172,18 @@ def _rotate_logs(action: Row) -> list[str]:
     if "equal_byte_for_byte" in proof:
         before, after = proof["bytes_before"], proof["bytes_after"]
         return [
-            f"Compressed to {to}: {size(before)} → {size(after)}",
+            f"Compressed to {to}: {short_size(before)} → {short_size(after)}",
             f"Every one of {plural(proof['lines'], 'line')} kept",
         ]
     kept = f"all its {plural(proof['lines'], 'line')}, " if "lines" in proof else ""  # else counted when compressed
-    lines = [f"Renamed to {to} with {kept}{size(proof['bytes_after'])}"]
+    lines = [f"Renamed to {to} with {kept}{short_size(proof['bytes_after'])}"]
     return [*lines, "A new log has begun" if proof["writer_reopened"] else "No new log was begun yet"]
 
 
 def _delete_logs(action: Row) -> list[str]:
     days = action["plan"].get("days") or []
     held = [f"Held {days[0]} to {days[-1]}" if len(days) > 1 else f"Held {days[0]}"] if days else []
-    return [f"{size(action['applied']['bytes_freed'])} freed", *held]
+    return [f"{short_size(action['applied']['bytes_freed'])} freed", *held]
 
 
 # -------------------------------------------------------------------------------------------- cache and Airflow
@@ -194,8 +197,8 @@ def _cache(action: Row) -> list[str]:
     lines += [
         f"{plural(proof['sweep']['expired_keys'], 'expired key')} swept, {value_text(since['evicted_keys'])} evicted"
     ]
-    most = f" of {size(after['maxmemory_bytes'])}" if after.get("maxmemory_bytes") else ""
-    return [*lines, f"Memory: {size(after['used_memory_bytes'])}{most}"]
+    most = f" of {short_size(after['maxmemory_bytes'])}" if after.get("maxmemory_bytes") else ""
+    return [*lines, f"Memory: {short_size(after['used_memory_bytes'])}{most}"]
 
 
 def _airflow_database(action: Row) -> list[str]:
@@ -218,7 +221,7 @@ def _counted(rows: dict[str, int] | None) -> str:
 def _airflow_logs(action: Row) -> list[str]:
     proof = action["proof"]
     lines = _change("Files", proof["files_before"], proof["files_after"])
-    lines += [f"{size(action['applied']['bytes_freed'])} freed, {size(proof['bytes_after'])} kept"]
+    lines += [f"{short_size(action['applied']['bytes_freed'])} freed, {short_size(proof['bytes_after'])} kept"]
     if proof["kept_because_written_to"]:
         lines += [f"{plural(proof['kept_because_written_to'], 'file')} kept: still written to"]
     return lines
@@ -226,7 +229,7 @@ def _airflow_logs(action: Row) -> list[str]:
 
 def _airflow_logs_plan(action: Row) -> list[str]:
     plan = action["plan"]
-    return [f"{plural(plan['files'], 'old file')}, {size(plan['bytes'])}"]
+    return [f"{plural(plan['files'], 'old file')}, {short_size(plan['bytes'])}"]
 
 
 _LEFTOVERS = {
@@ -249,7 +252,7 @@ def _drill(action: Row) -> list[str]:
 
 
 def _beside_target(label: str, seconds: float, target: float | None) -> str:
-    return f"{label} {duration(seconds)}" + (f", the target is {duration(target)}" if target else "")
+    return f"{label} {short_duration(seconds)}" + (f", the target is {short_duration(target)}" if target else "")
 
 
 _PROOFS: dict[str, Words] = {

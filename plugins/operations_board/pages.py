@@ -63,7 +63,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         FILTERS, action_summary=action_summary, percent=formats.percent, dollars=formats.exact_dollars,
-        lasted=formats.duration,
+        duration=formats.duration,
         period_name=periods.name_of, period_span=periods.span_of,
     )  # fmt: skip
     environment.globals.update(

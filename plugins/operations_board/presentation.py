@@ -90,7 +90,7 @@ def long_span(seconds: float | timedelta) -> str:
     return span(length)
 
 
-def duration(seconds: Decimal | float | None) -> str:
+def short_duration(seconds: Decimal | float | None) -> str:
     """Write a measured length of time, also a very short one: "0.042 s", "12.3 s", "1 h 12 min"."""
     if seconds is None:
         return ABSENT
@@ -102,7 +102,7 @@ def duration(seconds: Decimal | float | None) -> str:
     return f"{value:.{3 if 0 < value < 0.1 else 2 if value < 10 else 1}f}".rstrip("0").rstrip(".") + " s"
 
 
-def size(count: int | float) -> str:
+def short_size(count: int | float) -> str:
     """Write a number of bytes, for example "3.2 MB" (powers of 1000)."""
     value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
     while abs(value) >= 999.5 and len(units) > 1:
@@ -174,7 +174,7 @@ def named_value(name: str, value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         last = name.rpartition("_")[2]
         if (name.endswith("bytes") or name.startswith("bytes_")) and abs(value) >= 10_000:
-            return f"{text} ({size(value)})"
+            return f"{text} ({short_size(value)})"
         if last == "seconds" and value >= 120:
             return f"{text} ({span(value)})"
     return text
@@ -186,9 +186,9 @@ def gain_text(gain: dict[str, Any]) -> str:
     for name, value in gain.items():
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
         if name == "bytes" and numeric:
-            said.append(f"{size(value)} of space")
+            said.append(f"{short_size(value)} of space")
         elif name.startswith("seconds") and numeric:
-            said.append(f"{duration(value)}{name[7:].replace('_', ' ')}")
+            said.append(f"{short_duration(value)}{name[7:].replace('_', ' ')}")
         else:
             said.append(f"{value_text(value)} {name.replace('_', ' ')}")
     return ", ".join(said) or ABSENT
@@ -279,7 +279,7 @@ def key_figures(report: Row, most: int = 8) -> list[Row]:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "span": span, "day_name": day_name, "share": share, "words": words, "value_text": value_text, "facts": facts,
-    "split_proof": split_proof, "duration": duration, "long_span": long_span,
+    "split_proof": split_proof, "short_duration": short_duration, "long_span": long_span,
     "capital": capital, "component_name": component_name, "act_name": act_name,
     "plural": plural, "gain_text": gain_text, "is_address": is_address,
 }  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 
 from include.warehouse.actions import KINDS
 from plugins.operations_board.action_lines import _PROOFS, action_summary
-from plugins.operations_board.presentation import long_span, size
+from plugins.operations_board.presentation import long_span, short_size
 from tests.plugins import rows
 
 
@@ -139,7 +139,7 @@ def test_a_record_of_another_form_is_written_fact_by_fact(kind: str, proof: Any)
 
 
 def test_sizes_and_long_times() -> None:
-    assert [size(n) for n in (0, 999, 1000, 99_400, 999_600, 50_552_569_856, -2_000_000)] == [
+    assert [short_size(n) for n in (0, 999, 1000, 99_400, 999_600, 50_552_569_856, -2_000_000)] == [
         "0 B", "999 B", "1.0 kB", "99.4 kB", "1.0 MB", "50.6 GB", "-2.0 MB",
     ]  # fmt: skip
     assert [long_span(86_400 * days) for days in (1, 9, 21, 59, 61, 400)] == [

@@ -16,7 +16,7 @@ from include.warehouse.actions import DRILLS
 from include.warehouse.drills import DrillOutcome, Stage, StageOutcome
 from plugins.operations_board import upkeep
 from plugins.operations_board.drill_pages import bars, with_shares
-from plugins.operations_board.presentation import ABSENT, duration
+from plugins.operations_board.presentation import ABSENT, short_duration
 from tests.plugins import upkeep_rows
 from tests.plugins.conftest import NOW, text_of
 from tests.plugins.test_pages import quiet
@@ -228,7 +228,7 @@ def test_shares_of_stages() -> None:
      (83_520, "23 h 12 min"), (93_600, "26 h"), (400_000, "4 d"), (None, ABSENT)],
 )  # fmt: skip
 def test_durations_are_written_for_people(seconds: float | None, text: str) -> None:
-    assert duration(seconds) == text
+    assert short_duration(seconds) == text
 
 
 def test_every_kind_of_drill_has_its_dag_and_the_longest_run_is_its_deadline() -> None:
