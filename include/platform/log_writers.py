@@ -1,8 +1,9 @@
 """Who writes to a log, how it is told to open its log anew, and whether it has done so.
 
 The proof that nobody writes to a renamed log is the kernel's: it grants a read lease on a file only while no process,
-in whatever container of this machine, has it open for writing. Where a lease is refused for another reason (another
-owner, a network file system) the answer is "cannot tell", never "nobody".
+in whatever container of this machine, has it open for writing. On a file system that other machines may share (a
+network's, FUSE's, a virtual machine's folder of its host) it does not know who else writes; there, and where a lease is
+refused for another reason (another owner), the answer is "cannot tell", never "nobody".
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shlex
 import signal
 import stat
@@ -30,8 +32,14 @@ from include.platform.log_files import CONNECTION
 _HOOK_SECONDS = 30
 _NO_PROCESS = 1 << 31  # nor are 1, 0 and below: they stand for the first one of all, a group of them, all of them
 _LOOK_AGAIN_SECONDS = 0.05
-_MOUNTS = Path("/proc/self/mountinfo")
+_OWN = Path("/proc/self")
+_MOUNTS = _OWN / "mountinfo"
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "ceph")
+"""They refuse a lease that their server did not promise them as if somebody wrote, whoever has the file open."""
+_LOCAL = (
+    "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "ramfs", "zfs", "overlay", "bcachefs", "jfs", "reiserfs",
+)  # fmt: skip
+"""Nobody writes to them but processes of this machine, so that a lease that is granted is believed."""
 
 
 class Evidence(StrEnum):
@@ -185,23 +193,27 @@ def kept_from_writers(path: Path) -> Iterator[bool | None]:
 
 
 def _lease(descriptor: int) -> bool | None:
+    kind = _file_system(descriptor)
     try:
         # The signal that tells of a waiting writer would by default be SIGIO, which ends a process.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
-        return False if error.errno == errno.EAGAIN and not _on_network(descriptor) else None
-    return True
+        return False if error.errno == errno.EAGAIN and kind not in _NETWORK else None
+    return True if kind in _LOCAL else None
 
 
-def _on_network(descriptor: int) -> bool:
-    """Whether a file lies on a network file system: it refuses a lease as if somebody wrote, whoever has it open."""
-    device = os.fstat(descriptor).st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    for line in _MOUNTS.read_text().splitlines():
-        if line.split()[2] == wanted:
-            return line.split(" - ")[1].split()[0] in _NETWORK
-    return False
+def _file_system(descriptor: int) -> str:
+    """The type of the file system that an open file lies on; empty where that is not known.
+
+    It is found by the mount: the device that btrfs and overlay tell of a file is another one than that of their mount.
+    """
+    with suppress(OSError):
+        mount = re.search(r"^mnt_id:\s*(\d+)$", (_OWN / "fdinfo" / str(descriptor)).read_text(), re.MULTILINE)
+        for line in _MOUNTS.read_text().splitlines() if mount else ():
+            if mount and line.split()[0] == mount[1]:
+                return line.split(" - ")[1].split()[0]
+    return ""
 
 
 def holders(path: Path) -> list[int]:

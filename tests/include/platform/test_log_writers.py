@@ -141,18 +141,57 @@ def test_where_the_kernel_does_not_tell_a_new_log_is_evidence(tmp_path: Path, en
     assert log_writers.evidence(live, path, 0.1) is Evidence.NEW_LOG
 
 
-@pytest.mark.parametrize(("kind", "held"), [("nfs4", None), ("cifs", None), ("ext4", True)])
+def mounted_as(environment: pytest.MonkeyPatch, folder: Path, kind: str) -> None:
+    """Have the folder's files lie on a file system of another type, which cannot be mounted here."""
+    with (folder / "any").open("w") as file:
+        told = Path(f"/proc/self/fdinfo/{file.fileno()}").read_text()
+    mount = told.split("mnt_id:")[1].split()[0]
+    mounts = folder / "mountinfo"
+    mounts.write_text(
+        "999999 1 999999:1 / / rw,relatime shared:1 - nfs4 server:/other rw\n"
+        f"{mount} 999999 0:99 / /a\\040-\\040b rw shared:2 master:1 - {kind} server:/logs rw\n"
+    )
+    environment.setattr(log_writers, "_MOUNTS", mounts)
+
+
+@pytest.mark.parametrize(("kind", "held"), [("nfs4", None), ("cifs", None), ("ext4", True), ("btrfs", True)])
 def test_a_network_file_system_does_not_know_who_writes(
     tmp_path: Path, environment: pytest.MonkeyPatch, kind: str, held: bool | None
 ) -> None:
     """It refuses every lease that the server did not promise it, as the kernel does while somebody writes."""
-    path, device = tmp_path / "rotated", tmp_path.stat().st_dev
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(
-        "21 1 999999:1 / / rw,relatime shared:1 - nfs4 server:/other rw\n"
-        f"22 21 {os.major(device)}:{os.minor(device)} / /a\\040-\\040b rw shared:2 master:1 - {kind} server:/logs rw\n"
-    )
-    environment.setattr(log_writers, "_MOUNTS", mounts)
+    mounted_as(environment, tmp_path, kind)
+    path = tmp_path / "rotated"
     with path.open("w"):
         assert log_writers.held_for_writing(path) is held
-    assert log_writers.held_for_writing(path) is False, "a lease that is granted is believed"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["fuse.sshfs", "fuse.gcsfuse", "fuse", "virtiofs", "9p", "ocfs2", "gfs2", "vboxsf", "nfs4", "ceph", "new_kind"],
+)
+def test_a_lease_is_not_believed_where_another_machine_may_write(
+    tmp_path: Path, environment: pytest.MonkeyPatch, kind: str
+) -> None:
+    """This machine's kernel grants it there although it does not know who else has the file open."""
+    mounted_as(environment, tmp_path, kind)
+    path, live = tmp_path / "rotated", tmp_path / "live"
+    path.write_text("one\n")
+    assert log_writers.held_for_writing(path) is None
+    with log_writers.kept_from_writers(path) as kept:
+        assert kept is None
+    assert log_writers.evidence(live, path, 0.1) is Evidence.UNKNOWN, "it is no closed log"
+    environment.setattr(log_writers, "_MOUNTS", tmp_path / "none")
+    assert log_writers.held_for_writing(path) is None, "nor where the file system is not known"
+
+
+def test_a_lease_is_believed_on_the_file_systems_of_this_machine(
+    tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    for folder in (tmp_path, Path("/dev/shm")):
+        path = folder / f"rotated-{os.getpid()}"
+        path.write_text("one\n")
+        assert log_writers.held_for_writing(path) is False
+        path.unlink()
+    for kind in ("xfs", "overlay", "zfs"):
+        mounted_as(environment, tmp_path, kind)
+        assert log_writers.held_for_writing(tmp_path / "any") is False
