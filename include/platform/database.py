@@ -133,6 +133,14 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def dollar_quoted(body: str, word: str) -> str:
+    """Return a body of PL/pgSQL in dollar quotes made of ``word``, whatever names it holds: none of them ends it."""
+    tag = f"${word}$"
+    while tag in body:
+        tag = f"{tag[:-1]}{word[-1]}$"
+    return f"{tag} {body} {tag}"
+
+
 def identifier(name: str) -> str:
     """Return a name as SQL has it, quoted only where it must be."""
     return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else quoted(name)

@@ -21,6 +21,7 @@ from include.maintenance.pruning import archive_restoration
 from include.maintenance.pruning.archive_restoration import Restoration
 from include.outcome import ConfigurationError, MaintenanceFailed, Outcome
 from include.platform import postgres_binaries
+from include.platform.database import in_comment
 from include.platform.scratch_server import scratch_server
 from include.settings import settings
 from include.warehouse import actions, archives, drills, findings
@@ -104,7 +105,9 @@ def _finding(one: Restoration) -> Finding:
         return Finding(archive.archive_id, Outcome.OK, told, evidence)
     if one.unknown:
         return Finding(archive.archive_id, Outcome.UNKNOWN, f"it could not be tried: {one.problem}", evidence)
-    remedy = f"-- bring back {archive.location} and its manifest from a copy (SHA-256 {archive.file_sha256})"
+    remedy = (
+        f"-- bring back {in_comment(archive.location)} and its manifest from a copy (SHA-256 {archive.file_sha256})"
+    )
     return Finding(archive.archive_id, Outcome.CRITICAL, f"it cannot be restored: {one.problem}", evidence, remedy)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from include.platform.database import briefly, in_comment, together
+from include.platform.database import briefly, dollar_quoted, in_comment, together
 
 _BIGINT = {1: 2**63 - 1, -1: -(2**63)}
 _ALTERED_AT_ONCE_BYTES = 100 * 2**20  # rewritten in seconds; larger ones are away for minutes
@@ -99,10 +99,10 @@ def _exchanged(columns: Sequence[dict[str, Any]], altered: Sequence[str], update
     for one in columns:
         table, copy, column = one["table"], one["copy"], one["column"]
         step = f"UPDATE {table} SET {copy} = {column} WHERE {copy} IS NULL AND {column} BETWEEN 1 AND 10000;"  # noqa: S608
+        body = dollar_quoted(f"BEGIN NEW.{copy} := NEW.{column}; RETURN NEW; END", "widen")
         made = [
             f"ALTER TABLE {table} ADD COLUMN {copy} bigint;",
-            f"CREATE FUNCTION {one['function']}() RETURNS trigger LANGUAGE plpgsql AS "
-            f"$widen$BEGIN NEW.{copy} := NEW.{column}; RETURN NEW; END$widen$;",
+            f"CREATE FUNCTION {one['function']}() RETURNS trigger LANGUAGE plpgsql AS {body};",
             *(
                 f"CREATE TRIGGER {one['trigger']} BEFORE INSERT OR UPDATE ON {each} "
                 f"FOR EACH ROW EXECUTE FUNCTION {one['function']}();"

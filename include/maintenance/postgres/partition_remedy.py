@@ -194,10 +194,7 @@ def _when_confirmed(connection: psycopg.Connection[Any], names: Names, longer: l
 
 def _block(body: str) -> str:
     """Statements of PL/pgSQL as one of SQL, whatever names they hold."""
-    tag = "$do$"
-    while tag in body:
-        tag = f"{tag[:-1]}o$"
-    return f"DO {tag} BEGIN {body} END {tag};"
+    return f"DO {database.dollar_quoted(f'BEGIN {body} END', 'do')};"
 
 
 def _is_confirmed(oid: int) -> str:

@@ -120,6 +120,21 @@ def test_large_tables_get_a_wider_copy_that_is_kept_up_to_date(
     assert '-- ALTER TABLE public."User" ALTER COLUMN "Id" TYPE bigint;' in finding.remedy
 
 
+def test_no_name_ends_the_body_of_a_trigger(any_platform: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "$widen$;ROLLBACK;CREATE TABLE public.made();--"
+    any_platform.execute(
+        f'CREATE TABLE public.t ("{name}" serial PRIMARY KEY, note text);'
+        f"SELECT setval(pg_get_serial_sequence('public.t', '{name}'), 2147483640)"
+    )
+    monkeypatch.setattr(key_remedy, "_ALTERED_AT_ONCE_BYTES", -1)
+    finding = found(any_platform, f'public."t_{name}_seq"')
+    assert finding is not None
+    assert paste(any_platform, finding.remedy) == []
+    assert any_platform.execute("SELECT to_regclass('public.made')").fetchone() == (None,)
+    any_platform.execute("INSERT INTO public.t (note) VALUES ('x')")
+    assert any_platform.execute(f'SELECT "{name}_bigint" FROM public.t').fetchall() == [(2147483641,)]
+
+
 def large(owner: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
     """The lines for a sequence whose tables count as large."""
     monkeypatch.setattr(key_remedy, "_ALTERED_AT_ONCE_BYTES", -1)
