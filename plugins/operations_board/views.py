@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Annotated, Literal
 
@@ -10,6 +12,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from include.outcome import ConfigurationError
+from include.sections import ResponseMinutes
 from include.warehouse.metrics import SUBJECT_TABLES
 from include.window import WINDOW_OF, Grain, last_finished_day, month_window, parse_day
 from plugins.operations_board import archive, attention, pages, period_pages, periods, upkeep
@@ -32,54 +35,82 @@ Kind = Literal["daily_system_health", "daily_user_activity"]
 
 
 # ------------------------------------------------------------------------------------------------------ overview
+@dataclass(frozen=True)
+class _Seen:
+    """What the overview reads of the warehouse; ``expected`` is the last day whose metrics and reports are due."""
+
+    expected: date
+    reports: list[Row]
+    incidents: list[Row]
+    waiting: Row | None
+    actions: list[Row]
+    components: list[Row]
+    subjects: list[Row]
+    freshness: Row | None
+    open_findings: list[Row]
+    checks: list[Row]
+    drills: list[Row]
+
+
 @router.get("/")
 def overview(request: Request, refresh: Annotated[int | None, Query(ge=15, le=3600)] = None) -> Response:
     """Show what needs a person now and the latest of everything; ``refresh`` loads it anew after so many seconds."""
     clock = clock_of(request)
     configured = configuration()
-    expected = expected_day(clock.now)
     holds = timedelta(seconds=configured.watch.observation_holds_seconds)
-    with read() as reader:
-        reports = _in_order(reader.rows("latest_reports"))
-        incidents = reader.rows("open_incidents")
-        waiting = reader.row("waiting_signals")
-        actions = reader.rows("latest_actions", since=clock.now - timedelta(days=DAYS_OF_ACTIONS))
-        components = reader.rows(
-            "components", components=configured.platform.components, look_back=LOOK_BACK, holds=holds, now=clock.now
-        )
-        subjects = _completeness(reader, expected)
-        freshness = reader.row("freshness")
-        open_findings = reader.rows("open_findings")
-        checks = reader.rows("finding_checks", runs=upkeep.PAUSES)
-        drills = reader.rows("latest_drills")
-    now = (
-        attention.of_incidents(incidents, clock, configured.incidents.response_minutes)
-        + attention.of_components(components, clock, holds)
-        + attention.of_signals(waiting, clock)
-        + attention.of_reports(reports, expected)
-        + attention.of_subjects(subjects, expected)
-    )
     sources = [source.name for source in configured.backups.sources]
-    by_sort = [
-        (attention.of_actions(actions, clock), "act that failed or never ended", "maintenance?state=failed"),
-        (upkeep.of_findings(open_findings, checks, clock), "finding", "findings"),
-        (upkeep.of_drills(drills, sources, clock), "drill", "drills"),
-    ]
-    everything = now + [item for items, _, _ in by_sort for item in items]
-    items = attention.ordered(
-        now
-        + [one for items, what, link in by_sort for one in attention.shortened(attention.ordered(items), what, link)]
-    )
+    with read() as reader:
+        seen = _seen(reader, clock, configured.platform.components, holds)
+    verdict, items = _judged(seen, clock, holds, configured.incidents.response_minutes, sources)
     return pages.page(
         request, "overview.html", clock, section="overview", refresh=refresh,
-        verdict=attention.verdict(everything), items=items, reports=reports, incidents=incidents,
-        actions=actions[:MOST_ACTIONS], more_actions=Counter(row["state"] for row in actions[MOST_ACTIONS:]),
-        components=[_shown(row, clock, holds) for row in components],
-        subjects=_by_subject(subjects), freshness=freshness, key_figures=key_figures,
-        days_of_actions=DAYS_OF_ACTIONS, open_findings=Counter(row["outcome"] for row in open_findings),
-        checks=upkeep.expected_checks(checks, clock.now), drills=[shown_drill(row, clock) for row in drills],
-        never_tried=upkeep.never_tried(drills, sources),
+        verdict=verdict, items=items, reports=seen.reports, incidents=seen.incidents,
+        actions=seen.actions[:MOST_ACTIONS], more_actions=Counter(row["state"] for row in seen.actions[MOST_ACTIONS:]),
+        components=[_shown(row, clock, holds) for row in seen.components],
+        subjects=_by_subject(seen.subjects), freshness=seen.freshness, key_figures=key_figures,
+        days_of_actions=DAYS_OF_ACTIONS, open_findings=Counter(row["outcome"] for row in seen.open_findings),
+        checks=upkeep.expected_checks(seen.checks, clock.now), drills=[shown_drill(row, clock) for row in seen.drills],
+        never_tried=upkeep.never_tried(seen.drills, sources),
     )  # fmt: skip
+
+
+def _seen(reader: Reader, clock: Clock, components: Sequence[str], holds: timedelta) -> _Seen:
+    expected = expected_day(clock.now)
+    return _Seen(
+        expected=expected,
+        reports=_in_order(reader.rows("latest_reports")),
+        incidents=reader.rows("open_incidents"),
+        waiting=reader.row("waiting_signals"),
+        actions=reader.rows("latest_actions", since=clock.now - timedelta(days=DAYS_OF_ACTIONS)),
+        components=reader.rows("components", components=components, look_back=LOOK_BACK, holds=holds, now=clock.now),
+        subjects=_completeness(reader, expected),
+        freshness=reader.row("freshness"),
+        open_findings=reader.rows("open_findings"),
+        checks=reader.rows("finding_checks", runs=upkeep.PAUSES),
+        drills=reader.rows("latest_drills"),
+    )
+
+
+def _judged(
+    seen: _Seen, clock: Clock, holds: timedelta, within: ResponseMinutes, sources: Sequence[str]
+) -> tuple[attention.Verdict, list[attention.Item]]:
+    """Return the verdict on everything, and the list in order: of acts, findings and drills each the worst alone."""
+    now = (
+        attention.of_incidents(seen.incidents, clock, within)
+        + attention.of_components(seen.components, clock, holds)
+        + attention.of_signals(seen.waiting, clock)
+        + attention.of_reports(seen.reports, seen.expected)
+        + attention.of_subjects(seen.subjects, seen.expected)
+    )
+    by_sort = [
+        (attention.of_actions(seen.actions, clock), "act that failed or never ended", "maintenance?state=failed"),
+        (upkeep.of_findings(seen.open_findings, seen.checks, clock), "finding", "findings"),
+        (upkeep.of_drills(seen.drills, sources, clock), "drill", "drills"),
+    ]
+    everything = now + [item for items, _, _ in by_sort for item in items]
+    for items, what, link in by_sort:
+        now += attention.shortened(attention.ordered(items), what, link)
+    return attention.verdict(everything), attention.ordered(now)
 
 
 def _in_order(reports: list[Row]) -> list[Row]:
