@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from include.outcome import ConfigurationError, SourceUnavailable
+from include.postgres_refusals import refusal
 from include.settings import ROOT
 
 if TYPE_CHECKING:
@@ -42,28 +43,6 @@ CONNECTIONS = {
     "airflow_api": "Airflow's own address, with the login of a user who may read DAGs",
 }
 """Every connection of the collection and what it is; docs and the set-up are checked against it."""
-
-# PostgreSQL's refusals of a connection in which a person must act. libpq hands no SQLSTATE of them on, only the text.
-_REFUSALS = (
-    (
-        r"(invalid|bad) (.* )?value|channel binding|method requirement|SSL was required|certificate (file|verify)"
-        r"|does not match host name|private key file|valid client certificate|weak sslmode|invalid port number"
-        r"|unrecognized configuration parameter|permission denied to set parameter|parameter .* cannot be ",
-        "one of its options, sslmode or the like, cannot be met ({said}); correct it or the server",
-    ),
-    (r"authentication failed|no password supplied|does not exist", "its login, password or database is wrong"),
-    (
-        r"permission denied for database",
-        "its role lacks the privilege CONNECT; run GRANT CONNECT ON DATABASE {database} TO {role}",
-    ),
-    (r"is not permitted to log in", "its role may not log in; run ALTER ROLE {role} LOGIN"),
-    # The last: what was refused over SSL for another reason is tried again without it, which often has no entry.
-    (
-        r"pg_hba\.conf",
-        "no entry of the server's pg_hba.conf admits it; add one for the database {database}, the role {role} and "
-        "this machine's address, and run SELECT pg_reload_conf()",
-    ),
-)
 
 _OUR_OWN = ("warehouse", "airflow_db")
 """How the connections to databases begin in which only operations and Airflow may create anything."""
@@ -278,43 +257,29 @@ def postgres(
 
     found = details(connection_id)
     timeout = statement_timeout or _statement_timeout()
-    options = "-c timezone=UTC"
-    if timeout:
-        options += f" -c statement_timeout={int(timeout.total_seconds() * 1000)}"
-    if given := found.extra.get("options"):
-        options += f" {given}"
+    settings = ["SET timezone TO 'UTC'"]
+    # A bound among the connection's own options (-c statement_timeout=… or --statement-timeout=…) goes before ours.
+    if timeout and "statement_timeout" not in str(found.extra.get("options", "")).replace("-", "_"):
+        settings.append(f"SET statement_timeout TO {int(timeout.total_seconds() * 1000)}")
+    if not connection_id.startswith(_OUR_OWN):
+        # Whoever may create in a schema of the path could give a built-in function a closer match (CVE-2018-1058).
+        settings.append("SET search_path TO pg_catalog")
     try:
         connection = psycopg.connect(
             postgres_url(connection_id),
             autocommit=True,
             connect_timeout=connect_timeout_seconds or found.extra.get("connect_timeout") or 10,
             application_name=found.extra.get("application_name") or f"gold-escrow-operations:{connection_id}",
-            options=options,
         )
-        if not connection_id.startswith(_OUR_OWN):
-            # Whoever may create in a schema of the path could give a built-in function a closer match (CVE-2018-1058).
-            # A statement, not one of the options: a connection pooler may ignore those without a word.
-            connection.execute("SET search_path TO pg_catalog")
+        # Statements, not options: a connection pooler refuses those, or ignores them without a word.
+        connection.execute("; ".join(settings).encode())
         connection.autocommit = autocommit
         return connection
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         where = f"{connection_id} ({_address(found.host)}:{found.port or 5432}/{found.schema})"
-        if reason := _refusal(found, str(error)):
+        if reason := refusal(str(error), found.login, found.schema):
             raise ConfigurationError(f"{where} refused the connection: {reason}") from None
         raise SourceUnavailable(f"{where} cannot be reached") from None
-
-
-def _refusal(found: ConnectionDetails, text: str) -> str | None:
-    """Return why the server refuses a connection and the remedy; None when it does not, or for a while only."""
-    role, database = (
-        '"' + name.replace('"', '""') + '"' if name else what
-        for name, what in ((found.login, "<its role>"), (found.schema or found.login, "<its database>"))
-    )
-    for pattern, reason in _REFUSALS:
-        if re.search(pattern, text):
-            said = re.sub(r"^(connection (failed|is bad): )?(connection to .*? failed: )?", "", text.partition("\n")[0])
-            return reason.format(role=role, database=database, said=said)
-    return None
 
 
 def redis(connection_id: str = "platform_redis", *, timeout_seconds: float = 5.0) -> Redis:

@@ -21,6 +21,7 @@ FLOORS = {
     "settings": 1,
     "window": 1,
     "connections": 1,
+    "postgres_refusals": 1,
     "warehouse": 2,
     "platform": 3,
     "monitoring": 4,

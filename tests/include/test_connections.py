@@ -235,40 +235,6 @@ def test_a_missing_right_to_connect_names_the_statement_that_gives_it(
             superuser.execute(f"DROP ROLE {role}".encode())
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        # What libpq says of a server with hostssl rules only, first over SSL and then without it.
-        (
-            'FATAL:  password authentication failed for user "ops"\n'
-            'FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "ops", database "warehouse", no encryption',
-            "its login, password or database is wrong",
-        ),
-        (
-            'FATAL:  permission denied for database "warehouse"\nDETAIL:  User does not have CONNECT privilege.\n'
-            'FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "ops", database "warehouse", no encryption',
-            'its role lacks the privilege CONNECT; run GRANT CONNECT ON DATABASE "warehouse" TO "ops"',
-        ),
-        ("fe_sendauth: no password supplied", "its login, password or database is wrong"),
-        (
-            'connection to server at "::1", port 1 failed: server certificate for "db" does not match host name "::1"',
-            'one of its options, sslmode or the like, cannot be met (server certificate for "db" does not match '
-            'host name "::1"); correct it or the server',
-        ),
-        (
-            'FATAL:  unrecognized configuration parameter "statement_timeot"',
-            "one of its options, sslmode or the like, cannot be met (FATAL:  unrecognized configuration parameter "
-            '"statement_timeot"); correct it or the server',
-        ),
-        ('FATAL:  too many connections for role "ops"', None),
-        ("FATAL:  the database system is starting up", None),
-    ],
-)
-def test_what_a_person_must_mend_is_told_from_what_passes(text: str, reason: str | None) -> None:
-    found = connections.ConnectionDetails("warehouse", "postgres", "db", login="ops", schema="warehouse")
-    assert connections._refusal(found, text) == reason
-
-
 def test_redis_answers(monkeypatch: pytest.MonkeyPatch, servers: dict[str, int | str]) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://127.0.0.1:{servers['redis']}/3")
     client = redis()

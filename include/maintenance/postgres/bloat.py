@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from include.outcome import MaintenanceFailed, Outcome
 from include.platform import database
+from include.platform.statement_bound import statements_bounded
 from include.settings import settings
 from include.warehouse import findings
 from include.warehouse.findings import Finding
@@ -201,15 +202,13 @@ def _measure(
             "what a run may measure was used up (measure_bytes_per_run, measure_minutes_per_run of"
             " maintenance.index_review)"
         )
-    limit = max(1, int(budget.seconds_left() * 1000))
     try:
-        connection.execute("SELECT set_config('statement_timeout', %s, false)", (str(limit),))
-        return measure_index(connection, schema, one) if kind == "index" else _measure_table(connection, schema, one)
+        with statements_bounded(connection, budget.seconds_left()):
+            if kind == "index":
+                return measure_index(connection, schema, one)
+            return _measure_table(connection, schema, one)
     except psycopg.errors.QueryCanceled:
         raise MaintenanceFailed("the time that a run may measure ended meanwhile, or somebody cancelled it") from None
-    finally:
-        if not connection.closed:
-            connection.execute("RESET statement_timeout")
 
 
 def measure_index(connection: psycopg.Connection[Any], schema: str, one: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from include.maintenance.postgres.vacuum_plan import ALL_TABLES, KINDS, composed
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import database
 from include.platform.database import Table
+from include.platform.statement_bound import statements_bounded
 from include.settings import settings
 from include.warehouse import actions, session
 from include.warehouse.statements import statements
@@ -173,16 +174,11 @@ def _run(
     connection.add_notice_handler(keep)
     ends = time.monotonic() + left if left is not None else None
     try:
-        if left is not None:
-            connection.execute(
-                "SELECT set_config('statement_timeout', least(nullif(setting::bigint, 0), %s)::text, false) "
-                "FROM pg_settings WHERE name = 'statement_timeout'",
-                (max(1, int(left * 1000)),),
-            )
-        if delay := settings().maintenance.vacuum.cost_delay_milliseconds:
-            # A table in danger of wraparound gets no rest.
-            connection.execute(_STATEMENTS["cost_delay"], {"milliseconds": 0 if item["danger"] else delay})
-        connection.execute(statement)
+        with statements_bounded(connection, left) if left is not None else nullcontext():
+            if delay := settings().maintenance.vacuum.cost_delay_milliseconds:
+                # A table in danger of wraparound gets no rest.
+                connection.execute(_STATEMENTS["cost_delay"], {"milliseconds": 0 if item["danger"] else delay})
+            connection.execute(statement)
     except psycopg.errors.QueryCanceled:
         if ends is None or time.monotonic() < ends - 0.1:
             raise
@@ -196,8 +192,6 @@ def _run(
         ) from None
     finally:
         connection.remove_notice_handler(keep)
-        if left is not None and not connection.broken:
-            connection.execute("RESET statement_timeout")
     return True, warnings, told
 
 
