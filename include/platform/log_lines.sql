@@ -78,7 +78,9 @@ SELECT file, head, request, answer, agent, instant, instant // 900 AS slot,
        CASE WHEN instant IS NULL THEN substr(concat_ws('"', head, request, answer), 1, 300) END AS broken,
        CASE WHEN instant IS NOT NULL AND answer >= ' 4' THEN CAST(substr(answer, 2, 3) AS SMALLINT) END AS error_status,
        CASE WHEN instant IS NULL OR suffix(answer, '- ') THEN 0 ELSE CAST(substr(answer, 6) AS BIGINT) END AS bytes_sent,
-       CASE WHEN usual_microseconds IS NOT NULL THEN usual_microseconds
+       -- 101: the time is how long the connection of another protocol, such as WebSocket, was open, not a response's.
+       CASE WHEN starts_with(answer, ' 101 ') THEN NULL
+            WHEN usual_microseconds IS NOT NULL THEN usual_microseconds
             WHEN instant IS NOT NULL THEN CAST(CAST(tail AS DECIMAL(13, 6)) * 1000000 AS BIGINT) END AS microseconds
 FROM timed;
 

@@ -222,17 +222,19 @@ def _tables(
     for *_, places, numbers in latencies:
         for place, count in zip(places, numbers, strict=True):
             buckets[place] += count
+    timed = sum(buckets.values())
     total = [sum((row[column] for row in requests), start=0) for column in (3, 4, 5)]
     return {
         "daily_traffic": TableRows(
             (
-                "requests", "errors", "client_errors", "response_seconds_sum", "response_p95_seconds",
+                "requests", "errors", "client_errors", "upgrades", "response_seconds_sum", "response_p95_seconds",
                 "response_p99_seconds", "bytes_sent", "lines_read", "lines_broken", "lines_excluded",
             ),
             [(
-                *total, sum((row[6] for row in requests), start=Decimal(0)), _rounded(latency.quantile(buckets, 0.95)),
-                _rounded(latency.quantile(buckets, 0.99)), sum(row[7] for row in requests), counts["access_read"],
-                counts["access_broken"], counts["access_excluded"],
+                *total, total[0] - timed, sum((row[6] for row in requests), start=Decimal(0)),
+                _rounded(latency.quantile(buckets, 0.95)), _rounded(latency.quantile(buckets, 0.99)),
+                sum(row[7] for row in requests), counts["access_read"], counts["access_broken"],
+                counts["access_excluded"],
             )],
         ),
         "hourly_traffic": TableRows(

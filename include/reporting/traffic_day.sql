@@ -99,8 +99,9 @@ SELECT 101 + rowid, request, method, endpoint, path NOT IN (SELECT path FROM exc
 -- statement: access_group
 -- A group is kept narrow, for memory: slot is the hour of the day in lines of the day and a quarter of an hour in
 -- others, absent in broken ones; text is the endpoint of a request, and the beginning of a broken line; lines that do
--- not count as traffic (our own probes among them) have no method; status is kept of errors only. Lines are counted by the place of their request
--- while it has one, which is cheaper than by its method and endpoint; only then are these put in its place.
+-- not count as traffic (our own probes among them) have no method; status is kept of errors only, and requests without a
+-- response time have no bucket. Lines are counted by the place of their request while it has one, which is cheaper than
+-- by its method and endpoint; only then are these put in its place.
 CREATE OR REPLACE TEMP TABLE access_group AS
 -- An alias is only a repetition of its expression within one SELECT, so that each step has one of its own.
 WITH placed AS (
@@ -240,7 +241,7 @@ WITH counted AS (
     SELECT hour, name, CAST(sum(lines) AS BIGINT) AS requests,
            CAST(coalesce(sum(lines) FILTER (status >= 500), 0) AS BIGINT) AS errors,
            CAST(coalesce(sum(lines) FILTER (status < 500), 0) AS BIGINT) AS client_errors,
-           CAST(sum(microseconds) AS DECIMAL(30, 0)) * 0.000001 AS seconds, CAST(sum(bytes_sent) AS HUGEINT) AS bytes_sent
+           CAST(coalesce(sum(microseconds), 0) AS DECIMAL(30, 0)) * 0.000001 AS seconds, CAST(sum(bytes_sent) AS HUGEINT) AS bytes_sent
     FROM request_group
     GROUP BY ALL
 )
@@ -251,7 +252,10 @@ ORDER BY hour, name;
 -- statement: hourly_latency
 -- Buckets and their requests as two lists: there are many more of them than of hours and endpoints.
 WITH counted AS (
-    SELECT hour, name, bucket, CAST(sum(lines) AS BIGINT) AS lines FROM request_group GROUP BY ALL
+    SELECT hour, name, bucket, CAST(sum(lines) AS BIGINT) AS lines
+    FROM request_group
+    WHERE bucket IS NOT NULL
+    GROUP BY ALL
 ), listed AS (
     SELECT hour, name, list(bucket ORDER BY bucket) AS buckets, list(lines ORDER BY bucket) AS lines
     FROM counted

@@ -105,10 +105,10 @@ GROUP BY component;
 
 -- statement: write_traffic
 INSERT INTO ops.rollup_traffic (grain, period_start, days_expected, days_held, days_incomplete, is_final, requests,
-                                errors, client_errors, response_seconds_sum, response_p95_seconds,
+                                errors, client_errors, upgrades, response_seconds_sum, response_p95_seconds,
                                 response_p99_seconds, bytes_sent, lines_broken)
 SELECT %(grain)s, %(period_start)s, %(days_expected)s, %(traffic_held)s, %(traffic_incomplete)s, %(traffic_final)s,
-       sum(requests), sum(errors), sum(client_errors), sum(response_seconds_sum),
+       sum(requests), sum(errors), sum(client_errors), sum(upgrades), sum(response_seconds_sum),
        %(response_p95_seconds)s::numeric, %(response_p99_seconds)s::numeric, sum(bytes_sent), sum(lines_broken)
 FROM ops.daily_traffic
 WHERE day >= %(period_start)s AND day < %(period_end)s

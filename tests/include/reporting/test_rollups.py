@@ -38,11 +38,21 @@ def rows_of_day(day: date, subject: str, factor: int, viewers: range, seconds: l
         for value in seconds:
             bucket = math.ceil(math.log(value) / math.log(1.01 / 0.99))
             buckets[bucket] = buckets.get(bucket, 0) + 1
-        figures = (len(seconds), factor, 2 * factor, Decimal(str(round(sum(seconds), 6))), 100 * factor, 5, factor, 0)
+        figures = (
+            len(seconds),
+            factor,
+            2 * factor,
+            Decimal(str(round(sum(seconds), 6))),
+            100 * factor,
+            5,
+            factor,
+            0,
+            factor,
+        )
         return {
             "daily_traffic": TableRows(
                 ("requests", "errors", "client_errors", "response_seconds_sum", "bytes_sent", "lines_read",
-                 "lines_broken", "lines_excluded"), [figures]),
+                 "lines_broken", "lines_excluded", "upgrades"), [figures]),
             "hourly_latency": TableRows(
                 ("hour_start", "method", "endpoint", "bucket", "requests"),
                 [(HOUR, "GET", "/", bucket, count) for bucket, count in buckets.items()]),
@@ -122,8 +132,9 @@ def test_a_whole_week_is_the_sum_of_its_days(warehouse: psycopg.Connection[Any])
         *whole, "overall", 7 * 86400 - 10 * total, 10 * total, 0, total, Decimal("0.99953704"),  # 1 - 280 / 604800
     )  # fmt: skip
     assert one(warehouse, "traffic", held + "requests, errors, client_errors, response_seconds_sum, bytes_sent,"
-               " lines_broken, error_rate") == (
-        *whole, 4 * total, total, 2 * total, Decimal("11.2"), 100 * total, total, Decimal("0.25"))  # fmt: skip
+               " lines_broken, error_rate, upgrades, response_average_seconds") == (
+        *whole, 4 * total, total, 2 * total, Decimal("11.2"), 100 * total, total, Decimal("0.25"), total,
+        Decimal("0.133333"))  # fmt: skip
     assert one(warehouse, "error", held + "source, kind, endpoint, errors") == (*whole, "access", "500", "/", total)
     assert one(warehouse, "transactions", held + "outcome, transactions, value_usd") == (
         *whole, "created", total, Decimal("0.28"))  # fmt: skip

@@ -140,6 +140,37 @@ def test_sum_of_the_histogram_is_the_number_of_requests(logs: Path, warehouse: W
     assert count(warehouse, column="response_p95_seconds") == 0
 
 
+def test_upgraded_connections_have_no_response_time(logs: Path, warehouse: Warehouse) -> None:
+    """nginx writes their line when they end, with all the time that they were open."""
+    chats = [line(at(hour, DAY), "GET /ws HTTP/1.1", 101, 9000, f"{3000 + hour}.5") for hour in range(3)]
+    chats.append(line(at(3), "GET /ws HTTP/1.1", 101, 9000, "0.120"))  # a time that usual responses take as well
+    failed = line(at(0), "GET /ws HTTP/1.1", 502, 100, "2.000")
+    (logs / "access.log").write_text("".join([*full_day(seconds="0.500"), *chats, failed]))
+    run()
+    columns = "requests, upgrades, errors, response_seconds_sum, response_average_seconds, bytes_sent"
+    # 24 answers of half a second and the failed one of two: 14 seconds in 25 requests that have a time.
+    assert rows(warehouse, "daily_traffic", columns=columns) == [
+        (29, 4, 1, 14, Decimal("0.560000"), 24 * 512 + 4 * 9000 + 100)
+    ]
+    p95, p99 = rows(warehouse, "daily_traffic", columns="response_p95_seconds, response_p99_seconds")[0]
+    assert float(p95) == float(p99) == pytest.approx(0.5, rel=0.0101)
+    chat = "hour_start, requests, response_seconds_sum, bytes_sent"
+    found = [row for row in rows(warehouse, "hourly_traffic", columns=f"endpoint, {chat}") if row[0] == "/ws"]
+    assert sorted(found) == [
+        ("/ws", at(0), 2, 2, 9100), *(("/ws", at(hour), 1, 0, 9000) for hour in range(1, 4))
+    ]  # fmt: skip
+    timed = rows(warehouse, "hourly_latency", columns="endpoint, requests")
+    assert sum(requests for _, requests in timed) == 25
+    assert [requests for endpoint, requests in timed if endpoint == "/ws"] == [1]
+
+
+def test_a_day_of_upgraded_connections_alone_has_no_response_time(logs: Path, warehouse: Warehouse) -> None:
+    (logs / "access.log").write_text("".join(full_day(status=101, seconds="60.000")))
+    run()
+    columns = "requests, upgrades, response_seconds_sum, response_average_seconds, response_p95_seconds"
+    assert rows(warehouse, "daily_traffic", columns=columns) == [(24, 24, 0, None, None)]
+
+
 # -------------------------------------------------------------------------------------- days and completeness
 def test_day_without_a_line_is_missing_and_has_no_figures(logs: Path, warehouse: Warehouse) -> None:
     (logs / "access.log").write_text("".join(full_day(date(2026, 10, 5))))

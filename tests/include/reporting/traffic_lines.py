@@ -99,7 +99,7 @@ def random_lines(day: date, zone: str, number: int, seed: int) -> list[str]:
         seconds = f"{pick.choice([0, pick.lognormvariate(-2, 1.3)]):.3f}"
         made.append(
             line(
-                moment, request, pick.choice([200, 200, 200, 301, 404, 429, 500, 502, 503]),
+                moment, request, pick.choice([200, 200, 200, 101, 301, 404, 429, 500, 502, 503]),
                 pick.choice([0, pick.randrange(10**7)]), seconds, offset=pick.choice([0, 60, 330, -210]),
                 agent=pick.choice(["Mozilla/5.0"] * 9 + ["gold-escrow-operations"]),
             )

@@ -125,12 +125,14 @@ def recount(
         row[0] += 1
         row[1] += status >= 500
         row[2] += 400 <= status < 500
-        row[3] += seconds
         row[4] += size
-        place = -32768 if seconds == 0 else math.ceil(math.log(seconds) / math.log(1.01 / 0.99))
-        latency[(*key, place)] += 1
         if status >= 400:
             errors["access", f"HTTP {status}", name] += 1
+        if status == 101:  # its time is how long the connection was open
+            continue
+        row[3] += seconds
+        place = -32768 if seconds == 0 else math.ceil(math.log(seconds) / math.log(1.01 / 0.99))
+        latency[(*key, place)] += 1
     read = len(hits) + skipped + broken
     daily = (
         len(hits),
@@ -145,7 +147,7 @@ def recount(
         "hourly_traffic": {(*key, *row) for key, row in traffic.items()},
         "hourly_latency": {(*key, count) for key, count in latency.items()},
         "daily_error": {(*key, count) for key, count in errors.items()},
-        "seconds": sorted(hit[5] for hit in hits),
+        "seconds": sorted(hit[5] for hit in hits if hit[3] != 101),
     }
 
 
