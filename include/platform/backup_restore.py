@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 import shlex
-import shutil
 import subprocess
-import tarfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from include.outcome import ConfigurationError, MaintenanceFailed
-from include.platform import backup_settings, backups, compression, postgres_binaries
+from include.outcome import MaintenanceFailed
+from include.platform import backup_settings, backups, cluster_copy, postgres_binaries
 from include.platform.backup_facts import Facts, TableFacts
+from include.platform.database import as_argument
 from include.platform.scratch_place import ScratchPlace
 from include.platform.scratch_server import ScratchServer, new_server
 
@@ -43,7 +39,6 @@ class Part(StrEnum):
 
 
 _LAST = re.compile(r"\d+; \d+ \d+ ((FK CONSTRAINT|EVENT TRIGGER) |COMMENT .*\b(CONSTRAINT|EVENT TRIGGER) )")
-_TAR = re.compile(r"\.tar(\.gz|\.zst|\.lz4)?$")
 _LEFT_OUT = ("standby.signal", "recovery.signal", "postmaster.pid", "postmaster.opts", "recovery.done")
 
 
@@ -158,7 +153,13 @@ def restore_dump(restored: Restored, dump: Path, jobs: int, *, privileges: bool,
     listed = [] if part is Part.ALL else [f"--use-list={_list_of(restored.server, dump, part)}"]
     acl = [] if privileges else ["--no-acl"]
     done = restored.server.run(
-        "pg_restore", f"--dbname={restored.database}", f"--jobs={jobs}", "--no-tablespaces", *listed, *acl, dump
+        "pg_restore",
+        f"--dbname={as_argument(restored.database)}",
+        f"--jobs={jobs}",
+        "--no-tablespaces",
+        *listed,
+        *acl,
+        dump,
     )
     if done.returncode != 0:
         restored.problems.append(first_problem(done.stderr))
@@ -194,14 +195,7 @@ def copy_cluster(backup: Path, place: ScratchPlace) -> ScratchServer:
     folder = place.folder / "copy"
     folder.mkdir(mode=0o700)
     data = folder / "data"
-    with _disk_errors_named(backup):
-        if any(_TAR.search(path.name) for path in backup.iterdir()):
-            _unpack(backup, data)
-        elif (backup / "PG_VERSION").is_file():
-            shutil.copytree(backup, data, symlinks=True)
-            _copy_links(data)
-        else:
-            raise MaintenanceFailed(f"{backup.name} is no base backup: it has neither PG_VERSION nor base.tar")
+    cluster_copy.copy(backup, data)
     return adopt_cluster(data, place)
 
 
@@ -257,114 +251,6 @@ def make_startable(server: ScratchServer, wal: Path | None = None, wal_command: 
     }
 
 
-def _unpack(backup: Path, data: Path) -> None:
-    data.mkdir(mode=0o700)
-    archives = {_TAR.sub("", path.name): path for path in backup.iterdir() if _TAR.search(path.name)}
-    if "base" not in archives:
-        raise MaintenanceFailed(f"{backup.name} is no base backup: base.tar is missing")
-    _extract(archives.pop("base"), data)
-    if "pg_wal" in archives:
-        _extract(archives.pop("pg_wal"), data / "pg_wal")
-    for number, archive in archives.items():
-        if number.isdecimal():
-            target = data.parent / "tablespaces" / number
-            target.mkdir(mode=0o700, parents=True)
-            _extract(archive, target)
-    manifest = backup / "backup_manifest"
-    if manifest.exists():
-        shutil.copy2(manifest, data / "backup_manifest")
-
-
-def _extract(archive: Path, target: Path) -> None:
-    """Write the files and folders of a tar file within ``target``; links, which may lead anywhere, are left out.
-
-    Only tablespaces are links, and theirs are made anew. Raises MaintenanceFailed for a name that leads out of it.
-    """
-    try:
-        with _opened(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as members:
-            for member in members:
-                path = Path(os.path.normpath(target / member.name))
-                if not path.is_relative_to(target):
-                    raise MaintenanceFailed(f"{archive.name} is damaged: {member.name} would lie outside the cluster")
-                if member.isdir():
-                    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-                elif member.isreg():
-                    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    content = members.extractfile(member)
-                    assert content is not None
-                    with path.open("wb") as file:
-                        shutil.copyfileobj(content, file, 1 << 20)
-    except tarfile.TarError as error:
-        raise MaintenanceFailed(f"{archive.name} is damaged and cannot be unpacked: {error}") from None
-
-
-@contextmanager
-def _opened(archive: Path) -> Iterator[IO[bytes]]:
-    """Read what is packed in a file. Raises MaintenanceFailed at the end when the file is cut or broken."""
-    damaged = MaintenanceFailed(f"{archive.name} is damaged and cannot be unpacked")
-    if archive.suffix == ".lz4":
-        program = shutil.which("lz4")
-        if program is None:
-            raise ConfigurationError(f"{archive.name} is compressed with lz4; install the program lz4")
-        with archive.open("rb") as file:  # opened here: that it may not be read is no damage
-            process = subprocess.Popen([program, "-dc"], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        assert process.stdout is not None
-        try:
-            yield process.stdout
-            _read_to_the_end(process.stdout)
-        finally:
-            process.stdout.close()
-            process.wait()
-        if process.returncode != 0:
-            raise damaged
-        return
-    with archive.open("rb") as raw, compression.open_content(raw, compression.compression_of(raw)) as content:
-        yield cast("IO[bytes]", content)
-        _read_to_the_end(cast("IO[bytes]", content))
-        if content.damaged:
-            raise damaged
-
-
-def _read_to_the_end(stream: IO[bytes]) -> None:
-    """Read what the padding of a tar file leaves: the checksum of the compression comes last."""
-    while stream.read(1 << 20):
-        pass
-
-
-def _copy_links(data: Path) -> None:
-    """Replace links out of a copied cluster (tablespaces, a WAL folder elsewhere) by copies of what they lead to."""
-    links = [data / "pg_wal", *(data / "pg_tblspc").glob("*")]
-    for link in links:
-        if link.is_symlink():
-            source = link.resolve()
-            link.unlink()
-            if link.parent == data:
-                shutil.copytree(source, link, symlinks=True)
-            else:
-                shutil.copytree(source, data.parent / "tablespaces" / link.name, symlinks=True)
-
-
-@contextmanager
-def _disk_errors_named(backup: Path) -> Iterator[None]:
-    """Raise MaintenanceFailed for errors of the disk, but PermissionError where nothing else kept a file from us."""
-    try:
-        yield
-    except PermissionError:
-        raise
-    except OSError as error:
-        if refused := _refused(error):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), refused) from None
-        raise MaintenanceFailed(f"the backup {backup.name} cannot be read: {str(error)[:200]}") from None
-
-
-def _refused(error: OSError) -> str | None:
-    """Return the first file of a copied tree that may not be read, when that is all that went wrong."""
-    if not isinstance(error, shutil.Error) or not isinstance(error.args[0], list):
-        return None
-    why = f"[Errno {errno.EACCES}]"  # ``copytree`` keeps source, target and the text of each error
-    return str(error.args[0][0][0]) if all(str(one[-1]).startswith(why) for one in error.args[0]) else None
-
-
 # ------------------------------------------------------------------------------------------------------- WAL
 def first_wal(server: ScratchServer) -> str:
     """Return the name of the WAL segment in which a base backup begins. Raises MaintenanceFailed if it is not told."""
@@ -393,7 +279,7 @@ def copy_wal(archived: Sequence[tuple[str, str, int]], target: Path) -> None:
         copy = target / name
         files.get(location, str(copy))
         if plain != name:
-            with _opened(copy) as content, (target / plain).open("wb") as unpacked:
+            with cluster_copy.opened(copy) as content, (target / plain).open("wb") as unpacked:
                 while chunk := content.read(1 << 20):
                     unpacked.write(chunk)
             copy.unlink()

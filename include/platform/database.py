@@ -146,6 +146,13 @@ def identifier(name: str) -> str:
     return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else quoted(name)
 
 
+def as_argument(name: str) -> str:
+    """Return a database's name as PostgreSQL's programs take it: one with = or :// in it would say where to connect."""
+    from psycopg.conninfo import make_conninfo
+
+    return name if re.fullmatch(r"[\w.-]+", name) else make_conninfo(dbname=name)
+
+
 def bare(identifier: str) -> str:
     """Return a name as SQL has it without its quotes."""
     return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from include.outcome import MaintenanceFailed, SourceUnavailable
 from include.platform import backups, folders, postgres_binaries, programs
+from include.platform.database import as_argument
 
 
 def take(url: str, folder: Path, name: str, configuration: Path) -> tuple[Path, Path]:
@@ -22,7 +23,7 @@ def take(url: str, folder: Path, name: str, configuration: Path) -> tuple[Path, 
     try:
         with psycopg.connect(url, connect_timeout=10) as connection:
             binaries = postgres_binaries.find_at_least(connection.info.server_version // 10000)
-            database = connection.info.dbname
+            database = as_argument(connection.info.dbname)
     except psycopg.OperationalError:
         raise SourceUnavailable(f"the roles of {name} cannot be backed up: the server cannot be reached") from None
     done = subprocess.run(

@@ -7,7 +7,6 @@ SetMultiXactIdLimit in multixact.c). Space for the members of multixacts is not 
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -190,11 +189,7 @@ def _first_end(holder: Horizon | None, age: int) -> list[str]:
 
 def _freeze_all(name: str, identifier: str, closed: bool) -> list[str]:
     """The steps that lower the age of another database; only autovacuum works in one that allows no connections."""
-    from psycopg.conninfo import make_conninfo
-
-    # A name with = or :// in it would be read as where to connect to.
-    target = name if re.fullmatch(r"[\w.-]+", name) else make_conninfo(dbname=name)
-    steps = [f"vacuumdb --freeze --dbname={shlex.quote(target)}"]
+    steps = [f"vacuumdb --freeze --dbname={shlex.quote(database.as_argument(name))}"]
     if closed:
         allow = f"ALTER DATABASE {identifier} ALLOW_CONNECTIONS"
         steps = [f"as a superuser, while autovacuum does not get it done: {allow} true;", *steps, f"{allow} false;"]

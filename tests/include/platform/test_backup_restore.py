@@ -10,15 +10,21 @@ import stat
 import subprocess
 import tarfile
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
-from include.maintenance.backups import backup_control
+from include.maintenance.backups import backup_amcheck, backup_control
 from include.maintenance.backups.backup_checks import passed
 from include.maintenance.backups.drill_stages import errors_named
 from include.outcome import ConfigurationError, MaintenanceFailed
-from include.platform import backup_restore
+from include.platform import backup_restore, backups, estate_backup
+from include.platform.backup_facts import from_json
+from include.platform.backup_restore import Restored
 from include.platform.scratch_place import scratch_place
+from include.platform.scratch_server import new_server
+from include.settings import DEFAULT_FILE
+from tests.old_postgres import skip_where_absent
 
 
 def _tar(path: Path, *members: tuple[str, bytes, bytes | str]) -> None:
@@ -125,3 +131,32 @@ def test_a_file_that_the_worker_may_not_read_says_nothing_of_the_backup(tmp_path
     (backup / refused).chmod(0o755)
     with scratch_place("test") as place:
         assert backup_restore.copy_cluster(backup, place).major == 18, "it is sound"
+
+
+@pytest.mark.parametrize("major", [18, 15])
+def test_the_name_of_a_database_leads_no_program_elsewhere(tmp_path: Path, major: int) -> None:
+    if major == 15:
+        skip_where_absent()
+    name = "host=127.0.0.1 port=1 dbname=it's"
+    with scratch_place("test") as place:
+        server = new_server(place, "production", major)
+        server.initialise()
+        with server.start().connect() as superuser:
+            superuser.execute(f'CREATE DATABASE "{name}"'.encode())
+        with server.connect(name) as owner:
+            owner.execute("CREATE TABLE people AS SELECT n FROM generate_series(1, 3) AS n")
+        url = f"postgresql://postgres@/{quote(name)}?host={server.sockets}&port=5432"
+        dump = backups.take(url, tmp_path, "a.dump", "directory", jobs=2)
+        roles, _ = estate_backup.take(url, tmp_path, "20261001", DEFAULT_FILE)
+        assert "ALTER ROLE postgres" in roles.read_text()
+        with server.connect() as superuser:
+            superuser.execute(f'DROP DATABASE "{name}"'.encode())
+        facts = from_json((tmp_path / "a.dump.facts.json").read_text(), "a.dump.facts.json")
+        restored = backup_restore.prepare_for_dump(server, dump, facts)
+        backup_restore.restore_dump(restored, dump, 2, privileges=True)
+        assert (restored.database, restored.problems) == (name, [])
+        with server.connect(name) as reader:
+            assert reader.execute("SELECT count(*) FROM people").fetchone() == (3,)
+        assert backup_amcheck.check(restored, 2).reason == ""
+        with_all = Restored(server, name, ["postgres", name])
+        assert backup_amcheck.check(with_all, 2).detail["databases"] == ["postgres", name]
