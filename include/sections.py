@@ -69,7 +69,7 @@ class Alerts(Section):
 
 
 class Watch(Section):
-    """How components are probed, in seconds."""
+    """How components are probed, in seconds. ``chain_head_seconds``: how old the chain's newest block may be."""
 
     # The task of the watch has 50 seconds; starting it, a grace of 5 for the probes and recording need the rest.
     longest_attempts_seconds: ClassVar[float] = 35.0
@@ -77,6 +77,7 @@ class Watch(Section):
     observation_holds_seconds: Seconds
     probe_timeout_seconds: Seconds
     confirm_failure_after_seconds: Annotated[float, Field(ge=0)]
+    chain_head_seconds: Seconds | None = None
 
     @model_validator(mode="after")
     def _within_its_task(self) -> Watch:

@@ -9,6 +9,7 @@ Evidence names no address and no credential: endpoints of a chain carry their ke
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import time
 from collections.abc import Callable
@@ -26,6 +27,11 @@ _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")  # never behind a proxy of the
 _NOT_THERE = (404, 410)  # its users, who ask for the same address, get nothing either
 _LARGEST_BODY = 4 * 1024 * 1024  # bytes; more of an answer is not read
 
+# Codes of JSON-RPC errors, most of which come with status 200.
+_RPC_LIMITS = (-32005, -32029, 429)  # too many requests (EIP-1474, and as providers have it)
+_RPC_REFUSALS = (401, 403)
+_RPC_NO_METHOD = -32601
+
 
 class Probe(NamedTuple):
     """What one attempt met; ``seconds`` is the response time, absent without an answer."""
@@ -39,6 +45,14 @@ class _Answer(NamedTuple):
     status: int
     seconds: float
     body: bytes
+
+
+class _RpcError(Exception):
+    """A JSON-RPC error, of which nothing but its code is kept: the message may quote the endpoint or the key."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 def frontend() -> Probe:
@@ -62,8 +76,11 @@ def cache() -> Probe:
 
 
 def chain() -> Probe:
-    """Ask the connection platform_chain for the number of its newest block."""
-    return _attempt(_block_number)
+    """Ask the connection platform_chain for its newest block and whether it is still catching up.
+
+    Where its extra ``chain_id`` says which chain it is to be of, that too.
+    """
+    return _attempt(_newest_block)
 
 
 PROBES: dict[str, Callable[[], Probe]] = {
@@ -99,7 +116,7 @@ def _answered(seconds: float, evidence: dict[str, Any]) -> Probe:
 
 def _web_page(path: str) -> Probe:
     url = connections.web_url("platform_web") + "/" + path.lstrip("/")
-    answer = _exchange("platform_web", "GET", url)
+    answer = _exchange("platform_web", "GET", url, _timeout(), follow_redirects=True)
     evidence = {"path": path, "status": answer.status}
     if answer.status >= 400:
         return _refused(answer, evidence)
@@ -112,23 +129,122 @@ def _refused(answer: _Answer, evidence: dict[str, Any]) -> Probe:
     return Probe(outcome, answer.seconds, {**evidence, "reason": f"it answered {answer.status}"})
 
 
-def _block_number() -> Probe:
-    import json
-
-    question = {"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []}
-    answer = _exchange("platform_chain", "POST", connections.web_url("platform_chain"), json=question)
+def _newest_block() -> Probe:
+    begun = time.monotonic()
+    wanted = _wanted_chain()
+    answer = _ask_chain("eth_getBlockByNumber", ["latest", False], _timeout())
     evidence: dict[str, Any] = {"status": answer.status}
     if answer.status in (401, 403):
-        raise ConfigurationError(
-            f"platform_chain refuses the probe's credentials (status {answer.status}); correct the connection"
-        )
+        raise _chain_credentials(f"status {answer.status}")
+    if 300 <= answer.status < 400:
+        raise ConfigurationError(f"platform_chain is redirected (status {answer.status}); correct its address")
     if answer.status >= 400:
         return _refused(answer, evidence)
     try:
-        block = int(json.loads(answer.body)["result"], 16)
+        found = _result(answer.body)
+        block, at = _quantity(found["number"]), _quantity(found["timestamp"])
+    except _RpcError as error:
+        return _rpc_refused(answer, evidence, error.code)
     except (ValueError, KeyError, TypeError):
-        return Probe(Outcome.CRITICAL, answer.seconds, {**evidence, "reason": "it answered without a block number"})
-    return _answered(answer.seconds, {**evidence, "block": block})
+        return Probe(Outcome.CRITICAL, answer.seconds, {**evidence, "reason": "it answered without a block"})
+    evidence |= {"block": block, "block_age_seconds": round(time.time()) - at}
+    ends = begun + _timeout()  # of the whole probe: what it asks beside does not lengthen it
+    if wanted is not None:
+        told = _number(_side_answer("eth_chainId", ends))
+        if told is not None and told != wanted:
+            raise ConfigurationError(
+                f"platform_chain leads to the chain {told} and not to {wanted}; correct its address or its chain_id"
+            )
+        evidence["chain_id"] = told
+    return _judged(answer.seconds, evidence, _side_answer("eth_syncing", ends))
+
+
+def _judged(seconds: float, evidence: dict[str, Any], syncing: Any) -> Probe:
+    """Judge a node that has told its newest block; ``syncing`` is its answer to eth_syncing, None without one."""
+    limit = settings().watch.chain_head_seconds
+    if limit is not None and evidence["block_age_seconds"] > limit:
+        reason = f"its newest block is older than {limit:g} seconds (watch.chain_head_seconds)"
+        return Probe(Outcome.CRITICAL, seconds, {**evidence, "syncing": bool(syncing), "reason": reason})
+    if syncing:  # an object with its progress; false when it is not
+        if isinstance(syncing, dict) and (highest := _number(syncing.get("highestBlock"))) is not None:
+            evidence["highest_block"] = highest
+        outcome = Outcome.WARNING if evidence["block"] else Outcome.CRITICAL  # at block 0 it knows nothing yet
+        reason = "it is still catching up with its chain"
+        return Probe(outcome, seconds, {**evidence, "syncing": True, "reason": reason})
+    if evidence.get("chain_id", 0) is None:
+        return Probe(Outcome.WARNING, seconds, {**evidence, "reason": "it did not tell the id of its chain"})
+    return _answered(seconds, evidence)
+
+
+def _wanted_chain() -> int | None:
+    given = connections.details("platform_chain").extra.get("chain_id")
+    if given in (None, ""):
+        return None
+    try:
+        return int(str(given), 0)
+    except ValueError:
+        raise ConfigurationError("the chain_id of the connection platform_chain is not a number; correct it") from None
+
+
+def _ask_chain(method: str, parameters: list[Any], seconds: float) -> _Answer:
+    question = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+    url = connections.web_url("platform_chain")
+    # A redirect would make a GET of it, which no node understands.
+    return _exchange("platform_chain", "POST", url, seconds, follow_redirects=False, json=question)
+
+
+def _side_answer(method: str, ends: float) -> Any:
+    """What a node answers until ``ends`` to a question beside the main one; None when it does not: some never do."""
+    left = ends - time.monotonic()
+    if left <= 0:
+        return None
+    try:
+        return _result(_ask_chain(method, [], left).body)
+    except (SourceUnavailable, _RpcError, ValueError, KeyError):
+        return None
+
+
+def _result(body: bytes) -> Any:
+    """Return the result of a JSON-RPC answer. Raises _RpcError; ValueError or KeyError when it is no such answer."""
+    told = json.loads(body)
+    if not isinstance(told, dict):
+        raise ValueError("a JSON-RPC answer is an object")
+    if (error := told.get("error")) is not None:
+        code = error.get("code") if isinstance(error, dict) else None
+        raise _RpcError(code if isinstance(code, int) and abs(code) < 2**31 else None)
+    return told["result"]
+
+
+def _quantity(text: Any) -> int:
+    """Read a quantity of JSON-RPC, 0x…, of 64 bits. Raises ValueError or TypeError."""
+    if (number := int(text, 16)) >= 2**64:
+        raise ValueError("no such number can be kept")
+    return number
+
+
+def _number(text: Any) -> int | None:
+    try:
+        return _quantity(text)
+    except (ValueError, TypeError):
+        return None
+
+
+def _rpc_refused(answer: _Answer, evidence: dict[str, Any], code: int | None) -> Probe:
+    """What a JSON-RPC error says of a node, as the status of HTTP that means the same."""
+    if code in _RPC_REFUSALS:
+        raise _chain_credentials(f"JSON-RPC error {code}")
+    if code == _RPC_NO_METHOD:
+        raise ConfigurationError(
+            "platform_chain does not answer eth_getBlockByNumber (JSON-RPC error -32601); correct its address, or let "
+            "the endpoint permit it"
+        )
+    outcome = Outcome.WARNING if code in _RPC_LIMITS else Outcome.CRITICAL
+    reason = "it answered with a JSON-RPC error" if code is None else f"it answered with the JSON-RPC error {code}"
+    return Probe(outcome, answer.seconds, {**evidence, "rpc_code": code, "reason": reason})
+
+
+def _chain_credentials(said: str) -> ConfigurationError:
+    return ConfigurationError(f"platform_chain refuses the probe's credentials ({said}); correct the connection")
 
 
 def _select_one() -> Probe:
@@ -165,16 +281,19 @@ def _ping() -> Probe:
     return _answered(time.monotonic() - begun, {})
 
 
-def _exchange(connection_id: str, method: str, url: str, **content: Any) -> _Answer:
-    """Make one HTTP request, the reading of its answer included, within the probe's time limit.
+def _exchange(
+    connection_id: str, method: str, url: str, seconds: float, *, follow_redirects: bool, **content: Any
+) -> _Answer:
+    """Make one HTTP request, the reading of its answer included, within ``seconds``.
 
     The limit holds for the whole exchange (httpx's own holds for each step of it): a server that sends one byte a
     second does not answer in time. Raises SourceUnavailable without an answer.
     """
     import httpx
 
+    request = _request(connection_id, method, url, seconds, follow_redirects, **content)
     try:
-        return asyncio.run(asyncio.wait_for(_request(connection_id, method, url, **content), _timeout()))
+        return asyncio.run(asyncio.wait_for(request, seconds))
     except (TimeoutError, httpx.TimeoutException):
         raise SourceUnavailable(f"{connection_id} gave no answer within {_timeout():g} seconds") from None
     except httpx.UnsupportedProtocol:
@@ -185,15 +304,17 @@ def _exchange(connection_id: str, method: str, url: str, **content: Any) -> _Ans
         raise ConfigurationError(f"the address of the connection {connection_id} is not valid; correct it") from None
 
 
-async def _request(connection_id: str, method: str, url: str, **content: Any) -> _Answer:
+async def _request(
+    connection_id: str, method: str, url: str, seconds: float, follow_redirects: bool, **content: Any
+) -> _Answer:
     import httpx
 
     found = connections.details(connection_id)
     begun = time.monotonic()
     async with (
         httpx.AsyncClient(
-            timeout=_timeout(),
-            follow_redirects=True,
+            timeout=seconds,
+            follow_redirects=follow_redirects,
             headers={"User-Agent": USER_AGENT},
             auth=httpx.BasicAuth(found.login, found.password) if found.login else None,
             trust_env=found.host not in _THIS_MACHINE,

@@ -13,7 +13,7 @@ import pytest
 
 from demo.databases import Databases
 from demo.processes import Processes, free_port
-from demo.servers import Chain, Postgres, Redis
+from demo.servers import Postgres, Redis
 from include.outcome import Outcome
 from include.platform import probes
 from include.settings import settings
@@ -43,7 +43,6 @@ def short_timeout(environment: pytest.MonkeyPatch, _limits: None) -> None:
 def web(environment: pytest.MonkeyPatch) -> Iterator[Behaviour]:
     with web_server() as behaviour:
         environment.setenv(WEB, behaviour.url)
-        environment.setenv(CHAIN, behaviour.url)
         yield behaviour
 
 
@@ -222,43 +221,6 @@ def test_a_cache_that_never_answers_is_critical_in_bounded_time(environment: pyt
         begun = time.monotonic()
         assert probes.cache().outcome is Outcome.CRITICAL
         assert time.monotonic() - begun < LIMIT + 5
-
-
-# --------------------------------------------------------------------------------------------------- chain
-def test_a_node_that_answers_and_then_is_stopped(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
-    processes = Processes(tmp_path / "processes.json")
-    node = Chain(processes, tmp_path / "chain").start()
-    environment.setenv(CHAIN, node.url)
-    found = probes.chain()
-    assert (found.outcome, found.evidence) == (Outcome.OK, {"status": 200, "block": 0})
-    node.stop()
-    assert probes.chain().outcome is Outcome.CRITICAL
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "outcome"),
-    [
-        (200, b'{"jsonrpc":"2.0","id":1,"result":"0x10"}', Outcome.OK),
-        (200, b'{"jsonrpc":"2.0","id":1,"error":{"code":-32000}}', Outcome.CRITICAL),
-        (200, b"<html>", Outcome.CRITICAL),
-        (200, b"[1]", Outcome.CRITICAL),
-        (502, b"", Outcome.CRITICAL),
-        (404, b"", Outcome.CRITICAL),
-        (429, b"", Outcome.WARNING),
-        (401, b"", Outcome.UNKNOWN),
-    ],
-)
-def test_answers_of_a_node(web: Behaviour, status: int, body: bytes, outcome: Outcome) -> None:
-    web.statuses, web.body = [status], body
-    assert probes.chain().outcome is outcome
-    assert web.requests[0][0] == "POST"
-
-
-def test_the_key_in_an_endpoint_stays_out_of_the_evidence(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv(CHAIN, f"http://127.0.0.1:{free_port()}/v2/secret-word")
-    found = probes.chain()
-    assert found.outcome is Outcome.CRITICAL
-    assert "secret-word" not in json.dumps(found.evidence)
 
 
 def test_login_and_password_are_sent(web: Behaviour, environment: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -15,12 +16,15 @@ from typing import Any
 class Behaviour:
     """What the server answers: ``statuses`` in turn, the last one for ever; delays in seconds.
 
-    With ``together`` it answers when so many requests are there.
+    With ``together`` it answers when so many requests are there. ``bodies`` are those for JSON-RPC methods, and
+    ``delays`` for so many seconds, in place of ``body`` and ``delay``.
     """
 
     statuses: list[int] = field(default_factory=lambda: [200])
     body: bytes = b"hello"
+    bodies: dict[str, bytes] = field(default_factory=dict)
     delay: float = 0
+    delays: dict[str, float] = field(default_factory=dict)
     delay_between_bytes: float = 0
     headers: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -40,19 +44,21 @@ def web_server() -> Iterator[Behaviour]:
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            method = json.loads(content)["method"] if content.startswith(b'{"jsonrpc"') else ""
+            body = behaviour.bodies.get(method, behaviour.body)
             behaviour.requests.append((self.command, self.path, dict(self.headers)))
             status = behaviour.statuses.pop(0) if len(behaviour.statuses) > 1 else behaviour.statuses[0]
-            time.sleep(behaviour.delay)
+            time.sleep(behaviour.delays.get(method, behaviour.delay))
             if behaviour.together:
                 behaviour.together.wait()
             self.send_response(status)
             for name, value in behaviour.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(behaviour.body)))
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             try:
-                for byte in behaviour.body:
+                for byte in body:
                     self.wfile.write(bytes([byte]))
                     if behaviour.delay_between_bytes:
                         self.wfile.flush()
