@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,13 +26,18 @@ if TYPE_CHECKING:
     import psycopg
     from pydantic_settings import PydanticBaseSettingsSource
 
-_CREATE_ROLE = re.compile(r'^CREATE ROLE ("(?:[^"]|"")+"|[^\s;]+);', re.M)
-_OF_PSQL = re.compile(r"^\\(?:restrict|unrestrict|connect) .*$", re.M)
+_CREATE_ROLE = re.compile(r'CREATE ROLE ("(?:[^"]|"")++"|[^\s;]++);')
+_TOKEN = re.compile(
+    r"""(?P<quoted>(?<![\w$])[eE]'(?:[^'\\]|\\.|'')*+(?:'|\Z) | '(?:[^']|'')*+(?:'|\Z) | "(?:[^"]|"")*+(?:"|\Z))
+      | --[^\n]*+ | ^\\(?:restrict|unrestrict|connect)\ [^\n]*+ | (?P<end>;)""",
+    re.M | re.S | re.X,
+)
+"""Where statements end. Anybody's settings and comments are in the text: no part of it can be matched in two ways."""
+_BETWEEN = re.compile(r"(?:\s++|--[^\n]*+|^\\(?:restrict|unrestrict|connect) [^\n]*+)*+", re.M)
 """What pg_dumpall writes for psql alone. Any other line for psql is refused by the server: it could run programs."""
 _TABLESPACE = re.compile(
-    r"""^[ \t]*(?:(?:CREATE|ALTER|DROP)|(?:COMMENT|SECURITY\ LABEL|GRANT|REVOKE)[^;'"]*\ ON)\ TABLESPACE\b
-    (?:'(?:[^']|'')*' | "(?:[^"]|"")*" | [^;'"])*;""",
-    re.M | re.I | re.X,
+    r"(?:CREATE|ALTER|DROP)\s+TABLESPACE\b|(?:COMMENT|SECURITY\s+LABEL|GRANT|REVOKE)\b.*?\sON\s+TABLESPACE\b",
+    re.S | re.I,
 )
 """Statements about tablespaces. Their folders are those of production: a drill makes nothing there."""
 
@@ -76,15 +82,16 @@ def restore_globals(server: ScratchServer, folder: Path) -> Result:
     if fetched is None:
         return not_applicable("the server's roles are not part of the backup (restoration.globals is empty)")
     name = fetched.name
-    text, left_out = _TABLESPACE.subn("", fetched.path.read_text("utf-8", errors="surrogateescape"))
-    roles = [bare(role) for role in _CREATE_ROLE.findall(text)]
+    statements = list(_statements(fetched.path.read_text("utf-8", errors="surrogateescape")))
+    wanted = [one for one in statements if not _TABLESPACE.match(_TOKEN.sub(_without_quoted, one))]
+    roles = [bare(found[1]) for one in wanted if (found := _CREATE_ROLE.match(one))]
     if not roles:
         return failed(f"{name} creates no role; is it the output of pg_dumpall --globals-only?")
     try:
         with server.connect() as connection:
             known = _roles(connection)
-            new = _CREATE_ROLE.sub(lambda found: "" if bare(found[1]) in known else found[0], text)
-            connection.execute(_OF_PSQL.sub("", new).encode("utf-8", errors="surrogateescape"))
+            new = [one for one in wanted if not ((found := _CREATE_ROLE.match(one)) and bare(found[1]) in known)]
+            connection.execute("\n".join(new).encode("utf-8", errors="surrogateescape"))
     except psycopg.Error as error:
         if error.sqlstate in _NOT_ITS_FAULT:
             raise
@@ -93,7 +100,23 @@ def restore_globals(server: ScratchServer, folder: Path) -> Result:
         missing = sorted(set(roles) - _roles(connection))
     if missing:
         return failed(f"{name} did not bring back the role {missing[0]}", roles=len(roles), missing=missing[:20])
-    return fetched.judged(roles=len(roles), statements_of_tablespaces_left_out=left_out)
+    return fetched.judged(roles=len(roles), statements_of_tablespaces_left_out=len(statements) - len(wanted))
+
+
+def _statements(text: str) -> Iterator[str]:
+    """Split what pg_dumpall wrote into statements; what stands before one is left out, and so is an empty end."""
+    begin = 0
+    ends = (found.end() for found in _TOKEN.finditer(text) if found["end"])
+    for end in [*ends, len(text)]:
+        before = _BETWEEN.match(text, begin, end)
+        assert before is not None, "it matches nothing, too"
+        if before.end() < end:
+            yield text[before.end() : end]
+        begin = end
+
+
+def _without_quoted(found: re.Match[str]) -> str:
+    return "''" if found["quoted"] else found[0]
 
 
 def restore_configuration(folder: Path) -> Result:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from psycopg import sql
 
 from include.maintenance.backups import estate
 from include.platform import estate_backup
@@ -148,6 +149,28 @@ def test_a_dump_of_roles_runs_no_program(folder: Path, server: ScratchServer, tm
     )
     result = estate.restore_globals(server, tmp_path)
     assert (result.outcome.value, result.reason, result.detail["roles"]) == ("passed", "", 3)
+
+
+@pytest.mark.parametrize("quotes", [88, 89, 20_000])
+def test_what_anybody_may_set_is_no_statement(folder: Path, server: ScratchServer, quotes: int) -> None:
+    value = "x;\nCREATE ROLE ghost;\nDROP TABLESPACE " + "'" * quotes + '"\\\n;GRANT CREATE ON TABLESPACE t TO u;'
+    with server.connect() as connection:
+        connection.execute(sql.SQL("CREATE ROLE clerk; ALTER ROLE clerk SET application_name = {}").format(value))
+        connection.execute(sql.SQL("COMMENT ON ROLE clerk IS {}").format(value))
+    url = f"postgresql://postgres@/postgres?host={server.sockets}&port=5432"
+    estate_backup.take(url, folder, "20261001", DEFAULT_FILE)
+    with scratch_place("another") as place:
+        empty = new_server(place, "server", 18)
+        empty.initialise()
+        empty.start()
+        result = estate.restore_globals(empty, place.folder)
+        assert (result.outcome.value, result.reason) == ("passed", "")
+        assert (result.detail["roles"], result.detail["statements_of_tablespaces_left_out"]) == (2, 0)
+        with empty.connect() as connection:
+            setting = connection.execute("SELECT setconfig[1] FROM pg_db_role_setting").fetchone()
+            assert setting == (f"application_name={value}",)
+            comment = connection.execute("SELECT shobj_description('clerk'::regrole, 'pg_authid')").fetchone()
+            assert comment == (value,)
 
 
 def test_the_servers_own_configuration_is_not_taken_for_granted(server: ScratchServer) -> None:
