@@ -44,6 +44,11 @@ CONNECTIONS = {
 }
 """Every connection of the collection and what it is; docs and the set-up are checked against it."""
 
+WEB_EXTRAS = ("api_path", "chain_id")
+"""The extras of an HTTP connection that are ours; all others belong to the query of its address."""
+
+_REDIS_EXTRAS = ("db", "ssl", "ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
+
 _OUR_OWN = ("warehouse", "airflow_db")
 """How the connections to databases begin in which only operations and Airflow may create anything."""
 
@@ -96,8 +101,15 @@ def _masked(found: ConnectionDetails) -> ConnectionDetails:
     if "airflow.sdk" in sys.modules:
         from airflow.sdk.log import mask_secret
 
-        path = found.schema if found.connection_id == "platform_chain" else ""  # an endpoint's key stands there
-        for secret in {found.password, quote(found.password, safe=""), path} - {""}:
+        secrets = {found.password}
+        if found.connection_id in (
+            "platform_chain",
+            "platform_web",
+        ):  # an endpoint's key stands in the path or the query
+            secrets |= {str(value) for key, value in found.extra.items() if key not in WEB_EXTRAS}
+        if found.connection_id == "platform_chain":
+            secrets |= {found.schema, found.host.rpartition("://")[2].partition("/")[2]}
+        for secret in (secrets | {quote(one, safe="") for one in secrets}) - {""}:
             mask_secret(secret)
         if found.extra:
             mask_secret(found.extra)  # of which it takes what is named like a secret
@@ -148,7 +160,7 @@ def _read(connection_id: str, variable: str, value: str) -> ConnectionDetails:
             unquote(parts.username or ""),
             unquote(parts.password or ""),
             unquote(parts.path.removeprefix("/")),
-            dict(parse_qsl(parts.query)),
+            dict(parse_qsl(parts.query, keep_blank_values=parts.scheme in ("http", "https"))),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ConfigurationError(
@@ -164,7 +176,7 @@ def _host(parts: SplitResult) -> str:
     return unquote(parts.netloc.rpartition("@")[2].partition(":")[0])
 
 
-def _address(host: str) -> str:
+def host_in_url(host: str) -> str:
     """Return a host, or several, as it stands in a URL: an IPv6 address in brackets, its zone after %25."""
     return ",".join(f"[{quote(one, safe=':')}]" if _is_ipv6(one) else one for one in host.split(","))
 
@@ -216,7 +228,7 @@ def postgres_url(connection_id: str) -> str:
             f"the connection {connection_id} has the option {', '.join(unknown)}, which PostgreSQL's libpq does not "
             "know; correct its name or remove it"
         )
-    host = _address(found.host)
+    host = host_in_url(found.host)
     if "/" in host:
         host, given = "", {"host": host} | given
     options = "&".join(f"{key}={quote(str(value), safe='')}" for key, value in given.items())
@@ -276,14 +288,17 @@ def postgres(
         connection.autocommit = autocommit
         return connection
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
-        where = f"{connection_id} ({_address(found.host)}:{found.port or 5432}/{found.schema})"
+        where = f"{connection_id} ({host_in_url(found.host)}:{found.port or 5432}/{found.schema})"
         if reason := refusal(str(error), found.login, found.schema):
             raise ConfigurationError(f"{where} refused the connection: {reason}") from None
         raise SourceUnavailable(f"{where} cannot be reached") from None
 
 
 def redis(connection_id: str = "platform_redis", *, timeout_seconds: float = 5.0) -> Redis:
-    """Return a Redis client; it connects at its first command, and tries each once. Raises ConfigurationError."""
+    """Return a Redis client; it connects at its first command, and tries each once.
+
+    Raises ConfigurationError, also for an extra that it does not know: a misspelt one might be what was to encrypt.
+    """
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -295,7 +310,7 @@ def redis(connection_id: str = "platform_redis", *, timeout_seconds: float = 5.0
         db=int(found.schema or found.extra.get("db", 0) or 0),
         username=found.login or None,
         password=found.password or None,
-        ssl=str(found.extra.get("ssl", "")).lower() == "true" or found.kind == "rediss",
+        **_redis_tls(found),
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds,
         # The library's own attempts would multiply the time limit by ten; a task is tried again as a whole.
@@ -304,17 +319,31 @@ def redis(connection_id: str = "platform_redis", *, timeout_seconds: float = 5.0
     )
 
 
-def web_url(connection_id: str) -> str:
-    """Return the base URL of an HTTP connection, without a slash at its end. Raises ConfigurationError."""
-    found = details(connection_id)
-    scheme = "https" if found.kind == "https" or found.schema == "https" else "http"
-    if not found.host:
+def _redis_tls(found: ConnectionDetails) -> dict[str, Any]:
+    """How a Redis connection is encrypted, by the extras that Airflow's Redis connection has; empty: not at all."""
+    what = f"the connection {found.connection_id}"
+    if unknown := [key for key in found.extra if key not in _REDIS_EXTRAS]:
         raise ConfigurationError(
-            f"the connection {connection_id} names no host; set it, for example http://example.org"
+            f"{what} has the extra {', '.join(unknown)}, which is none of {', '.join(_REDIS_EXTRAS)}; correct its name "
+            "or remove it"
         )
-    port = f":{found.port}" if found.port else ""
-    path = "" if found.schema in ("", "http", "https") else f"/{found.schema.strip('/')}"
-    return f"{scheme}://{_address(found.host)}{port}{path}"
+    given = {key: value for key, value in found.extra.items() if key.startswith("ssl_") and value not in (None, "")}
+    if found.kind != "rediss" and str(found.extra.get("ssl", "")).lower() != "true":
+        if given and "ssl" not in found.extra:  # Airflow's form leaves the others there when ssl is off
+            raise ConfigurationError(
+                f"{what} has the extra {', '.join(given)} but not ssl; set ssl to true or to false"
+            )
+        return {}
+    if given.get("ssl_cert_reqs", "required") not in ("required", "optional", "none"):
+        raise ConfigurationError(f"the ssl_cert_reqs of {what} is none of required, optional and none; correct it")
+    for key in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if key in given and not os.access(str(given[key]), os.R_OK):
+            raise ConfigurationError(
+                f"the file that {key} of {what} names cannot be read; correct its path or its rights"
+            )
+    if "ssl_check_hostname" in given:
+        given["ssl_check_hostname"] = str(given["ssl_check_hostname"]).lower() == "true"
+    return {"ssl": True, **given}
 
 
 def folder(connection_id: str) -> tuple[fsspec.AbstractFileSystem, str]:

@@ -22,6 +22,7 @@ FLOORS = {
     "window": 1,
     "connections": 1,
     "postgres_refusals": 1,
+    "web_addresses": 1,
     "warehouse": 2,
     "platform": 3,
     "monitoring": 4,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from include import connections
 from include.outcome import ConfigurationError, SourceUnavailable
+from include.web_addresses import web_url
 
 if TYPE_CHECKING:
     import httpx
@@ -51,7 +52,7 @@ def open_api() -> Iterator[AirflowApi]:
     found = connections.details(CONNECTION)
     if not (found.login and found.password):
         raise ConfigurationError(f"the connection {CONNECTION} has no login and password; set those of a user")
-    with httpx.Client(base_url=connections.web_url(CONNECTION), timeout=_TIMEOUT_SECONDS) as client:
+    with httpx.Client(base_url=web_url(CONNECTION), timeout=_TIMEOUT_SECONDS) as client:
         given = {"username": found.login, "password": found.password}
         token = _answer(client, "POST", "/auth/token", json=given).get("access_token")
         if not isinstance(token, str):

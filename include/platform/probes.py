@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import ssl
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 from include import connections
 from include.outcome import ConfigurationError, Outcome, SourceUnavailable, recordable
 from include.settings import settings
+from include.web_addresses import page_url
 
 USER_AGENT = "gold-escrow-operations"
 """By this name the platform's logs, and our reading of them, tell probes from traffic."""
@@ -115,9 +117,8 @@ def _answered(seconds: float, evidence: dict[str, Any]) -> Probe:
 
 
 def _web_page(path: str) -> Probe:
-    url = connections.web_url("platform_web") + "/" + path.lstrip("/")
-    answer = _exchange("platform_web", "GET", url, _timeout(), follow_redirects=True)
-    evidence = {"path": path, "status": answer.status}
+    answer = _exchange("platform_web", "GET", page_url("platform_web", path), _timeout(), follow_redirects=True)
+    evidence = {"path": path.partition("?")[0], "status": answer.status}
     if answer.status >= 400:
         return _refused(answer, evidence)
     return _answered(answer.seconds, evidence)
@@ -188,9 +189,10 @@ def _wanted_chain() -> int | None:
 
 def _ask_chain(method: str, parameters: list[Any], seconds: float) -> _Answer:
     question = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
-    url = connections.web_url("platform_chain")
     # A redirect would make a GET of it, which no node understands.
-    return _exchange("platform_chain", "POST", url, seconds, follow_redirects=False, json=question)
+    return _exchange(
+        "platform_chain", "POST", page_url("platform_chain"), seconds, follow_redirects=False, json=question
+    )
 
 
 def _side_answer(method: str, ends: float) -> Any:
@@ -275,10 +277,24 @@ def _ping() -> Probe:
     except (exceptions.AuthenticationError, exceptions.NoPermissionError):
         raise ConfigurationError("platform_redis refuses the probe's credentials; correct the connection") from None
     except exceptions.RedisError as error:
+        _tell_certificate("platform_redis", error)
         raise SourceUnavailable(f"platform_redis gave no answer ({type(error).__name__})") from None
     finally:
         client.close()
     return _answered(time.monotonic() - begun, {})
+
+
+def _tell_certificate(connection_id: str, error: BaseException) -> None:
+    """Raise SourceUnavailable with what is wrong with a certificate, if that lies behind an error of a library."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, ssl.SSLCertVerificationError):
+        behind = behind.__cause__ or behind.__context__
+    if behind is not None:
+        said = behind.verify_message.partition(", certificate is not valid for")[0]  # what follows is the address
+        raise SourceUnavailable(
+            f"{connection_id} has a certificate that cannot be verified ({said}); mend it, or let this machine know "
+            "who issued it"
+        ) from None
 
 
 def _exchange(
@@ -299,6 +315,7 @@ def _exchange(
     except httpx.UnsupportedProtocol:
         raise ConfigurationError(f"the connection {connection_id} is no HTTP address; correct it") from None
     except httpx.HTTPError as error:
+        _tell_certificate(connection_id, error)
         raise SourceUnavailable(f"{connection_id} gave no answer ({type(error).__name__})") from None
     except httpx.InvalidURL:
         raise ConfigurationError(f"the address of the connection {connection_id} is not valid; correct it") from None
@@ -317,7 +334,7 @@ async def _request(
             follow_redirects=follow_redirects,
             headers={"User-Agent": USER_AGENT},
             auth=httpx.BasicAuth(found.login, found.password) if found.login else None,
-            trust_env=found.host not in _THIS_MACHINE,
+            trust_env=httpx.URL(url).host not in _THIS_MACHINE,
         ) as client,
         client.stream(method, url, **content) as response,
     ):

@@ -8,7 +8,6 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,8 @@ from demo.databases import Databases
 from demo.processes import Process, Processes
 from demo.servers import Postgres
 from include import connections
-from include.connections import details, folder, postgres, postgres_url, redis, web_url
+from include.connections import details, folder, postgres, postgres_url, redis
 from include.outcome import ConfigurationError, SourceUnavailable
-from include.platform import probes
 from include.settings import ROOT
 from tests.run_folder import server_folder
 
@@ -263,43 +261,6 @@ def test_redis_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(met) == 1
 
 
-@pytest.mark.parametrize(
-    ("value", "url"),
-    [
-        ("https://escrow.example.org", "https://escrow.example.org"),
-        ("http://escrow.example.org:8000/app/", "http://escrow.example.org:8000/app"),
-        ('{"conn_type": "http", "host": "escrow.example.org", "schema": "https"}', "https://escrow.example.org"),
-        ("http://[::1]:8545", "http://[::1]:8545"),
-        ("https://[2001:db8::5]/rpc", "https://[2001:db8::5]/rpc"),
-        ("http://[fe80::1%25eth0]:8545", "http://[fe80::1%25eth0]:8545"),
-        ('{"conn_type": "http", "host": "::1", "port": 8545}', "http://[::1]:8545"),
-        ('{"conn_type": "http", "host": "[::1]", "port": 8545}', "http://[::1]:8545"),
-        ('{"conn_type": "http", "host": "escrow.example.org/base"}', "http://escrow.example.org/base"),
-    ],
-)
-def test_web_addresses(monkeypatch: pytest.MonkeyPatch, value: str, url: str) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_WEB", value)
-    assert web_url("platform_web") == url
-
-
-@needs_ipv6
-def test_the_web_is_reached_by_ipv6(environment: pytest.MonkeyPatch) -> None:
-    class Server(HTTPServer):
-        address_family = socket.AF_INET6
-
-    with Server(("::1", 0), BaseHTTPRequestHandler) as server:  # which answers 501 to everything
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        environment.setenv("AIRFLOW_CONN_PLATFORM_WEB", f"http://[::1]:{server.server_port}")
-        assert probes.frontend().evidence["status"] == 501
-        server.shutdown()
-
-
-def test_a_web_address_without_a_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_WEB", '{"conn_type": "http"}')
-    with pytest.raises(ConfigurationError, match="platform_web names no host"):
-        web_url("platform_web")
-
-
 def test_folders_are_local_or_object_storage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def given(extra: dict[str, object]) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_REPORTS", json.dumps({"conn_type": "fs", "extra": extra}))
@@ -354,7 +315,7 @@ def test_a_folder_that_cannot_be_opened_is_named_without_its_login(
     ],
 )
 def test_only_what_is_an_ipv6_address_gets_brackets(host: str, written: str) -> None:
-    assert connections._address(host) == written
+    assert connections.host_in_url(host) == written
 
 
 def test_every_option_of_libpq_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
