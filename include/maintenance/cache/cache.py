@@ -111,12 +111,15 @@ def _proof(
 ) -> dict[str, Any]:
     # Up to the pass and not further: Redis counts the pass's own look at each key as a hit.
     since = cache_server.gained(earlier["after"] if earlier else None, before)
-    requests = since["hits"] + since["misses"]
+    told = since["hits"] is not None and since["misses"] is not None
+    requests = since["hits"] + since["misses"] if told else None
     rate = round(since["hits"] / requests, 6) if requests and not disturbed else None
     note = "an act that failed since has asked for every key as well" if disturbed and requests else ""
     # The server's own expiry goes on during the pass, so this is what both removed together.
-    swept = cache_server.gained(before, after)
-    primary, same = after["role"] == "master", before["server"] == after["server"]
+    primary, same = after["role"] == "master", cache_server.is_same(before, after)
+    unnamed = not same and after["server"] is None  # whether the counters are those of this pass is not known
+    swept = dict.fromkeys(cache_server.COUNTERS) if unnamed else cache_server.gained(before, after)
+    replica = "it is a replica: expired keys go when its primary removes them"
     return {
         "before": before,
         "after": after,
@@ -130,7 +133,7 @@ def _proof(
         },
         "sweep": {
             "possible": primary,
-            "note": "" if primary else "it is a replica: expired keys go when its primary removes them",
+            "note": "" if primary else replica if after["role"] else cache_findings.not_told("role"),
             "expired_keys": swept["expired_keys"],
             "evicted_keys": swept["evicted_keys"],
             # A server that restarted in between (an earlier attempt began the pass) has other keys.

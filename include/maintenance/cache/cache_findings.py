@@ -47,6 +47,11 @@ def not_visited(keys: dict[str, Any]) -> str:
     return "; ".join([*told[:_MOST_NAMED], f"and {len(told) - _MOST_NAMED} more"] if len(told) > _MOST_NAMED else told)
 
 
+def not_told(*names: str) -> str:
+    """What is not known where the INFO of a relative of Redis, or of a service, lacks fields."""
+    return f"INFO of this server does not tell {', '.join(names)}"
+
+
 def _other_shards(server: dict[str, Any]) -> list[Finding]:
     """What one node of a cluster says holds for its own keys only."""
     if (shards := server["shards"]) == 1:
@@ -61,8 +66,11 @@ def _one(outcome: Outcome, summary: str, evidence: dict[str, Any], remedy: str =
 
 
 def _hit_rate(since: dict[str, Any], limits: Cache) -> Finding:
-    rate, requests = since["hit_rate"], since["hits"] + since["misses"]
+    rate = since["hit_rate"]
     evidence = {name: since[name] for name in ("hits", "misses", "hit_rate", "since", "seconds")}
+    if since["hits"] is None or since["misses"] is None:
+        return _one(Outcome.UNKNOWN, not_told("keyspace_hits", "keyspace_misses"), evidence)
+    requests = since["hits"] + since["misses"]
     if rate is None and requests:
         return _one(Outcome.UNKNOWN, f"the hit rate is not known: {since['hit_rate_note']}", evidence)
     if requests < limits.hit_rate_minimum_requests:
@@ -88,6 +96,8 @@ def _evictions(since: dict[str, Any], server: dict[str, Any], limits: Cache) -> 
         "maxmemory_bytes": most,
         "maxmemory_policy": policy,
     }
+    absent = [name for name, told in (("evicted_keys", evicted), ("maxmemory", most), ("maxmemory_policy", policy))
+              if told is None]  # fmt: skip
     remedy = _more_memory(round(max(most, used) * 1.25)) if most else ""
     if evicted and hours is None:
         return _one(Outcome.WARNING, f"{evicted} keys were evicted since {since['since']}", evidence, remedy)
@@ -101,6 +111,8 @@ def _evictions(since: dict[str, Any], server: dict[str, Any], limits: Cache) -> 
         return _one(
             outcome, full + (": when it is full writes fail" if policy == "noeviction" else ""), evidence, remedy
         )
+    if absent:
+        return _one(Outcome.UNKNOWN, not_told(*absent), evidence)
     return _one(Outcome.OK, f"{evicted} keys were evicted since {since['since']}", evidence)
 
 
@@ -121,8 +133,10 @@ def _fragmentation(since: dict[str, Any], server: dict[str, Any], limits: Cache)
         "fragmentation_ratio_change": change,
         "used_memory_bytes": server["used_memory_bytes"],
     }
-    if ratio is None:
+    if ratio is None and server["fragmentation_note"]:
         return _one(Outcome.NOT_APPLICABLE, server["fragmentation_note"], evidence)
+    if ratio is None:
+        return _one(Outcome.UNKNOWN, not_told("mem_fragmentation_ratio"), evidence)
     text = f"the process takes {ratio:.2f} times the memory of its data"
     if change is not None:
         text += f" ({change:+.2f} since the last recorded act)"
@@ -138,6 +152,7 @@ def _fragmentation(since: dict[str, Any], server: dict[str, Any], limits: Cache)
 def _expiry(proof: dict[str, Any], limits: Cache) -> Finding:
     before, after, sweep = proof["before"], proof["after"], proof["sweep"]
     stale = after["expired_stale_percent"]
+    went = sweep["expired_keys"]
     evidence = {
         "expired_stale_percent_before": before["expired_stale_percent"],
         "expired_stale_percent_after": stale,
@@ -146,13 +161,18 @@ def _expiry(proof: dict[str, Any], limits: Cache) -> Finding:
         "complete": proof["keys"]["complete"],
     }
     if not sweep["possible"]:
-        return _one(Outcome.NOT_APPLICABLE, sweep["note"], evidence)
+        return _one(Outcome.NOT_APPLICABLE if after["role"] else Outcome.UNKNOWN, sweep["note"], evidence)
+    if stale is None:
+        return _one(Outcome.UNKNOWN, not_told("expired_stale_perc"), evidence)
+    if went is None:
+        why = not_told("expired_keys" if after["expired_keys"] is None else "run_id")
+        return _one(Outcome.UNKNOWN, why, evidence)
     if stale > limits.expired_stale_percent:
         text = f"{stale:.0f} % of the keys with an expiry are expired and still held: Redis's own expiry falls behind"
         return _one(Outcome.WARNING, text, evidence, "redis-cli CONFIG SET active-expire-effort 5")
     if not proof["keys"]["complete"]:
         return _one(Outcome.UNKNOWN, _not_swept(proof["keys"]), evidence)
-    return _one(Outcome.OK, f"{sweep['expired_keys']} expired keys went during the sweep", evidence)
+    return _one(Outcome.OK, f"{went} expired keys went during the sweep", evidence)
 
 
 def _not_swept(keys: dict[str, Any]) -> str:
