@@ -15,12 +15,16 @@ import ssl
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from include import connections
+from include.masking import bounded
 from include.outcome import ConfigurationError, Outcome, SourceUnavailable, recordable
 from include.settings import settings
 from include.web_addresses import page_url
+
+if TYPE_CHECKING:
+    import httpx
 
 USER_AGENT = "gold-escrow-operations"
 """By this name the platform's logs, and our reading of them, tell probes from traffic."""
@@ -28,6 +32,7 @@ USER_AGENT = "gold-escrow-operations"
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")  # never behind a proxy of the environment
 _NOT_THERE = (404, 410)  # its users, who ask for the same address, get nothing either
 _LARGEST_BODY = 4 * 1024 * 1024  # bytes; more of an answer is not read
+_LONGEST_PATH = 200  # characters
 
 # Codes of JSON-RPC errors, most of which come with status 200.
 _RPC_LIMITS = (-32005, -32029, 429)  # too many requests (EIP-1474, and as providers have it)
@@ -47,6 +52,7 @@ class _Answer(NamedTuple):
     status: int
     seconds: float
     body: bytes
+    redirected_to: str | None  # the path of another page that redirects led to
 
 
 class _RpcError(Exception):
@@ -63,8 +69,11 @@ def frontend() -> Probe:
 
 
 def api() -> Probe:
-    """GET the path in the extra ``api_path`` of the connection platform_web, /health by default."""
-    return _attempt(lambda: _web_page(str(connections.details("platform_web").extra.get("api_path", "/health"))))
+    """GET the path in the extra ``api_path`` of the connection platform_web, /health by default.
+
+    A redirect to another page is a warning: a login that answers 200 says nothing of what is behind it.
+    """
+    return _attempt(_api)
 
 
 def database() -> Probe:
@@ -116,9 +125,19 @@ def _answered(seconds: float, evidence: dict[str, Any]) -> Probe:
     return Probe(Outcome.OK, seconds, evidence)
 
 
+def _api() -> Probe:
+    found = _web_page(str(connections.details("platform_web").extra.get("api_path", "/health")))
+    if "redirected_to" not in found.evidence or found.evidence["status"] >= 400:
+        return found
+    reason = "it was redirected to another page, perhaps a login; correct api_path of the connection platform_web"
+    return Probe(Outcome.WARNING, found.seconds, {**found.evidence, "reason": reason})
+
+
 def _web_page(path: str) -> Probe:
     answer = _exchange("platform_web", "GET", page_url("platform_web", path), _timeout(), follow_redirects=True)
     evidence = {"path": path.partition("?")[0], "status": answer.status}
+    if answer.redirected_to is not None:
+        evidence["redirected_to"] = answer.redirected_to
     if answer.status >= 400:
         return _refused(answer, evidence)
     return _answered(answer.seconds, evidence)
@@ -343,4 +362,13 @@ async def _request(
             body += part
             if len(body) > _LARGEST_BODY:
                 break
-        return _Answer(response.status_code, time.monotonic() - begun, bytes(body))
+        return _Answer(response.status_code, time.monotonic() - begun, bytes(body), _other_page(response))
+
+
+def _other_page(response: httpx.Response) -> str | None:
+    """The path, without its query, that redirects led to; None when they changed no more than the way to the page."""
+    asked, answered = (
+        (one.host.removeprefix("www."), one.path.rstrip("/"))
+        for one in ((response.history or [response])[0].url, response.url)
+    )
+    return None if asked == answered else bounded(response.url.path, _LONGEST_PATH)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from demo.databases import Databases
@@ -91,6 +92,61 @@ def test_a_redirect_is_followed(web: Behaviour) -> None:
     web.statuses, web.headers = [302, 503], {"Location": "/login"}
     assert probes.frontend().outcome is Outcome.CRITICAL
     assert [path for _, path, _ in web.requests] == ["/", "/login"]
+
+
+def test_an_api_behind_a_login_page_is_not_ok(web: Behaviour) -> None:
+    web.statuses, web.headers = [302, 200], {"Location": "/login?next=secret-word"}
+    found = probes.api()
+    assert (found.outcome, found.evidence) == (
+        Outcome.WARNING,
+        {
+            "path": "/health",
+            "status": 200,
+            "redirected_to": "/login",
+            "reason": "it was redirected to another page, perhaps a login; correct api_path of the connection "
+            "platform_web",
+        },
+    )
+    for status, outcome in ((503, Outcome.CRITICAL), (401, Outcome.WARNING)):
+        web.statuses = [302, status]
+        found = probes.api()
+        assert (found.outcome, found.evidence["reason"]) == (outcome, f"it answered {status}")
+    web.statuses = [302, 200]
+    found = probes.frontend()
+    assert (found.outcome, found.evidence) == (Outcome.OK, {"path": "/", "status": 200, "redirected_to": "/login"})
+
+
+@pytest.mark.parametrize(
+    ("location", "outcome"),
+    [
+        ("/health/", Outcome.OK),
+        ("http://127.0.0.1:{other}/health", Outcome.OK),  # as from http:// to https://
+        ("http://localhost:{other}/health", Outcome.WARNING),
+    ],
+)
+def test_a_redirect_of_the_api_to_the_same_page_is_no_other_page(
+    web: Behaviour, location: str, outcome: Outcome
+) -> None:
+    with web_server() as other:
+        web.statuses, web.headers = [301, 200], {"Location": location.format(other=other.port)}
+        found = probes.api()
+    assert found.outcome is outcome
+    assert found.evidence.get("redirected_to") == ("/health" if outcome is Outcome.WARNING else None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "found"),
+    [
+        ("http://escrow.org", "https://www.escrow.org/", None),
+        ("https://www.escrow.org/health", "https://escrow.org/health/?a=b", None),
+        ("https://escrow.org/health", "https://login.escrow.org/health", "/health"),
+        ("https://escrow.org/", "https://escrow.org/en", "/en"),
+    ],
+)
+def test_what_is_another_page(asked: str, answered: str, found: str | None) -> None:
+    response = httpx.Response(200, request=httpx.Request("GET", answered))
+    response.history = [httpx.Response(301, request=httpx.Request("GET", asked))]
+    assert probes._other_page(response) == found
 
 
 def test_a_slow_answer_is_a_warning(web: Behaviour, environment: pytest.MonkeyPatch) -> None:
