@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from include.platform.database import in_comment
+
 LONGEST_TEXT = 4000
 """Characters kept of one query."""
 
@@ -65,23 +67,36 @@ def for_the_planner(text: str) -> str:
 
 
 def to_see_why(text: str, query_id: int, *, generic_plans: bool) -> str:
-    """Return the SQL that shows a person where the time of a masked query goes, and that changes nothing.
+    """Return the SQL that shows a person where the time of a masked query goes, as comments that wait for a session.
 
-    What may change or lock rows is planned and never executed: where the server has ``generic_plans`` (PostgreSQL 16)
-    with $1 as it stands. Everything else is executed in a read-only transaction, because a function may write. A text
-    that is not whole gives no SQL but words, as a comment.
+    Whatever a query calls, anybody may have written: it runs with the rights of whoever executes the query, and what is
+    IMMUTABLE when it is planned. So it is for a session of the role that runs it anyway, as which SQL is read and
+    uncommented. What may change or lock rows is planned and never executed: where the server has ``generic_plans``
+    (PostgreSQL 16) with $1 as it stands. Everything else is executed in a read-only transaction, because a function may
+    write. A text that is not whole gives no SQL.
     """
     text = text.rstrip("; ")
+    lines = [
+        f"-- Log in as a role that runs it (userid of the queryid {query_id} in pg_stat_statements): never as a "
+        "superuser, nor with SET ROLE.",
+        "-- What it calls runs with all that the session may, some of it even when the query is only planned.",
+    ]
     if _MASK in text or text.endswith(_CUT):
-        return (
-            f"-- Its text is not whole here: take it from pg_stat_statements, where its queryid is {query_id}.\n"
-            "-- EXPLAIN shows its plan; EXPLAIN (ANALYZE, BUFFERS) executes it, so never do that with one that writes."
+        return "\n".join(
+            [
+                *lines,
+                "-- Its text is not whole here: take it from there. EXPLAIN shows its plan; EXPLAIN (ANALYZE, BUFFERS) "
+                "executes it, so never do that with one that writes.",
+            ]
         )
     values = "with values in place of $1, $2 and so on" if _PARAMETER.search(text) else ""
     if not _CHANGES.search(text):
-        comment = f"  -- {values}" if values else ""
-        return f"BEGIN TRANSACTION READ ONLY;\nEXPLAIN (ANALYZE, BUFFERS) {text};{comment}\nROLLBACK;"
-    alone = "the plan alone: with ANALYZE it would be executed and change or lock rows"
-    if generic_plans:
-        return f"EXPLAIN (GENERIC_PLAN, VERBOSE) {for_the_planner(text)};  -- {alone}"
-    return f"EXPLAIN (VERBOSE) {text};  -- {'; '.join(filter(None, (values, alone)))}"
+        wanted = ["BEGIN TRANSACTION READ ONLY;", f"EXPLAIN (ANALYZE, BUFFERS) {text};", "ROLLBACK;"]
+        alone = ""
+    else:
+        alone = "the plan alone, for ANALYZE would execute it and change or lock rows"
+        values = "" if generic_plans else values
+        asked = f"GENERIC_PLAN, VERBOSE) {for_the_planner(text)}" if generic_plans else f"VERBOSE) {text}"
+        wanted = [f"EXPLAIN ({asked};"]
+    then = " ".join(filter(None, ("-- Then", values, alone)))
+    return "\n".join([*lines, f"{then}:", *(f"--   {in_comment(line)}" for line in wanted)])

@@ -15,6 +15,7 @@ from include.platform import database
 from include.settings import settings
 from include.warehouse import findings, query_statistics
 from include.warehouse.findings import Finding
+from tests.include.maintenance.postgres.partition_remedies import confirmed, paste_unread
 from tests.old_postgres import flush_statistics
 
 CHECKS = ("query_statistics", "slow_queries", "query_regressions", "index_advice")
@@ -126,7 +127,8 @@ def test_the_remedy_of_a_slow_change_changes_nothing(queried: psycopg.Connection
     query_review.review("r1")
     found = _of_text("slow_queries", "UPDATE orders")
     assert found is not None
-    remedy = found.remedy
+    assert paste_unread(queried, found.remedy) == [], "it waits for a session of the query's own role"
+    remedy = confirmed(found.remedy).splitlines()[-1]
     if queried.info.server_version < 160000:  # there a person puts the values in
         for parameter, value in (("$1", "'y'"), ("$2", "1"), ("$3", "0.005")):
             remedy = remedy.replace(parameter, value, 1)
@@ -175,14 +177,11 @@ def test_a_week_is_compared_with_the_week_before(queried: psycopg.Connection) ->
     assert slow is not None
     assert slow.evidence["calls"] == 6, "this week's only"
     assert slow.estimated_gain == {"seconds_per_period_at_most": slow.evidence["seconds"]}
-    look = (
-        f"BEGIN TRANSACTION READ ONLY;\nEXPLAIN (ANALYZE, BUFFERS) {slow.evidence['text']};"
-        "  -- with values in place of $1, $2 and so on\nROLLBACK;"
-    )
     [found] = _findings("query_regressions")
     assert found.outcome is Outcome.WARNING
     assert found.evidence["text"].startswith("SELECT pg_sleep($1) FROM orders")
-    assert found.remedy == slow.remedy == look
+    assert found.remedy == slow.remedy
+    assert f"--   EXPLAIN (ANALYZE, BUFFERS) {slow.evidence['text']};" in slow.remedy.splitlines()
     assert found.evidence["compared_with"] == "the week before"
     assert found.evidence["before"]["calls"] == 6
     assert found.evidence["mean_milliseconds"] >= 20
