@@ -10,7 +10,7 @@ import shlex
 from typing import Any
 
 from include.maintenance.cache.cache_keys import LARGE_KEYS_KEPT, NO_PREFIX, OTHER
-from include.maintenance.cache.cache_server import CONNECTION
+from include.maintenance.cache.cache_server import CONNECTION, is_same_node
 from include.maintenance_sections import Cache
 from include.outcome import Outcome
 from include.warehouse.findings import Finding
@@ -23,6 +23,12 @@ CHECKS = (
 _SAMPLES = 1000  # elements of a key that are measured; all of a large one would keep everybody waiting
 _MOST_NAMED = 3  # databases that were not visited
 _LONGEST_SLICE_MILLISECONDS = 10.0  # what the collection promises of any call to the platform's Redis
+_HARDLY_ANY = 0.01  # of the keys: what these give back is soon used up
+_SWAPPED_BELOW = 0.9  # of its data in memory: less than this is no rounding of the machine's figures
+_ANY_KEY_MAY_GO = (
+    "\n# or give more keys an expiry; only where all of them are copies, any may go instead:"
+    "\n# redis-cli CONFIG SET maxmemory-policy allkeys-lru"
+)
 _UNITS = {"string": "bytes", "hash": "fields", "set": "members", "zset": "members", "list": "elements"}
 
 
@@ -34,7 +40,7 @@ def all_findings(proof: dict[str, Any], before: dict[str, Any] | None, limits: C
         "cache_evictions": [_evictions(since, server, limits)],
         "cache_fragmentation": [_fragmentation(since, server, limits)],
         "cache_expiry": [_expiry(proof, limits)],
-        "cache_keys_without_expiry": _without_expiry(keys, (before or {}).get("keys"), server, limits),
+        "cache_keys_without_expiry": _without_expiry(keys, before, server, limits),
         "cache_large_keys": _large(keys),
         "cache_latency": [_latency(keys)],
     }
@@ -95,25 +101,40 @@ def _evictions(since: dict[str, Any], server: dict[str, Any], limits: Cache) -> 
         "used_memory_bytes": used,
         "maxmemory_bytes": most,
         "maxmemory_policy": policy,
+        "keys": server["keys"],
+        "keys_with_expiry": server["keys_with_expiry"],
     }
     absent = [name for name, told in (("evicted_keys", evicted), ("maxmemory", most), ("maxmemory_policy", policy))
               if told is None]  # fmt: skip
     remedy = _more_memory(round(max(most, used) * 1.25)) if most else ""
+    full = f"{used / most:.0%} of maxmemory is used" if most and used > most * limits.memory_share else ""
+    if full and (why := _refuses_when_full(server)):
+        if policy != "noeviction":
+            remedy += _ANY_KEY_MAY_GO
+        return _one(Outcome.CRITICAL, f"{full}: when it is full writes fail{why}", evidence, remedy)
     if evicted and hours is None:
         return _one(Outcome.WARNING, f"{evicted} keys were evicted since {since['since']}", evidence, remedy)
     if evicted and evicted / (hours or 1) > limits.evictions_per_hour:
         text = f"{evicted} keys were evicted in {hours:.1f} hours to make room (policy {policy})"
         return _one(Outcome.WARNING, text, evidence, remedy)
-    if most and used > most * limits.memory_share:
-        full = f"{used / most:.0%} of maxmemory is used"
-        # Without eviction a full cache refuses writes.
-        outcome = Outcome.CRITICAL if policy == "noeviction" else Outcome.WARNING
-        return _one(
-            outcome, full + (": when it is full writes fail" if policy == "noeviction" else ""), evidence, remedy
-        )
+    if full:
+        return _one(Outcome.WARNING, full, evidence, remedy)
     if absent:
         return _one(Outcome.UNKNOWN, not_told(*absent), evidence)
     return _one(Outcome.OK, f"{evicted} keys were evicted since {since['since']}", evidence)
+
+
+def _refuses_when_full(server: dict[str, Any]) -> str:
+    """Why a full cache has nothing to evict and refuses writes, with a comma before it; empty when it has."""
+    policy, keys, expiring = server["maxmemory_policy"] or "", server["keys"], server["keys_with_expiry"]
+    if policy == "noeviction":
+        return ", as nothing is evicted (policy noeviction)"
+    if not policy.startswith("volatile-") or expiring is None or expiring > keys * _HARDLY_ANY:
+        return ""
+    return (
+        f", as policy {policy} evicts only keys with an expiry, and {expiring} of {keys} have one "
+        "(expires of redis-cli INFO keyspace)"
+    )
 
 
 def _more_memory(size: int) -> str:
@@ -140,6 +161,9 @@ def _fragmentation(since: dict[str, Any], server: dict[str, Any], limits: Cache)
     text = f"the process takes {ratio:.2f} times the memory of its data"
     if change is not None:
         text += f" ({change:+.2f} since the last recorded act)"
+    if ratio < _SWAPPED_BELOW:
+        text += ": the machine has swapped out a part of it, and whoever asks for that waits for the disk"
+        return _one(Outcome.WARNING, text, evidence, _less_swap(server["used_memory_bytes"]))
     if ratio <= limits.fragmentation_ratio:
         return _one(Outcome.OK, text, evidence)
     wasted = round(server["used_memory_bytes"] * (ratio - 1))
@@ -149,13 +173,24 @@ def _fragmentation(since: dict[str, Any], server: dict[str, Any], limits: Cache)
     )
 
 
+def _less_swap(used: int) -> str:
+    """How Redis is kept in memory, as a comment: a limit below what it holds evicts keys."""
+    return (
+        "# see what of Redis is swapped out, and what else takes the machine's memory:\n"
+        "# grep VmSwap /proc/$(pidof redis-server)/status; free -m\n"
+        "# then give the machine more memory, or Redis less; this evicts keys, or refuses writes, by its policy:\n"
+        f"# redis-cli CONFIG SET maxmemory {round(used * _SWAPPED_BELOW)}"
+    )
+
+
 def _expiry(proof: dict[str, Any], limits: Cache) -> Finding:
     before, after, sweep = proof["before"], proof["after"], proof["sweep"]
-    stale = after["expired_stale_percent"]
+    # Redis's estimate is smoothed over its last looks, so that after the sweep it still tells of what was before.
+    stale = before["expired_stale_percent"]
     went = sweep["expired_keys"]
     evidence = {
-        "expired_stale_percent_before": before["expired_stale_percent"],
-        "expired_stale_percent_after": stale,
+        "expired_stale_percent_before": stale,
+        "expired_stale_percent_after": after["expired_stale_percent"],
         "expired_time_cap_reached_count": proof["since_last"]["expired_time_cap_reached_count"],
         "swept_keys": sweep["expired_keys"],
         "complete": proof["keys"]["complete"],
@@ -168,7 +203,10 @@ def _expiry(proof: dict[str, Any], limits: Cache) -> Finding:
         why = not_told("expired_keys" if after["expired_keys"] is None else "run_id")
         return _one(Outcome.UNKNOWN, why, evidence)
     if stale > limits.expired_stale_percent:
-        text = f"{stale:.0f} % of the keys with an expiry are expired and still held: Redis's own expiry falls behind"
+        text = (
+            f"before the sweep {stale:.0f} % of the keys with an expiry were expired and still held; the sweep removed "
+            f"{went}: Redis's own expiry falls behind"
+        )
         return _one(Outcome.WARNING, text, evidence, "redis-cli CONFIG SET active-expire-effort 5")
     if not proof["keys"]["complete"]:
         return _one(Outcome.UNKNOWN, _not_swept(proof["keys"]), evidence)
@@ -186,7 +224,7 @@ def _not_swept(keys: dict[str, Any]) -> str:
 
 
 def _without_expiry(
-    keys: dict[str, Any], before: dict[str, Any] | None, server: dict[str, Any], limits: Cache
+    keys: dict[str, Any], last: dict[str, Any] | None, server: dict[str, Any], limits: Cache
 ) -> list[Finding]:
     """Name the prefixes whose keys without expiry grow: they fill the cache, and no expiry ever takes them."""
     if unknown := _not_seen(keys):
@@ -196,10 +234,14 @@ def _without_expiry(
         "keys": keys["visited"],
         "maxmemory_policy": server["maxmemory_policy"],
     }
-    comparable = before is not None and before.get("database", keys["database"]) == keys["database"]
-    if before is None or not comparable or not before.get("complete") or "by_prefix" not in before:
-        text = f"{keys['without_expiry']} of {keys['visited']} keys have no expiry; how they grow is known next time"
+    total = f"{keys['without_expiry']} of {keys['visited']} keys have no expiry"
+    before = last["keys"] if last else {}
+    if last and not is_same_node(last["after"], server):
+        text = f"{total}; how they grow is not known, as they may be those of another node than last time"
         return [_one(Outcome.NOT_APPLICABLE, text, evidence)]
+    comparable = before.get("database", keys["database"]) == keys["database"]
+    if not comparable or not before.get("complete") or "by_prefix" not in before:
+        return [_one(Outcome.NOT_APPLICABLE, f"{total}; how they grow is known next time", evidence)]
     found = []
     for prefix, now in keys["by_prefix"].items():
         if prefix == OTHER or (prefix not in before["by_prefix"] and OTHER in before["by_prefix"]):
@@ -210,8 +252,7 @@ def _without_expiry(
         growth = now["without_expiry"] - earlier
         if growth >= limits.no_expiry_growth_keys and growth >= earlier * limits.no_expiry_growth_share:
             found.append(_growing(prefix, now, earlier, keys["database"]))
-    total = _one(Outcome.OK, f"{keys['without_expiry']} of {keys['visited']} keys have no expiry", evidence)
-    return [*found, total]
+    return [*found, _one(Outcome.OK, total, evidence)]
 
 
 def _growing(prefix: str, now: dict[str, Any], earlier: int, own: int) -> Finding:

@@ -11,6 +11,7 @@ import redis
 from demo.install import TOOLS
 from demo.processes import Processes, free_port, listens
 from include.maintenance.cache import cache
+from include.settings import settings
 from tests.include.maintenance.cache.test_cache import _proof, _summaries, shards  # noqa: F401 - fixture
 
 FOO, BAR = "foo:1", "{bar}:1"
@@ -66,6 +67,43 @@ def test_a_node_that_sends_elsewhere_for_other_keys_is_looked_at(
         keys = _proof(warehouse, f"of {key}")["keys"]
         assert (keys["visited"], keys["refused_keys"], keys["complete"]) == (1, 0, True)
         assert _summaries("cache_large_keys")["platform_redis"] == ("ok", "no key is large")
+
+
+def _growth(node: redis.Redis, environment: pytest.MonkeyPatch, run_id: str, login: str = "") -> dict[str, str]:
+    """What is said of keys without an expiry when the connection leads to a node, by resource."""
+    _connect(environment, node, login)
+    cache.statistics(run_id)
+    found = _summaries("cache_keys_without_expiry")
+    return {name: summary for name, (_, summary) in found.items() if name != "other shards"}
+
+
+def test_another_node_than_last_time_is_not_compared(
+    shards: list[redis.Redis],  # noqa: F811
+    warehouse: psycopg.Connection,
+    environment: pytest.MonkeyPatch,
+) -> None:
+    """The address of a cluster leads to any of its nodes, each with keys of its own."""
+    environment.setenv("OPERATIONS__MAINTENANCE__CACHE__NO_EXPIRY_GROWTH_KEYS", "2")
+    settings.cache_clear()
+    first, second = shards
+    first.set(BAR, "x")
+    second.mset({f"{{foo:1}}a:{n}": "x" for n in range(3)})
+    assert _growth(first, environment, "r1") == {
+        "platform_redis": "1 of 1 keys have no expiry; how they grow is known next time"
+    }
+    assert _growth(second, environment, "r2") == {
+        "platform_redis": "3 of 3 keys have no expiry; how they grow is not known, as they may be those of another "
+        "node than last time"
+    }
+    second.mset({f"{{foo:1}}a:{n}": "x" for n in range(3, 7)})
+    assert _growth(second, environment, "r3")["prefix {foo"] == (
+        "4 keys without expiry were added under {foo (now 7); let what writes them set an expiry"
+    )
+    assert _proof(warehouse, "r3")["after"]["node"] == _told(second, "CLUSTER", "MYID")
+    _told(second, "ACL", "SETUSER", "operations", "on", ">secret", "~*", "+@all", "-cluster")
+    assert "is known" not in _growth(second, environment, "r4", "operations:secret@")["platform_redis"]
+    assert _proof(warehouse, "r4")["after"]["node"] is None, "it is still the same run of it"
+    settings.cache_clear()
 
 
 def test_a_replica_of_a_cluster_is_looked_at(

@@ -238,15 +238,26 @@ def test_a_finding_per_threshold() -> None:
     found = cache_findings._fragmentation(since, gauges, limits)
     assert (found.outcome.value, found.estimated_gain) == ("warning", {"bytes": 500_000_000})
     assert cache_findings._fragmentation(since, gauges | {"fragmentation_ratio": 1.4}, limits).outcome.value == "ok"
+    assert cache_findings._fragmentation(since, gauges | {"fragmentation_ratio": 0.9}, limits).outcome.value == "ok"
+    swapped = cache_findings._fragmentation(since, gauges | {"fragmentation_ratio": 0.89}, limits)
+    assert (swapped.outcome.value, swapped.estimated_gain) == ("warning", None)
+    assert "the machine has swapped out a part of it" in swapped.summary
+    assert swapped.remedy.endswith("\n# redis-cli CONFIG SET maxmemory 900000000")
+    assert all(line.startswith("# ") for line in swapped.remedy.splitlines()), "it evicts keys"
     proof: dict[str, Any] = {
-        "before": {"expired_stale_percent": 30.0},
-        "after": {"expired_stale_percent": 10.5},
+        "before": {"expired_stale_percent": 10.5},
+        "after": {"expired_stale_percent": 30.0},
         "since_last": {"expired_time_cap_reached_count": 3},
         "sweep": {"possible": True, "note": "", "expired_keys": 5},
         "keys": {"complete": True},
     }
-    assert cache_findings._expiry(proof, limits).outcome.value == "warning"
-    proof["after"]["expired_stale_percent"] = 10.0
+    told = cache_findings._expiry(proof, limits)
+    assert told.outcome.value == "warning"
+    assert told.summary == (
+        "before the sweep 10 % of the keys with an expiry were expired and still held; the sweep removed 5: "
+        "Redis's own expiry falls behind"
+    )
+    proof["before"]["expired_stale_percent"] = 10.0
     assert cache_findings._expiry(proof, limits).outcome.value == "ok"
     proof["keys"]["complete"] = False
     assert cache_findings._expiry(proof, limits).outcome.value == "unknown"
