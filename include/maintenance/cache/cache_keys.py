@@ -2,9 +2,9 @@
 
 Each slice is one call of cache_keys.lua: pages of SCAN with type, expiry and memory of their keys, added up there, so
 that a million keys cost a thousand short answers. The clock of the server ends a slice; the number of pages is bounded
-too, and follows the time that the last slices took. Redis removes an expired key when SCAN meets it, so the pass is
-also the sweep. The database of the connection is visited first, then the others that hold keys: theirs are told apart
-by the database's name, "db1 session".
+too, and follows the time that the last slices took there, however far away the server is. Redis removes an expired key
+when SCAN meets it, so the pass is also the sweep. The database of the connection is visited first, then the others that
+hold keys: theirs are told apart by the database's name, "db1 session".
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ LARGE_KEYS_KEPT = 20
 _SCRIPT = Path(__file__).with_name("cache_keys.lua").read_text()
 _KEYS_PER_PAGE = 50  # the clock is looked at after each page
 _MOST_PAGES = 5_000
+_ROUND_TRIPS = 5
 _PREFIXES_COUNTED = 10_000  # those with the most memory are reported
 _LONGEST_NAME = 120
 _TIME_IS_OVER = "the time of the pass was over"
@@ -152,6 +153,7 @@ def _look_at_one(
     sizes = (large.string_bytes, large.hash_fields, large.set_members, large.other_elements)
     aim, memory = limits.call_milliseconds, "yes" if found.memory_known else "no"
     cursor, pages, complete = b"0", 1, False
+    round_trip: float | None = None
     while not complete and time.monotonic() < ends_at:
         arguments = (cursor, _KEYS_PER_PAGE, pages, aim / 1000, memory, *sizes)
         asked_at = time.monotonic()
@@ -163,18 +165,31 @@ def _look_at_one(
         found.visited += seen
         found.refused_keys += refused
         found.longest_call_milliseconds = max(found.longest_call_milliseconds, waited)
-        if seconds:
+        if not seconds:  # nobody but the caller knows how long it took
+            round_trip = min(waited, _round_trip(server) if round_trip is None else round_trip)
+            took = waited - round_trip
+        else:
             took = float(seconds) * 1000
             found.longest_server_milliseconds = max(found.longest_server_milliseconds or 0.0, took)
         _add(found, prefixes, database, groups, largest, over)
         complete = cursor == b"0"
-        if waited < aim / 2:
+        if took < aim / 2:
             pages = min(pages * 2, _MOST_PAGES)
-        elif waited > aim * 1.5:
+        elif took > aim * 1.5:
             pages = max(pages // 2, 1)
         if limits.pause_milliseconds and not complete:
             time.sleep(limits.pause_milliseconds / 1000)
     return complete
+
+
+def _round_trip(server: redis.Redis) -> float:
+    """The smallest time in milliseconds that the server takes to answer a script that does nothing."""
+    waits = []
+    for _ in range(_ROUND_TRIPS):
+        asked_at = time.monotonic()
+        cache_server.asked(server, "EVAL", "return 1", 0)
+        waits.append((time.monotonic() - asked_at) * 1000)
+    return min(waits)
 
 
 def sweep_only(server: redis.Redis, limits: Cache, others: Sequence[int] = ()) -> dict[str, Any]:

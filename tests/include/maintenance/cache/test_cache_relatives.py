@@ -7,8 +7,9 @@ import pytest
 import redis
 
 from include import connections
-from include.maintenance.cache import cache, cache_server
+from include.maintenance.cache import cache, cache_keys, cache_server
 from include.outcome import ConfigurationError, SourceUnavailable
+from include.settings import settings
 from tests.include.maintenance.cache.redis_relative import Relative, relative
 from tests.include.maintenance.cache.test_cache import _proof, _summaries, server  # noqa: F401 - fixture
 from tests.include.maintenance.cache.test_cache_keys import fill
@@ -118,6 +119,24 @@ def test_a_server_that_does_not_tell_its_memory_is_for_a_person(other: Relative)
     other.not_told = {"used_memory"}
     with pytest.raises(ConfigurationError, match="INFO of platform_redis does not tell used_memory"):
         cache.statistics("r1")
+
+
+# ------------------------------------------------------------------------------------------------- distance
+@pytest.mark.parametrize("login", ["", "operations:secret@"], ids=["clock", "no clock"])
+def test_slices_of_a_server_that_is_far_away_have_many_pages_too(
+    other: Relative,
+    server: redis.Redis,  # noqa: F811
+    environment: pytest.MonkeyPatch,
+    login: str,
+) -> None:
+    server.execute_command("ACL", "SETUSER", "operations", "on", ">secret", "~*", "+@all", "-time")  # type: ignore[no-untyped-call]
+    fill(server, "for n = 1, 60000 do redis.call('SET', 'k:' .. n, n) end")
+    other.seconds = 0.006  # twice as long as a slice may take
+    environment.setenv("AIRFLOW_CONN_PLATFORM_REDIS", f"redis://{login}127.0.0.1:{other.port}/0")
+    found = cache_keys.look_at_all(cache_server.client(), settings().maintenance.cache, memory=True)
+    assert (found.visited, found.complete) == (60_000, True)
+    assert (found.longest_server_milliseconds is None) is bool(login)
+    assert found.calls < 400, "1,200 slices of one page of about 50 keys would not be needed"
 
 
 # ------------------------------------------------------------------------------------------------- refusals
