@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -37,6 +37,7 @@ class Intent:
 
     considered: list[Path] = field(default_factory=list)
     rotates: list[Path] = field(default_factory=list)
+    renames: dict[Path, Path] = field(default_factory=dict)
     removes: list[Path] = field(default_factory=list)
     truncates: list[Path] = field(default_factory=list)
     folders: set[Path] = field(default_factory=set)
@@ -47,8 +48,8 @@ class Intent:
 def rotate(configuration: Path, folder: Path, keep: Keep, run_id: str, dry_run: bool) -> actions.Action:
     """Rotate with logrotate's ``configuration``; ``folder`` holds its state file.
 
-    Raises ConfigurationError (no logrotate, a faulty configuration, copytruncate) or MaintenanceFailed (it would delete
-    what must stay, or did not do what it said).
+    Raises ConfigurationError (no logrotate, a faulty configuration, copytruncate, names of which the lines would not be
+    counted) or MaintenanceFailed (it would delete what must stay, or did not do what it said).
     """
     action = actions.plan(
         "rotate_logs", "logrotate", run_id, dry_run=dry_run, plan={"configuration": configuration.name}
@@ -58,6 +59,7 @@ def rotate(configuration: Path, folder: Path, keep: Keep, run_id: str, dry_run: 
     with actions.failures_recorded(action), log_files.errors_named(configuration):
         program = _program()
         intent = _intent(program, configuration, folder / STATE)
+        _refuse_names(intent)
         _refuse_loss(intent, keep)
         with _held(intent) as held:
             plan = _plan(configuration, intent, held)
@@ -125,6 +127,8 @@ def read_intent(text: str) -> Intent:
         elif match := re.match(r"renaming (.+) to .+ \(rotatecount (\d+), logstart (\d+), i (\d+)\)", line):
             if int(match[4]) == int(match[2]) + int(match[3]) - 1:  # what gets a number beyond the last is removed
                 intent.removes.append(Path(match[1]))
+        elif live := next((one for one in intent.rotates if line.startswith(f"renaming {one} to ")), None):
+            intent.renames[live] = Path(line.removeprefix(f"renaming {live} to "))
         elif match := re.match(r"truncating (.+)$", line):
             intent.truncates.append(Path(match[1]))
         elif match := re.match(r"error: (.+)$", line):
@@ -150,6 +154,18 @@ def _refuse_loss(intent: Intent, keep: Keep) -> None:
                 )
 
 
+def _refuse_names(intent: Intent) -> None:
+    """Traffic is counted from the files that its patterns match: lines that go elsewhere would be missing."""
+    for log, target in intent.renames.items():
+        for kind, pattern in log_lines.patterns(settings().traffic).items():
+            if fnmatch.fnmatchcase(log.name, pattern) and not fnmatch.fnmatchcase(target.name, pattern):
+                raise ConfigurationError(
+                    f"logrotate would name {log.name} {target.name}, which traffic.{kind}_logs ('{pattern}') does not "
+                    "match, so that its lines would not be counted; take extension out of the logrotate configuration, "
+                    f"or let the pattern match both (as '{log.stem}*{log.suffix}*' does). Nothing was rotated"
+                )
+
+
 def _remedy(reason: str) -> str:
     """What helps: a file that is never counted would be in the way again however long it is kept."""
     return log_retention.UNCOUNTED.get(reason, "raise its rotate or maxage").removeprefix("# ")
@@ -166,14 +182,28 @@ def _held(intent: Intent) -> Iterator[dict[Path, IO[bytes]]]:
 
 
 def _files(intent: Intent) -> list[Path]:
-    names = {log.name for log in intent.considered}
+    """The logs and what was made of them, by their names: as logrotate makes them, also with ``extension``."""
+    names = {log.name for log in [*intent.considered, *intent.renames.values()]}
+    before_extension = [
+        re.compile(rf"{re.escape(log.stem)}[-._]?\d[-._T\d]*{re.escape(log.suffix)}(\..+)?")
+        for log in intent.considered
+        if log.suffix
+    ]
+    return [
+        path
+        for path in _all_files(intent)
+        if any(path.name == name or path.name.startswith((f"{name}-", f"{name}.")) for name in names)
+        or any(pattern.fullmatch(path.name) for pattern in before_extension)
+    ]
+
+
+def _all_files(intent: Intent) -> list[Path]:
     return sorted(
         path
         for folder in intent.folders
         if folder.is_dir()
         for path in folder.iterdir()
-        if any(path.name == name or path.name.startswith((f"{name}-", f"{name}.")) for name in names)
-        and regular_files.is_regular(path)
+        if regular_files.is_regular(path)
     )
 
 
@@ -202,12 +232,13 @@ def _prove(
     """Prove from the disk that every log that was to be rotated was, and that no line of any file is missing."""
     plan = action.plan
     after = {path.stat().st_ino: path for path in _files(intent)}
+    anywhere = _by_inode(_all_files(intent))  # whatever they are called now
     new = [path for inode, path in after.items() if inode not in {facts["inode"] for facts in plan["files"].values()}]
     errors = read_intent(ended.stderr).errors
     said = f" (it says: {errors[0]})" if errors else f" (it ended with {ended.returncode})"
     went: dict[str, str] = {}
     for name, facts in plan["files"].items():
-        path, there = Path(name), after.get(facts["inode"])
+        path, there = Path(name), anywhere.get(facts["inode"])
         if there is None:
             if name in plan["removes"]:
                 log_checksums.forget(path.parent, path.name)
@@ -244,6 +275,14 @@ def _prove(
         "removed": [Path(name).name for name in plan["removes"] if name in plan["files"] and name not in went],
     }
     return actions.prove(action, proof, {"program": "logrotate", "exit_status": ended.returncode})
+
+
+def _by_inode(paths: list[Path]) -> dict[int, Path]:
+    found = {}
+    for path in paths:
+        with suppress(FileNotFoundError):  # another program's, which removed it just now
+            found[path.stat().st_ino] = path
+    return found
 
 
 def _copy_of(path: Path, facts: dict[str, Any], new: list[Path], handle: IO[bytes] | None) -> Path:

@@ -232,6 +232,68 @@ def test_a_number_that_is_not_taken_yet_removes_nothing(logs: Path, warehouse: p
     assert (state, plan["removes"], proof["removed"]) == ("proven", [], [])
 
 
+# --------------------------------------------------------------------- names that end with the log's own extension
+_BEFORE_EXTENSION = [
+    (f"{RULES}extension .log\n", "access-????????.log"),
+    (f"{RULES}extension .log\ncompress\n", "access-????????.log.gz"),
+    (f"{RULES}extension .log\ndateformat _week%V\n", "access_week??.log"),
+    (f"{RULES}extension .log\ndateformat _week%V\ncompress\n", "access_week??.log.gz"),
+    ("daily\nrotate 3\nextension .log\n", "access.1.log"),
+    (f"{RULES}extension .log\nolddir {{logs}}/old\n", "old/access-????????.log"),
+]
+
+
+@needs_logrotate
+@pytest.mark.parametrize(("rules", "name"), _BEFORE_EXTENSION)
+def test_a_name_that_ends_with_the_extension_is_found_again(
+    logs: Path, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, rules: str, name: str
+) -> None:
+    environment.setenv("OPERATIONS__TRAFFIC__ACCESS_LOGS", "access*.log*")
+    settings.cache_clear()
+    (logs / "old").mkdir()
+    configure(logs, rules.format(logs=logs))
+    text = access("03/Oct/2026:10:00:00")
+    (logs / "access.log").write_text(text)
+    other = old(logs / "access-by-hand.log", text, 3)
+    log_rotation.rotate("r1", False, NOW)
+    [rotated] = logs.glob(name)
+    assert text_of(rotated) == text
+    assert not list(logs.glob("*.saved-*")), "nothing was lost"
+    state, _, plan, proof = acts(warehouse)["rotate_logs", "logrotate"]
+    assert (state, proof["rotated"], proof["files_after"]) == ("proven", {"access.log": rotated.name}, 1)
+    assert str(other) not in plan["files"], "it is none that logrotate made"
+
+
+@needs_logrotate
+@pytest.mark.parametrize(("rules", "name"), _BEFORE_EXTENSION)
+def test_a_name_whose_lines_would_not_be_counted_is_refused(
+    logs: Path, warehouse: psycopg.Connection, rules: str, name: str
+) -> None:
+    (logs / "old").mkdir()
+    configure(logs, rules.format(logs=logs))
+    (logs / "access.log").write_text(access("03/Oct/2026:10:00:00"))
+    message = (
+        r"would name access\.log access\S+\.log, which traffic\.access_logs \('access\.log\*'\) does not match, .* "
+        r"take extension out of the logrotate configuration, or let the pattern match both \(as 'access\*\.log\*' does"
+    )
+    for run_id, dry_run in (("dry", True), ("r1", False)):
+        with pytest.raises(ConfigurationError, match=message):
+            log_rotation.rotate(run_id, dry_run, NOW)
+    assert visible(logs) == ["access.log", "old"]
+
+
+@needs_logrotate
+def test_logs_of_other_programs_may_have_any_name(logs: Path, warehouse: psycopg.Connection) -> None:
+    configure(logs, f"{RULES}extension .log\n")
+    for path in (logs.parent / "escrow-app", logs / logrotate.STATE):
+        path.write_text(path.read_text().replace("access.log", "payments.log"))
+    (logs / "payments.log").write_text("paid\n")
+    log_rotation.rotate("r1", False, NOW)
+    [rotated] = visible(logs)
+    assert (rotated.startswith("payments-"), rotated.endswith(".log")) == (True, True)
+    assert acts(warehouse)["rotate_logs", "logrotate"][3]["rotated"] == {"payments.log": rotated}
+
+
 @contextmanager
 def deaf_writer(logs: Path) -> Iterator[None]:
     """Somebody has access.log open: writes a line now, and "late" once logrotate has compressed it."""
