@@ -8,7 +8,7 @@ Weekly and monthly
 Weekly
     index_review
     bloat
-    query_review: query_plans, query_texts
+    query_review: query_plans, query_trust, query_texts
     reindex
 Monthly
     wraparound

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
+from include.maintenance.postgres import query_trust
 from include.maintenance.postgres.query_texts import can_be_planned, for_the_planner, without_values
 from include.outcome import Outcome
 from include.platform import database
@@ -76,14 +77,19 @@ class _Relation:
 
 
 def plan(connection: psycopg.Connection[Any], text: str | None) -> Plan:
-    """Ask for the plan of a normalised text; the answer says why there is none. Never executes the query."""
+    """Ask for the plan of a normalised text; the answer says why there is none. Never executes the query.
+
+    Nor anything that a role which is not trusted has made: see query_trust.
+    """
     if text is None or not can_be_planned(text):
         return Plan(text or "", why_not="it is a utility statement, or its text is gone")
     import psycopg
 
     try:
-        with _planning(connection):
+        with _planning(connection, text):
             root = _explain(connection, text)
+    except query_trust.NotTrustedError as error:
+        return Plan(text, why_not=str(error))
     except psycopg.errors.InsufficientPrivilege as error:
         why = f"{database.MAINTENANCE} may not read its tables ({error.diag.message_primary}): GRANT SELECT on them"
         return Plan(text, why_not=why)
@@ -99,13 +105,15 @@ def plan(connection: psycopg.Connection[Any], text: str | None) -> Plan:
 
 
 @contextmanager
-def _planning(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """A read-only transaction with a time limit; it is rolled back, whatever happened."""
+def _planning(connection: psycopg.Connection[Any], text: str) -> Iterator[None]:
+    """A read-only transaction with a time limit, rolled back whatever happened. Raises query_trust.NotTrustedError."""
     milliseconds = int(settings().maintenance.query_review.plan_seconds * 1000)
     with connection.transaction(force_rollback=True):
         connection.execute("SET TRANSACTION READ ONLY")
         connection.execute("SET LOCAL row_security = on")  # a plan shows no rows
         connection.execute("SELECT set_config('statement_timeout', %s, true)", (str(milliseconds),))
+        connection.execute("SET LOCAL jit = off")  # a second for what takes milliseconds: recursions look expensive
+        query_trust.require(connection, text)
         # The texts rely on the search path that the database sets. From here on our own statements name every schema.
         connection.execute("SET LOCAL search_path TO DEFAULT")
         yield
@@ -258,7 +266,7 @@ def advice(
             continue
         try:
             finding = _try(connection, str(schema[0]), work, asked, days)
-        except psycopg.Error:
+        except (psycopg.Error, query_trust.NotTrustedError):
             if connection.closed:
                 raise
             refused += 1
@@ -317,7 +325,7 @@ def _plan_with(
     forget = sql.SQL("SELECT {}()").format(sql.Identifier(schema, "hypopg_reset"))
     made: dict[str, tuple[str, tuple[str, ...]]] = {}
     try:
-        with _planning(connection):
+        with _planning(connection, text):
             for table, columns in choices:
                 statement = f"CREATE INDEX ON {table} ({_listed(columns)})"
                 row = connection.execute(create, (statement,)).fetchone()
