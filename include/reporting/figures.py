@@ -101,6 +101,7 @@ They are not added up: a request that fails can leave a line in each of the thre
 """
 
 _NO_REQUESTS = "no requests were served"
+_NO_RESPONSE_TIMES = "no requests with a response time were served"
 _COMPARED: dict[str, dict[Unit, tuple[str, ...]]] = {
     "uptime": {
         Unit.SHARE: UPTIMES,
@@ -146,9 +147,9 @@ _COMPARED: dict[str, dict[Unit, tuple[str, ...]]] = {
 }
 _UNDEFINED = {
     "error_rate": _NO_REQUESTS,
-    "response_average_seconds": _NO_REQUESTS,
-    "response_p95_seconds": _NO_REQUESTS,
-    "response_p99_seconds": _NO_REQUESTS,
+    "response_average_seconds": _NO_RESPONSE_TIMES,
+    "response_p95_seconds": _NO_RESPONSE_TIMES,
+    "response_p99_seconds": _NO_RESPONSE_TIMES,
     "first_response_hours": "no ticket was first answered in the day",
     "rating_average": "no ratings were given",
     "application_log_errors": "no readable application log of the day was found",

@@ -13,6 +13,7 @@ import pytest
 import zstandard
 
 from include.platform.probes import USER_AGENT
+from include.reporting.figures import DEFINITIONS
 from include.settings import settings
 from tests.conftest import Platform
 from tests.include.reporting.traffic_lines import (
@@ -169,6 +170,7 @@ def test_a_day_of_upgraded_connections_alone_has_no_response_time(logs: Path, wa
     run()
     columns = "requests, upgrades, response_seconds_sum, response_average_seconds, response_p95_seconds"
     assert rows(warehouse, "daily_traffic", columns=columns) == [(24, 24, 0, None, None)]
+    assert DEFINITIONS["response_p95_seconds"].undefined == "no requests with a response time were served"
 
 
 # -------------------------------------------------------------------------------------- days and completeness
