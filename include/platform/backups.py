@@ -11,9 +11,10 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,8 +74,10 @@ def take(url: str, folder: Path, name: str, kind: Format = "custom", *, jobs: in
     program said, ConfigurationError, or SourceUnavailable when the database cannot be reached.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{name}{_PARTIAL}"
-    _discard(partial)
+    _remove_leftovers(folder, name)
+    # The program follows a link that it finds under the name it is given: nobody else may put one there meanwhile.
+    private = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=_PARTIAL, dir=folder))
+    partial = private / name
     try:
         with _reading(url, f"the backup {name}", "taken") as connection:
             if kind == "base":
@@ -83,7 +86,7 @@ def take(url: str, folder: Path, name: str, kind: Format = "custom", *, jobs: in
                 facts = _take_dump(connection, url, partial, name, kind, jobs)
         _publish(partial, folder / name, facts)
     finally:
-        _discard(partial)
+        shutil.rmtree(private, ignore_errors=True)  # what stays is removed before the next one
     return folder / name
 
 
@@ -205,7 +208,7 @@ def environment(url: str) -> dict[str, str]:
 def _publish(partial: Path, final: Path, facts: Facts) -> None:
     """Give a whole backup its name. Killed on the way, it leaves no facts rather than those of another backup."""
     record = final.with_name(final.name + SUFFIX)
-    written = final.with_name(f".{final.name}{SUFFIX}{_PARTIAL}")
+    written = partial.with_name(final.name + SUFFIX)
     folders.write_privately(written, backup_facts.to_json(facts).encode())
     record.unlink(missing_ok=True)
     if final.is_dir():
@@ -214,11 +217,15 @@ def _publish(partial: Path, final: Path, facts: Facts) -> None:
     written.replace(record)
 
 
-def _discard(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    with suppress(FileNotFoundError):
-        path.unlink()
+def _remove_leftovers(folder: Path, name: str) -> None:
+    """Remove what our own earlier backups of that name have left when they were killed."""
+    partial = re.compile(rf"\.{re.escape(name)}(\.[a-z0-9_]{{8}})?{re.escape(_PARTIAL)}")
+    for path in folder.iterdir():
+        if partial.fullmatch(path.name) and path.lstat().st_uid == os.geteuid():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 # --------------------------------------------------------------------------------------------------- finding one

@@ -91,6 +91,34 @@ def test_a_backup_is_nobody_elses_to_read(
     assert dump.is_dir() == (kind == "directory")
 
 
+@pytest.mark.parametrize("kind", ["custom", "directory"])
+def test_nobody_else_can_put_a_link_where_it_is_written(
+    environment: pytest.MonkeyPatch, escrow: str, tmp_path: Path, kind: Literal["custom", "directory"]
+) -> None:
+    folder = tmp_path / "backups"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"untouched")
+    (folder / ".a.dump.partial").symlink_to(elsewhere)
+    (folder / ".a.dump.abcdefgh.partial").mkdir()
+    (folder / ".a.dump.abcdefgh.partial" / "a.dump").write_bytes(b"left by a killed one")
+    (folder / ".a.dump.b.abcdefgh.partial").mkdir()
+    seen: list[tuple[str, int]] = []
+    read_snapshot = backup_facts.read_snapshot
+
+    def look(connection: psycopg.Connection) -> backup_facts.SnapshotFacts:
+        seen.extend((path.name, stat.S_IMODE(path.stat().st_mode)) for path in folder.iterdir())
+        return read_snapshot(connection)
+
+    environment.setattr(backup_facts, "read_snapshot", look)
+    backups.take(escrow, folder, "a.dump", kind)
+    [(private, mode)] = [one for one in seen if one[0] != ".a.dump.b.abcdefgh.partial"]
+    assert fnmatch(private, ".a.dump.????????.partial")
+    assert mode == 0o700
+    assert elsewhere.read_bytes() == b"untouched"
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == [".a.dump.b.abcdefgh.partial", "a.dump", "a.dump.facts.json"], "that of another backup stays"
+
+
 def test_a_failed_backup_leaves_the_former_one(environment: pytest.MonkeyPatch, escrow: str, tmp_path: Path) -> None:
     folder = tmp_path / "backups"
     before = backups.take(escrow, folder, "a.dump").read_bytes()
