@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,7 +41,8 @@ class Folder:
     def put(self, path: Path, location: str, *, rights: int = _MOST_RIGHTS) -> None:
         """Copy a local file to its place, whole or not at all; what is there already is replaced.
 
-        In a local folder it gets at most these ``rights``, less the umask: by default its group reads, others do not.
+        In a local folder it has these ``rights``, less the umask, from the beginning: by default its group reads it,
+        others do not.
         """
         final = self.place(location)
         with self.errors(location, "written"):
@@ -49,20 +51,14 @@ class Folder:
                 return
             folder = final.rpartition("/")[0]
             self.system.makedirs(folder, exist_ok=True)
+            if self.is_local:
+                with path.open("rb") as source, regular_files.replacing(Path(final), rights) as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
+                to_disk(Path(folder))
+                return
             partial = str(regular_files.partial_of(Path(final)))
-            try:
-                self.system.put_file(str(path), partial)
-                if self.is_local:
-                    to_disk(Path(partial))
-                    Path(partial).chmod(Path(partial).stat().st_mode & rights)
-                    Path(partial).replace(final)
-                    to_disk(Path(folder))
-                else:
-                    self.system.mv(partial, final)
-            except BaseException:
-                if self.is_local:
-                    Path(partial).unlink(missing_ok=True)
-                raise
+            self.system.put_file(str(path), partial)
+            self.system.mv(partial, final)
 
     def write(self, location: str, content: bytes) -> None:
         """Write a file, whole or not at all; what is there already is replaced. In a local one only its owner reads."""

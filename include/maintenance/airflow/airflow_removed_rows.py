@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.outcome import MaintenanceFailed
-from include.platform import folders
+from include.platform import folders, regular_files
 
 if TYPE_CHECKING:
     import fsspec
@@ -65,7 +65,7 @@ def _export(database: psycopg.Connection[Any], table: str, rows: int) -> dict[st
     copy = sql.SQL("COPY public.{} TO STDOUT (FORMAT csv, HEADER)").format(sql.Identifier(table))
     compressor = zstandard.ZstdCompressor(write_checksum=True)
     with (
-        files.open(partial, "wb") as target,
+        _created(archive, partial) as target,
         compressor.stream_writer(target) as packed,
         database.cursor() as cursor,
         cursor.copy(copy) as source,
@@ -85,12 +85,22 @@ def _export(database: psycopg.Connection[Any], table: str, rows: int) -> dict[st
     return {"file": f"{FOLDER}/{table}.csv.zst", "sha256_of_content": digest.hexdigest()}
 
 
+def _created(archive: folders.Folder, partial: str) -> Any:
+    """Open a file to be written; one of ours is private from the beginning, and what a killed export left is gone.
+
+    Airflow's rows may hold what only operators may read.
+    """
+    if not archive.is_local:
+        return archive.system.open(partial, "wb")
+    Path(partial).unlink(missing_ok=True)
+    return regular_files.create(Path(partial))
+
+
 def _move(archive: folders.Folder, partial: str, name: str) -> None:
     """Give a file its name, safe on disk where it is ours: the table is gone after that, whatever becomes of us."""
     if not archive.is_local:
         archive.system.mv(partial, name)
         return
-    Path(partial).chmod(0o600)  # Airflow's rows may hold what only operators may read
     folders.to_disk(Path(partial))
     Path(partial).replace(name)
     for folder in Path(name).parents[:2]:  # the folder itself may be new

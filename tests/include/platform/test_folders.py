@@ -25,11 +25,19 @@ def test_an_operators_umask_is_kept(
 ) -> None:
     (tmp_path / "file").write_bytes(b"rows")
     folder = folders.open_folder("archive")
-    before = os.umask(umask)
+    sync, before, modes = os.fsync, os.umask(umask), []
+
+    def noted(descriptor: int) -> None:
+        if stat.S_ISREG(mode := os.fstat(descriptor).st_mode):
+            modes.append(stat.S_IMODE(mode))
+        sync(descriptor)
+
+    environment.setattr(os, "fsync", noted)
     try:
         folder.put(tmp_path / "file", "2026/rows.parquet", **given)
     finally:
         os.umask(before)
+    assert modes == [rights], "while it is written, too"
     written = Path(folder.place("2026/rows.parquet"))
     assert written.read_bytes() == b"rows"
     assert stat.S_IMODE(written.stat().st_mode) == rights

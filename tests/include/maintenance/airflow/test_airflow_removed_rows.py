@@ -4,8 +4,11 @@ import csv
 import io
 import json
 import os
+import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import psycopg
@@ -56,6 +59,28 @@ def test_the_file_is_safe_on_disk_before_its_table_is_dropped(
     folder = tmp_path / "archive" / "airflow"
     assert synced == [(folder / f".{TABLE}.partial", True), (folder, True), (folder.parent, True)]
     assert [path.name for path in folder.iterdir()] == [f"{TABLE}.csv.zst"]
+
+
+def test_nobody_else_reads_a_file_while_it_is_written(
+    warehouse: psycopg.Connection, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    modes: list[int] = []
+    lines = airflow_removed_rows._lines
+
+    def noted(files: fsspec.AbstractFileSystem, name: str, digest: Any) -> Iterator[str]:
+        modes.append(stat.S_IMODE(Path(name).stat().st_mode))
+        return lines(files, name, digest)
+
+    environment.setattr(airflow_removed_rows, "_lines", noted)
+    folder = tmp_path / "archive" / "airflow"
+    folder.mkdir()
+    (tmp_path / "elsewhere").write_bytes(b"untouched")
+    (folder / f".{TABLE}.partial").symlink_to(tmp_path / "elsewhere")
+    warehouse.execute(f"CREATE TABLE public.{TABLE} AS SELECT 1 AS value")
+    airflow_removed_rows.take_away(warehouse, [TABLE], export=True)
+    [written] = folder.iterdir()
+    assert (modes, stat.S_IMODE(written.stat().st_mode)) == ([0o600], 0o600)
+    assert (tmp_path / "elsewhere").read_bytes() == b"untouched"
 
 
 def test_an_object_storage_takes_the_file_as_it_is(
