@@ -190,13 +190,16 @@ def _delete_logs(action: Row) -> list[str]:
 def _cache(action: Row) -> list[str]:
     proof = action["proof"]
     since, keys, after = proof["since_last"], proof["keys"], proof["after"]
-    requests = since["hits"] + since["misses"]
-    rate = f"Hit rate {share(since['hit_rate'])} of {plural(requests, 'request')}" if requests else "No requests"
-    lines = [f"{rate} since {since['since']}"]
+    if since["hits"] is None or since["misses"] is None:  # a relative of Redis, or a service
+        lines = ["This server tells no hits and misses"]
+    else:
+        requests = since["hits"] + since["misses"]
+        rate = f"Hit rate {share(since['hit_rate'])} of {plural(requests, 'request')}" if requests else "No requests"
+        lines = [f"{rate} since {since['since']}"]
     lines += [f"{value_text(keys['without_expiry'])} of {plural(keys['visited'], 'key')} never expire"]
-    lines += [
-        f"{plural(proof['sweep']['expired_keys'], 'expired key')} swept, {value_text(since['evicted_keys'])} evicted"
-    ]
+    swept = proof["sweep"]["expired_keys"]
+    told = "How many expired keys were swept is not known" if swept is None else f"{plural(swept, 'expired key')} swept"
+    lines += [told if since["evicted_keys"] is None else f"{told}, {value_text(since['evicted_keys'])} evicted"]
     most = f" of {short_size(after['maxmemory_bytes'])}" if after.get("maxmemory_bytes") else ""
     return [*lines, f"Memory: {short_size(after['used_memory_bytes'])}{most}"]
 

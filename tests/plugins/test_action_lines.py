@@ -46,6 +46,18 @@ def test_every_kind_has_words_of_its_own() -> None:
             ],
         ),
         (
+            lines("cache_statistics", rows.CACHE | {
+                "since_last": {"hits": None, "misses": None, "evicted_keys": None}, "sweep": {"expired_keys": None},
+                "after": {"keys": 1204, "used_memory_bytes": 2_394_112, "maxmemory_bytes": None},
+            }),
+            [
+                "This server tells no hits and misses",
+                "31 of 1,204 keys never expire",
+                "How many expired keys were swept is not known",
+                "Memory: 2.4 MB",
+            ],
+        ),
+        (
             lines("reindex", {"before": {"size_bytes": 125_829_120, "valid": True, "wasted_bytes": 83_886_080},
                               "after": {"size_bytes": 41_943_040, "valid": True, "wasted_bytes": 0},
                               "bytes_returned": 83_886_080}),
