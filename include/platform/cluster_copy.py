@@ -17,20 +17,25 @@ from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import compression
 
 _TAR = re.compile(r"\.tar(\.gz|\.zst|\.lz4)?$")
+_IN_TABLESPACE = re.compile(r"PG_\d+_\d+|lost\+found")
+_IN_WAL = re.compile(
+    r"[0-9A-F]{24}(\.partial|\.[0-9A-F]{8}\.backup)?|[0-9A-F]{8}\.history|archive_status|summaries|xlogtemp\.\d+"
+    r"|RECOVERY(XLOG|HISTORY)|lost\+found"
+)
 
 
 def copy(backup: Path, data: Path) -> None:
     """Copy a base backup to the new folder ``data``, and its tablespaces to ``tablespaces`` beside that.
 
-    Raises ConfigurationError (a compression that cannot be read), MaintenanceFailed (it is no base backup) or
-    PermissionError (a file may not be read, which says nothing of the backup).
+    Raises ConfigurationError (a compression that cannot be read, a link that leads astray), MaintenanceFailed (it is no
+    base backup) or PermissionError (a file may not be read, which says nothing of the backup).
     """
     with _disk_errors_named(backup):
         if any(_TAR.search(path.name) for path in backup.iterdir()):
             _unpack(backup, data)
         elif (backup / "PG_VERSION").is_file():
             shutil.copytree(backup, data, symlinks=True)
-            _copy_links(data)
+            _copy_links(backup, data)
         else:
             raise MaintenanceFailed(f"{backup.name} is no base backup: it has neither PG_VERSION nor base.tar")
 
@@ -113,17 +118,44 @@ def _read_to_the_end(stream: IO[bytes]) -> None:
         pass
 
 
-def _copy_links(data: Path) -> None:
-    """Replace links out of a copied cluster (tablespaces, a WAL folder elsewhere) by copies of what they lead to."""
-    links = [data / "pg_wal", *(data / "pg_tblspc").glob("*")]
-    for link in links:
+def _copy_links(backup: Path, data: Path) -> None:
+    """Replace links out of a copied cluster (tablespaces, a WAL folder elsewhere) by copies of what they lead to.
+
+    Who can write to a backup could have any folder copied and handed to the scratch server so: followed are only those
+    that lead to the like. Raises ConfigurationError for any other.
+    """
+    if (data / "pg_tblspc").is_symlink():
+        raise _leads_astray(backup, "pg_tblspc", (backup / "pg_tblspc").resolve())
+    for link in [data / "pg_wal", *(data / "pg_tblspc").glob("*")]:
         if link.is_symlink():
-            source = link.resolve()
+            name = str(link.relative_to(data))
+            source = (backup / name).resolve()
+            is_wal = link.parent == data
+            if not _may_be_copied(backup, source, _IN_WAL if is_wal else _IN_TABLESPACE):
+                raise _leads_astray(backup, name, source)
             link.unlink()
-            if link.parent == data:
-                shutil.copytree(source, link, symlinks=True)
-            else:
-                shutil.copytree(source, data.parent / "tablespaces" / link.name, symlinks=True)
+            target = link if is_wal else data.parent / "tablespaces" / link.name
+            shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("lost+found"))
+
+
+def _may_be_copied(backup: Path, source: Path, names: re.Pattern[str]) -> bool:
+    """Whether a folder lies in the backup, or is its owner's and holds nothing but what bears such names."""
+    if source.is_relative_to(backup.resolve()):
+        return True
+    descriptor = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        is_theirs = os.fstat(descriptor).st_uid == backup.stat().st_uid
+        return is_theirs and all(map(names.fullmatch, os.listdir(descriptor)))  # noqa: PTH208 - the open folder
+    finally:
+        os.close(descriptor)
+
+
+def _leads_astray(backup: Path, name: str, source: Path) -> ConfigurationError:
+    return ConfigurationError(
+        f"{name} of the backup {backup.name} is a link to {source}, which is no such folder of PostgreSQL that belongs "
+        "to the backup's owner, and nothing was copied from there; take a backup that holds it, or correct the link or "
+        "the owner"
+    )
 
 
 @contextmanager

@@ -98,6 +98,59 @@ def test_no_link_in_a_plain_backup_is_written_through(tmp_path: Path) -> None:
         assert backup_control.largest_file(server.data).name == "1259", "no byte of another file is inverted"
 
 
+def _plain(folder: Path) -> Path:
+    """A plain base backup without what lies elsewhere."""
+    (folder / "pg_tblspc").mkdir(parents=True)
+    (folder / "PG_VERSION").write_text("18\n")
+    return folder
+
+
+@pytest.mark.parametrize("link", ["pg_tblspc/16400", "pg_wal", "pg_tblspc"])
+def test_a_link_leads_to_nothing_but_a_tablespace_or_wal_of_the_backups_owner(tmp_path: Path, link: str) -> None:
+    backup, keys = _plain(tmp_path / "base-1"), tmp_path / "keys"
+    keys.mkdir()
+    (keys / "id_rsa").write_text("secret")
+    (keys / "16400").symlink_to(tmp_path)
+    if link == "pg_tblspc":
+        (backup / link).rmdir()
+    (backup / link).symlink_to(keys)
+    with scratch_place("test") as place:
+        said = f"{link} of the backup base-1 is a link to {keys}, which is no such folder of PostgreSQL that belongs"
+        with pytest.raises(ConfigurationError, match=said):
+            backup_restore.copy_cluster(backup, place)
+        assert not list(place.folder.rglob("id_rsa"))
+    assert (keys / "16400").is_symlink(), "nor is anything removed there"
+
+
+@pytest.mark.parametrize("owner", ["the same", "another"])
+def test_tablespaces_and_wal_of_the_backups_owner_are_copied(tmp_path: Path, owner: str) -> None:
+    backup, space, wal = _plain(tmp_path / "base-1"), tmp_path / "fast", tmp_path / "wal"
+    (space / "PG_18_202506291" / "5").mkdir(parents=True)
+    (space / "PG_18_202506291" / "5" / "16401").write_bytes(b"a row")
+    (space / "lost+found").mkdir()
+    (wal / "archive_status").mkdir(parents=True)
+    (wal / "000000010000000000000002").write_bytes(b"a record")
+    (backup / "inside" / "any name").mkdir(parents=True)
+    (backup / "pg_tblspc" / "16400").symlink_to(space)
+    (backup / "pg_tblspc" / "16500").symlink_to("../inside")
+    (backup / "pg_wal").symlink_to(wal)
+    if owner == "another":
+        if os.geteuid() != 0:
+            pytest.skip("only root gives files away")
+        os.chown(space, 65534, 65534)
+    with scratch_place("test") as place:
+        if owner == "another":
+            with pytest.raises(ConfigurationError, match=f"pg_tblspc/16400 of the backup base-1 is a link to {space}"):
+                backup_restore.copy_cluster(backup, place)
+            return
+        server = backup_restore.copy_cluster(backup, place)
+        copy = server.data / "pg_tblspc" / "16400"
+        assert (copy / "PG_18_202506291/5/16401").read_bytes() == b"a row"
+        assert [path.name for path in copy.iterdir()] == ["PG_18_202506291"]
+        assert (server.data / "pg_wal" / "000000010000000000000002").read_bytes() == b"a record"
+        assert (server.data / "pg_tblspc" / "16500" / "any name").is_dir()
+
+
 @pytest.mark.parametrize("refused", ["base/5/1259", "base/5", "pg_wal", "", "base.tar.gz", "base.tar.lz4"])
 def test_a_file_that_the_worker_may_not_read_says_nothing_of_the_backup(tmp_path: Path, refused: str) -> None:
     backup = tmp_path / "base-1"
