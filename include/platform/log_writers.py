@@ -26,11 +26,12 @@ from typing import Any
 
 from include import connections
 from include.outcome import ConfigurationError, MaintenanceFailed
-from include.platform import regular_files
+from include.platform import folders, regular_files
 from include.platform.log_files import CONNECTION
 
 _HOOK_SECONDS = 30
 _NO_PROCESS = 1 << 31  # nor are 1, 0 and below: they stand for the first one of all, a group of them, all of them
+_LONGEST_NUMBER = 64  # bytes read of a pid_file
 _LOOK_AGAIN_SECONDS = 0.05
 _OWN = Path("/proc/self")
 _MOUNTS = _OWN / "mountinfo"
@@ -53,9 +54,14 @@ class Evidence(StrEnum):
 
 @dataclass(frozen=True)
 class Hook:
-    """How the writer is told of a rotation: a signal to a process, a command, or a POST to an address."""
+    """How the writer is told of a rotation: a signal to a process, a command, or a POST to an address.
+
+    ``folder`` is that of the logs: a process that is seen to have no file of it open is no writer, whatever the
+    pid_file says.
+    """
 
     process: tuple[int, signal.Signals] | None = None
+    folder: Path | None = None
     command: tuple[str, ...] = ()
     url: str = ""
 
@@ -69,6 +75,11 @@ class Hook:
         return self._run() if self.command else self._post()
 
     def _signal(self, process: int, number: signal.Signals) -> str:
+        if self.folder is not None and _has_one_open(process, self.folder) is False:
+            raise ConfigurationError(
+                f"the process {process} of the pid_file has no file of the folder of {CONNECTION} open and is not "
+                "signalled; correct the file, or use reopen_command; the log itself is rotated"
+            )
         try:
             os.kill(process, number)
         except ProcessLookupError:
@@ -110,7 +121,8 @@ class Hook:
         import httpx
 
         try:
-            status = httpx.post(self.url, timeout=_HOOK_SECONDS).status_code
+            with httpx.stream("POST", self.url, timeout=_HOOK_SECONDS) as answer:  # whatever it says is not read
+                status = answer.status_code
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise MaintenanceFailed(
                 f"the reopen_url of the connection {CONNECTION} did not answer ({type(error).__name__}); "
@@ -139,7 +151,9 @@ def hook() -> Hook | None:
             f"the extra of the connection {CONNECTION} names {' and '.join(given)}; name one of them"
         )
     if given == ["pid_file"]:
-        return Hook(process=_process(str(extra["pid_file"]), str(extra.get("reopen_signal", "SIGUSR1"))))
+        process = _process(str(extra["pid_file"]), str(extra.get("reopen_signal", "SIGUSR1")))
+        there = folders.open_folder(CONNECTION)
+        return Hook(process=process, folder=Path(there.root) if there.is_local else None)
     if given == ["reopen_command"]:
         return Hook(command=_command(extra["reopen_command"]))
     return Hook(url=str(extra["reopen_url"]))
@@ -156,7 +170,8 @@ def _command(given: Any) -> tuple[str, ...]:
 
 def _process(name: str, wanted: str) -> tuple[int, signal.Signals]:
     try:
-        process = int(Path(name).read_text().split()[0])
+        with regular_files.open_to_read(Path(name)) as file:
+            process = int(file.read(_LONGEST_NUMBER).split()[0])
         if process == 1:
             raise ConfigurationError(
                 f"the pid_file {name} of the connection {CONNECTION} names process 1, which is never signalled; "
@@ -229,6 +244,25 @@ def holders(path: Path) -> list[int]:
                         found.append(int(process.name))
                         break
     return sorted(found)
+
+
+def _has_one_open(process: int, folder: Path) -> bool | None:
+    """Tell whether a process has any file of a folder open; None where that is not shown, as of other users'."""
+    opened: set[tuple[int, int]] = set()
+    try:
+        links = list(Path(f"/proc/{process}/fd").iterdir())
+    except OSError:
+        return None
+    for link in links:
+        with suppress(OSError):
+            opened.add((link.stat().st_dev, link.stat().st_ino))
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                status = Path(path, name).lstat()
+                if (status.st_dev, status.st_ino) in opened:
+                    return True
+    return False
 
 
 def evidence(live: Path, rotated: Path, seconds: float) -> Evidence:

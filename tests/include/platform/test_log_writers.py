@@ -50,6 +50,47 @@ def test_how_a_writer_is_told(environment: pytest.MonkeyPatch, tmp_path: Path) -
         hook.tell()
 
 
+def test_an_answer_is_not_read(environment: pytest.MonkeyPatch) -> None:
+    with web_server() as server:
+        server.body, server.delay_between_bytes = b"x" * 10_000, 1
+        assert Hook(url=server.url).tell() == "the reopen_url answered 200"
+
+
+def test_only_a_process_that_has_a_log_open_is_signalled(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    logs, pid_file = tmp_path / "logs", tmp_path / "writer.pid"
+    (logs / "of_a_site").mkdir(parents=True)
+    (logs / "of_a_site" / "access.log").write_text("one\n")
+    (tmp_path / "other").write_text("")
+    (tmp_path / "to_it").symlink_to(logs)
+    wait = "import sys, time; f = open(sys.argv[1], 'a'); print('open', flush=True); time.sleep(60)"
+    for name, is_writer in (("other", False), ("logs/of_a_site/access.log", True)):
+        with subprocess.Popen([sys.executable, "-c", wait, str(tmp_path / name)], stdout=subprocess.PIPE) as process:
+            try:
+                assert process.stdout is not None
+                process.stdout.readline()
+                pid_file.write_text(f"{process.pid}\nand more\n")
+                connect(environment, path=str(tmp_path / "to_it"), pid_file=str(pid_file), reopen_signal="SIGTERM")
+                hook = log_writers.hook()
+                assert hook is not None
+                if is_writer:
+                    assert hook.tell() == f"SIGTERM sent to process {process.pid}"
+                    assert process.wait(10) == -signal.SIGTERM
+                else:
+                    with pytest.raises(ConfigurationError, match=f"the process {process.pid} of the pid_file has no"):
+                        hook.tell()
+                    assert process.poll() is None
+            finally:
+                process.kill()
+
+
+def test_a_link_is_no_pid_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "real").write_text(f"{os.getpid()}\n")
+    (tmp_path / "pid").symlink_to(tmp_path / "real")
+    connect(environment, pid_file=str(tmp_path / "pid"))
+    with pytest.raises(ConfigurationError, match="does not hold a process id; correct its path"):
+        log_writers.hook()
+
+
 @pytest.mark.parametrize(
     ("hook", "error", "message"),
     [
