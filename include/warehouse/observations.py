@@ -6,6 +6,7 @@ import json
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from include.masking import bounded_facts
 from include.outcome import Outcome
 from include.warehouse import session
 
@@ -48,5 +49,5 @@ def _as_row(one: Observation) -> tuple[Any, ...]:
         one.outcome.value,
         one.value,
         one.unit,
-        json.dumps(one.evidence, default=str),
+        json.dumps(bounded_facts(one.evidence)),  # one that the warehouse could not take would cost all the others
     )

@@ -39,3 +39,14 @@ def test_nothing_to_write(warehouse: psycopg.Connection[Any]) -> None:
 def test_an_absent_value_stays_absent(warehouse: psycopg.Connection[Any]) -> None:
     record([Observation("probe", "chain", NOW, Outcome.UNKNOWN, None, None, {})])
     assert warehouse.execute("SELECT value, unit FROM ops.observation").fetchall() == [(None, None)]
+
+
+def test_what_the_warehouse_cannot_take_costs_no_other_observation(warehouse: psycopg.Connection[Any]) -> None:
+    strange = {"nul": "a\x00b", "half": "a\ud800", "none": float("nan"), "long": "x" * 100_000}
+    one = Observation("probe", "web", NOW, Outcome.WARNING, 0.25, "seconds", strange)
+    assert record([one, observation("api")]) == 2
+    row = warehouse.execute("SELECT evidence FROM ops.observation WHERE resource = 'web'").fetchone()
+    assert row is not None
+    evidence = row[0]
+    assert (evidence["nul"], evidence["half"], evidence["none"]) == ("ab", "a?", "nan")
+    assert len(evidence["long"]) < 20_000
