@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import ssl
 import time
 from collections.abc import Callable
@@ -33,6 +34,8 @@ _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")  # never behind a proxy of the
 _NOT_THERE = (404, 410)  # its users, who ask for the same address, get nothing either
 _LARGEST_BODY = 4 * 1024 * 1024  # bytes; more of an answer is not read
 _LONGEST_PATH = 200  # characters
+_MOST_REDIRECTS = 20  # as browsers have it
+_QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,16}")
 
 # Codes of JSON-RPC errors, most of which come with status 200.
 _RPC_LIMITS = (-32005, -32029, 429)  # too many requests (EIP-1474, and as providers have it)
@@ -227,7 +230,10 @@ def _side_answer(method: str, ends: float) -> Any:
 
 def _result(body: bytes) -> Any:
     """Return the result of a JSON-RPC answer. Raises _RpcError; ValueError or KeyError when it is no such answer."""
-    told = json.loads(body)
+    try:
+        told = json.loads(body)
+    except RecursionError:
+        raise ValueError("nothing that a node answers is as deep") from None
     if not isinstance(told, dict):
         raise ValueError("a JSON-RPC answer is an object")
     if (error := told.get("error")) is not None:
@@ -238,9 +244,9 @@ def _result(body: bytes) -> Any:
 
 def _quantity(text: Any) -> int:
     """Read a quantity of JSON-RPC, 0x…, of 64 bits. Raises ValueError or TypeError."""
-    if (number := int(text, 16)) >= 2**64:
-        raise ValueError("no such number can be kept")
-    return number
+    if not _QUANTITY.fullmatch(text):
+        raise ValueError("no number of JSON-RPC that can be kept")
+    return int(text, 16)
 
 
 def _number(text: Any) -> int | None:
@@ -343,32 +349,45 @@ def _exchange(
 async def _request(
     connection_id: str, method: str, url: str, seconds: float, follow_redirects: bool, **content: Any
 ) -> _Answer:
+    """Make the request, and those that redirects ask for; httpx would unpack the bodies of these without a limit.
+
+    A body comes as it was sent: a packed one, which was not asked for, counts as none.
+    """
     import httpx
 
     found = connections.details(connection_id)
     begun = time.monotonic()
-    async with (
-        httpx.AsyncClient(
-            timeout=seconds,
-            follow_redirects=follow_redirects,
-            headers={"User-Agent": USER_AGENT},
-            auth=httpx.BasicAuth(found.login, found.password) if found.login else None,
-            trust_env=httpx.URL(url).host not in _THIS_MACHINE,
-        ) as client,
-        client.stream(method, url, **content) as response,
-    ):
-        body = bytearray()
-        async for part in response.aiter_bytes():
-            body += part
-            if len(body) > _LARGEST_BODY:
-                break
-        return _Answer(response.status_code, time.monotonic() - begun, bytes(body), _other_page(response))
+    async with httpx.AsyncClient(
+        timeout=seconds,
+        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+        trust_env=httpx.URL(url).host not in _THIS_MACHINE,
+    ) as client:
+        asked = request = client.build_request(method, url, **content)
+        auth = httpx.BasicAuth(found.login, found.password) if found.login else None
+        for _ in range(_MOST_REDIRECTS + 1):
+            response = await client.send(request, stream=True, auth=auth)
+            try:
+                if not follow_redirects or response.next_request is None:
+                    body = await _body(response)
+                    page = _other_page(asked.url, response.url)
+                    return _Answer(response.status_code, time.monotonic() - begun, body, page)
+                request, auth = response.next_request, None  # it has the login where it stays with the host
+            finally:
+                await response.aclose()
+        raise httpx.TooManyRedirects("it leads from page to page", request=request)
 
 
-def _other_page(response: httpx.Response) -> str | None:
+async def _body(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for part in response.aiter_raw():
+        body += part
+        if len(body) > _LARGEST_BODY:
+            break
+    is_packed = response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
+    return b"" if is_packed else bytes(body)
+
+
+def _other_page(first: httpx.URL, last: httpx.URL) -> str | None:
     """The path, without its query, that redirects led to; None when they changed no more than the way to the page."""
-    asked, answered = (
-        (one.host.removeprefix("www."), one.path.rstrip("/"))
-        for one in ((response.history or [response])[0].url, response.url)
-    )
-    return None if asked == answered else bounded(response.url.path, _LONGEST_PATH)
+    asked, answered = ((one.host.removeprefix("www."), one.path.rstrip("/")) for one in (first, last))
+    return None if asked == answered else bounded(last.path, _LONGEST_PATH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import Iterator
@@ -230,3 +231,22 @@ def test_the_key_in_an_endpoint_stays_out_of_the_evidence(environment: pytest.Mo
     found = probes.chain()
     assert found.outcome is Outcome.CRITICAL
     assert "secret-word" not in json.dumps(found.evidence)
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["0x1_0", "1f", " 0x1", "0x", "-0x1", "0x1ffffffffffffffff", "0x" + "0" * 5000 + "1", "0x\u0661", 5, None, ["0x1"]],
+)
+def test_what_is_no_number_of_a_block(provider: Behaviour, number: Any) -> None:
+    provider.bodies["eth_getBlockByNumber"] = _answer({"number": number, "timestamp": hex(int(time.time()))})
+    found = probes.chain()
+    assert (found.outcome, found.evidence["reason"]) == (Outcome.CRITICAL, "it answered without a block")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_packed_answer_or_a_deep_one_is_none(provider: Behaviour, packed: bool) -> None:
+    provider.headers = {"Content-Encoding": "gzip"} if packed else {}
+    body = gzip.compress(_block(16)) if packed else b"[" * 1_000_000
+    provider.bodies["eth_getBlockByNumber"] = body
+    found = probes.chain()
+    assert (found.outcome, found.evidence["reason"]) == (Outcome.CRITICAL, "it answered without a block")

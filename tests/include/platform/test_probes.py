@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,9 +146,34 @@ def test_a_redirect_of_the_api_to_the_same_page_is_no_other_page(
     ],
 )
 def test_what_is_another_page(asked: str, answered: str, found: str | None) -> None:
-    response = httpx.Response(200, request=httpx.Request("GET", answered))
-    response.history = [httpx.Response(301, request=httpx.Request("GET", asked))]
-    assert probes._other_page(response) == found
+    assert probes._other_page(httpx.URL(asked), httpx.URL(answered)) == found
+
+
+@pytest.mark.parametrize("statuses", [[200], [302, 200]])
+def test_no_answer_is_unpacked(web: Behaviour, statuses: list[int]) -> None:
+    web.body = gzip.compress(gzip.compress(bytes(100_000_000)))
+    assert len(web.body) < 2000
+    web.statuses, web.headers = statuses, {"Content-Encoding": "gzip, gzip", "Location": "/other"}
+    tracemalloc.start()
+    try:
+        assert probes.frontend().outcome is Outcome.OK
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert {headers["Accept-Encoding"] for _, _, headers in web.requests} == {"identity"}
+
+
+def test_a_login_goes_to_no_other_host(web: Behaviour, environment: pytest.MonkeyPatch) -> None:
+    with web_server() as other:
+        environment.setenv(WEB, web.url.replace("//", "//prober:secret-word@"))
+        web.statuses, web.headers = [302, 302, 200], {"Location": "/again"}
+        assert probes.frontend().outcome is Outcome.OK
+        assert ["Authorization" in headers for *_, headers in web.requests] == [True, True, True]
+        web.statuses, web.headers = [302], {"Location": f"http://localhost:{other.port}/"}
+        assert probes.frontend().outcome is Outcome.OK
+        assert ["Authorization" in headers for *_, headers in other.requests] == [False]
+    web.headers = {"Location": "/"}
+    assert probes.frontend().evidence["reason"] == "platform_web gave no answer (TooManyRedirects)"
 
 
 def test_a_slow_answer_is_a_warning(web: Behaviour, environment: pytest.MonkeyPatch) -> None:
