@@ -161,6 +161,39 @@ def test_only_the_migrations_hold_the_owners_password() -> None:
     assert {name for name, service in SERVICES.items() if "${POSTGRES_PASSWORD" in json.dumps(service)} == {"postgres"}
 
 
+def test_no_service_holds_what_it_does_not_use() -> None:
+    """Whoever gets into the UI, the scheduler or a trigger gets no further with what stands there."""
+    held = {
+        name: {key.removeprefix("AIRFLOW_CONN_") for key in service["environment"] if key.startswith("AIRFLOW_CONN_")}
+        for name, service in AIRFLOW.items()
+    }
+    del held["worker"]  # the tasks use all of them
+    assert held == {
+        "init": {"WAREHOUSE", "WAREHOUSE_READER", "WAREHOUSE_OWNER"},
+        "api-server": {"WAREHOUSE_READER"},
+        "scheduler": set(),
+        "triggerer": set(),
+        "dag-processor": {"WAREHOUSE"},
+        "incident-handler": {"WAREHOUSE"},
+    }
+    holders = {name for name, service in SERVICES.items() if "${PLATFORM_" in json.dumps(service)}
+    assert holders == {"worker"}
+    mounted = {
+        name: {volume.partition(":")[0] for volume in service.get("volumes", [])} for name, service in AIRFLOW.items()
+    }
+    for volume in ("archive", "reports"):
+        assert {name for name, volumes in mounted.items() if volume in volumes} == {"worker"}
+    signals = {name for name, service in AIRFLOW.items() if "OPERATIONS__INCIDENTS__SPOOL" in service["environment"]}
+    assert {name for name, volumes in mounted.items() if "spool" in volumes} == signals - {"init"}
+    assert SERVICES["api-server"]["volumes"] == ["logs:/opt/airflow/logs:ro"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_service_gains_rights(name: str) -> None:
+    assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
+    assert (SERVICES[name].get("cap_drop") == ["ALL"]) == (name in AIRFLOW)
+
+
 def test_every_connection_of_the_collection_is_given() -> None:
     given = SERVICES["worker"]["environment"]
     assert {f"AIRFLOW_CONN_{name.upper()}" for name in CONNECTIONS} == {
