@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from include.maintenance.airflow import airflow_connections
-from include.maintenance.logs.log_retention import AIRFLOW_LOGS
+from include.maintenance.pruning.holds import AIRFLOW_LOGS
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import airflow_api, log_writers
 from include.settings import settings
