@@ -151,7 +151,9 @@ def object_storage() -> Iterator[ObjectStorage]:
 
 
 @pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch, servers: dict[str, int | str], tmp_path: Path) -> pytest.MonkeyPatch:
+def environment(
+    monkeypatch: pytest.MonkeyPatch, servers: dict[str, int | str], tmp_path: Path
+) -> Iterator[pytest.MonkeyPatch]:
     """Connections to the run's Redis and EVM node and to folders of the test's own."""
     for name in ("platform_logs", "backups", "archive", "reports"):
         (tmp_path / name).mkdir()
@@ -164,7 +166,8 @@ def environment(monkeypatch: pytest.MonkeyPatch, servers: dict[str, int | str], 
 
     use_bounds({})  # a run of another test may have had bounds of its own
     settings.cache_clear()
-    return monkeypatch
+    yield monkeypatch
+    settings.cache_clear()  # what this test has set is not for one that takes the settings as they ship
 
 
 @pytest.fixture(scope="session")

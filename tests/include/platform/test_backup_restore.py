@@ -186,6 +186,7 @@ def test_a_file_that_the_worker_may_not_read_says_nothing_of_the_backup(tmp_path
         assert backup_restore.copy_cluster(backup, place).major == 18, "it is sound"
 
 
+@pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("major", [18, 15])
 def test_the_name_of_a_database_leads_no_program_elsewhere(tmp_path: Path, major: int) -> None:
     if major == 15:
