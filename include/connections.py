@@ -47,6 +47,9 @@ CONNECTIONS = {
 WEB_EXTRAS = ("api_path", "chain_id")
 """The extras of an HTTP connection that are ours; all others belong to the query of its address."""
 
+_WITH_A_QUERY = ("platform_chain", "platform_web")
+"""HTTP connections whose query goes with each request; a key may stand in it."""
+
 _REDIS_EXTRAS = ("db", "ssl", "ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
 
 _OUR_OWN = ("warehouse", "airflow_db")
@@ -102,12 +105,9 @@ def _masked(found: ConnectionDetails) -> ConnectionDetails:
         from airflow.sdk.log import mask_secret
 
         secrets = {found.password}
-        if found.connection_id in (
-            "platform_chain",
-            "platform_web",
-        ):  # an endpoint's key stands in the path or the query
+        if found.connection_id in _WITH_A_QUERY:
             secrets |= {str(value) for key, value in found.extra.items() if key not in WEB_EXTRAS}
-        if found.connection_id == "platform_chain":
+        if found.connection_id == "platform_chain":  # providers have their keys in the path
             secrets |= {found.schema, found.host.rpartition("://")[2].partition("/")[2]}
         for secret in (secrets | {quote(one, safe="") for one in secrets}) - {""}:
             mask_secret(secret)

@@ -292,7 +292,7 @@ def window_of(context: Any, grain: Grain = Grain.DAY) -> Window:
     day = parse_day(given) if given else last_finished_day(run.run_after, zone)
     window = WINDOW_OF[grain](day, zone)
     if not given:
-        _demand_that_window(run, window)
+        _refuse_another_window(run, window)
     if of_key and of_key != window:
         raise ConfigurationError(
             f"the parameter day names {window.key} and the partition key {of_key.key}; start the run with one of them"
@@ -300,8 +300,8 @@ def window_of(context: Any, grain: Grain = Grain.DAY) -> Window:
     return window
 
 
-def _demand_that_window(run: Any, window: Window) -> None:
-    """Raise ConfigurationError for a run that was meant for another window than that of the last finished day."""
+def _refuse_another_window(run: Any, window: Window) -> None:
+    """Raise ConfigurationError for a run that was meant for another window than ``window``, that of the last day."""
     remedy = "trigger the DAG with the parameter day"
     if run.run_type in ("backfill", "asset_triggered"):
         raise ConfigurationError(

@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m include.maintenance", description="Maintenance without Airflow.")
     commands = parser.add_subparsers(required=True)
     run = argparse.ArgumentParser(add_help=False)
+    # argparse gives the default to ``_run_id`` too: a run of its own unless one is named.
     run.add_argument("--run-id", default="", type=_run_id, help="continue this run instead of beginning a new one")
     acts = argparse.ArgumentParser(add_help=False, parents=[run])
     acts.add_argument("--dry-run", action="store_true", help="plan every act but change nothing")

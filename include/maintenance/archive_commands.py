@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from include.maintenance.pruning import holds, manifests, restore
 
+if TYPE_CHECKING:
+    from include.maintenance.backup_commands import Commands
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+
+def add(commands: Commands) -> None:
     """Declare the commands."""
     back = commands.add_parser("restore", help="copy an archive's rows into a table")
     back.add_argument("archive", help="an archive_id of ops.archive")

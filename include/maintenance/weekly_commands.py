@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from include.maintenance.postgres import bloat, index_review, query_review, reindex
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-    Attempt = Callable[[Callable[[], Any]], None]
+    from include.maintenance.__main__ import Attempt
+    from include.maintenance.backup_commands import Commands
 
 
 def add(commands: Commands, acts: argparse.ArgumentParser) -> None:

@@ -185,9 +185,11 @@ def _newest_block() -> Probe:
 def _judged(seconds: float, evidence: dict[str, Any], syncing: Any) -> Probe:
     """Judge a node that has told its newest block; ``syncing`` is its answer to eth_syncing, None without one."""
     limit = settings().watch.chain_head_seconds
+    if syncing is None:
+        evidence["syncing"] = None  # it was not told
     if limit is not None and evidence["block_age_seconds"] > limit:
         reason = f"its newest block is older than {limit:g} seconds (watch.chain_head_seconds)"
-        return Probe(Outcome.CRITICAL, seconds, {**evidence, "syncing": bool(syncing), "reason": reason})
+        return Probe(Outcome.CRITICAL, seconds, {"syncing": bool(syncing), **evidence, "reason": reason})
     if syncing:  # an object with its progress; false when it is not
         if isinstance(syncing, dict) and (highest := _number(syncing.get("highestBlock"))) is not None:
             evidence["highest_block"] = highest
@@ -336,7 +338,7 @@ def _exchange(
     try:
         return asyncio.run(asyncio.wait_for(request, seconds))
     except (TimeoutError, httpx.TimeoutException):
-        raise SourceUnavailable(f"{connection_id} gave no answer within {_timeout():g} seconds") from None
+        raise SourceUnavailable(f"{connection_id} gave no answer within {seconds:g} seconds") from None
     except httpx.UnsupportedProtocol:
         raise ConfigurationError(f"the connection {connection_id} is no HTTP address; correct it") from None
     except httpx.HTTPError as error:

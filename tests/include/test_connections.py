@@ -26,6 +26,7 @@ from include import connections
 from include.connections import details, folder, postgres, postgres_url, redis
 from include.outcome import ConfigurationError, SourceUnavailable
 from include.settings import ROOT
+from tests.ipv6 import HAS_IPV6, needs_ipv6
 from tests.run_folder import server_folder
 
 TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x00"), min_size=1, max_size=12)
@@ -117,24 +118,13 @@ def test_refused_and_unreachable_are_told_apart(monkeypatch: pytest.MonkeyPatch,
         postgres("warehouse")
 
 
-def _has_ipv6() -> bool:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
-
-
 class _Reachable(Processes):
     """Lets a server of PostgreSQL listen on a socket in ``sockets`` and, where there is IPv6, on ::1 as well."""
 
     sockets: str
 
     def start(self, name: str, command: Sequence[str | Path], **how: Any) -> Process:
-        addresses = "127.0.0.1,::1" if _has_ipv6() else "127.0.0.1"
+        addresses = "127.0.0.1,::1" if HAS_IPV6 else "127.0.0.1"
         more = {
             "listen_addresses=": f"listen_addresses={addresses}",
             "unix_socket": f"unix_socket_directories={self.sockets}",

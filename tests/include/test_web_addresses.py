@@ -16,6 +16,7 @@ from include.outcome import ConfigurationError, Outcome
 from include.platform import probes
 from include.web_addresses import page_url, web_url
 from tests.include.platform.web_server import Behaviour, web_server
+from tests.ipv6 import needs_ipv6
 
 WEB = "AIRFLOW_CONN_PLATFORM_WEB"
 
@@ -24,14 +25,6 @@ WEB = "AIRFLOW_CONN_PLATFORM_WEB"
 def web(environment: pytest.MonkeyPatch) -> Iterator[Behaviour]:
     with web_server() as behaviour:
         yield behaviour
-
-
-def _has_ipv6() -> bool:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize(
@@ -128,7 +121,7 @@ def test_airflow_masks_a_key_wherever_it_stands_in_an_address(monkeypatch: pytes
     assert redact(f"POST {asked}/v3/hostkey of 31337") == f"POST {asked}/*** of 31337"
 
 
-@pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
+@needs_ipv6
 def test_the_web_is_reached_by_ipv6(environment: pytest.MonkeyPatch) -> None:
     class Server(HTTPServer):
         address_family = socket.AF_INET6

@@ -27,14 +27,16 @@ if TYPE_CHECKING:
     from pydantic_settings import PydanticBaseSettingsSource
 
 _CREATE_ROLE = re.compile(r'CREATE ROLE ("(?:[^"]|"")++"|[^\s;]++);')
+_OF_PSQL = r"^\\(?:restrict|unrestrict|connect)\ [^\n]*+"
+"""What pg_dumpall writes for psql alone. Any other line for psql is refused by the server: it could run programs."""
 _TOKEN = re.compile(
-    r"""(?P<quoted>(?<![\w$])[eE]'(?:[^'\\]|\\.|'')*+(?:'|\Z) | '(?:[^']|'')*+(?:'|\Z) | "(?:[^"]|"")*+(?:"|\Z))
-      | --[^\n]*+ | ^\\(?:restrict|unrestrict|connect)\ [^\n]*+ | (?P<end>;)""",
+    rf"""(?P<quoted>(?<![\w$])[eE]'(?:[^'\\]|\\.|'')*+(?:'|\Z) | '(?:[^']|'')*+(?:'|\Z) | "(?:[^"]|"")*+(?:"|\Z))
+      | --[^\n]*+ | {_OF_PSQL} | (?P<end>;)""",
     re.M | re.S | re.X,
 )
 """Where statements end. Anybody's settings and comments are in the text: no part of it can be matched in two ways."""
-_BETWEEN = re.compile(r"(?:\s++|--[^\n]*+|^\\(?:restrict|unrestrict|connect) [^\n]*+)*+", re.M)
-"""What pg_dumpall writes for psql alone. Any other line for psql is refused by the server: it could run programs."""
+_BETWEEN = re.compile(rf"(?:\s++|--[^\n]*+|{_OF_PSQL})*+", re.M)
+"""What stands before a statement and is none: blanks, comments and lines for psql."""
 _TABLESPACE = re.compile(
     r"(?:CREATE|ALTER|DROP)\s+TABLESPACE\b|(?:COMMENT|SECURITY\s+LABEL|GRANT|REVOKE)\b.*?\sON\s+TABLESPACE\b",
     re.S | re.I,

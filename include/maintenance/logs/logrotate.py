@@ -231,7 +231,7 @@ def _prove(
 ) -> actions.Action:
     """Prove from the disk that every log that was to be rotated was, and that no line of any file is missing."""
     plan = action.plan
-    after = {path.stat().st_ino: path for path in _files(intent)}
+    after = _by_inode(_files(intent))
     anywhere = _by_inode(_all_files(intent))  # whatever they are called now
     new = [path for inode, path in after.items() if inode not in {facts["inode"] for facts in plan["files"].values()}]
     errors = read_intent(ended.stderr).errors

@@ -4,7 +4,7 @@ ALTER TABLE ops.daily_traffic
     ADD COLUMN upgrades bigint NOT NULL DEFAULT 0,
     ADD COLUMN response_average_seconds numeric(14, 6) GENERATED ALWAYS AS
         (CASE WHEN requests > upgrades THEN response_seconds_sum / (requests - upgrades) END) STORED;
-COMMENT ON COLUMN ops.daily_traffic.upgrades IS 'Requests answered with status 101: connections of another protocol, such as WebSocket, that have no response time. Of days computed before migration 0018 they are not told and count with the time they lasted.';
+COMMENT ON COLUMN ops.daily_traffic.upgrades IS 'Requests whose time is left out of the response times: those answered with status 101, connections of another protocol such as WebSocket. None of days computed before migration 0018: their response times hold how long such connections lasted.';
 COMMENT ON COLUMN ops.daily_traffic.response_seconds_sum IS 'Sum of the response times in seconds, without upgrades.';
 COMMENT ON COLUMN ops.daily_traffic.response_average_seconds IS 'response_seconds_sum / (requests - upgrades), the mean response time in seconds; absent without such requests.';
 ALTER TABLE ops.rollup_traffic DROP COLUMN response_average_seconds;
@@ -12,7 +12,7 @@ ALTER TABLE ops.rollup_traffic
     ADD COLUMN upgrades bigint NOT NULL DEFAULT 0,
     ADD COLUMN response_average_seconds numeric(14, 6) GENERATED ALWAYS AS
         (CASE WHEN requests > upgrades THEN response_seconds_sum / (requests - upgrades) END) STORED;
-COMMENT ON COLUMN ops.rollup_traffic.upgrades IS 'Requests answered with status 101: connections of another protocol, such as WebSocket, that have no response time. Of days computed before migration 0018 they are not told and count with the time they lasted.';
+COMMENT ON COLUMN ops.rollup_traffic.upgrades IS 'Requests whose time is left out of the response times: those answered with status 101, connections of another protocol such as WebSocket. None of days computed before migration 0018: their response times hold how long such connections lasted.';
 COMMENT ON COLUMN ops.rollup_traffic.response_seconds_sum IS 'Sum of the response times in seconds, without upgrades.';
 COMMENT ON COLUMN ops.rollup_traffic.response_average_seconds IS 'response_seconds_sum / (requests - upgrades), the mean response time in seconds; absent without such requests.';
 COMMENT ON COLUMN ops.hourly_traffic.response_seconds_sum IS 'Sum of the response times in seconds; a request answered with status 101 has none.';

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,19 @@ def folder(environment: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     settings.cache_clear()
 
 
-@pytest.fixture
-def server() -> Iterator[ScratchServer]:
+@contextmanager
+def _empty_server() -> Iterator[ScratchServer]:
+    """A server of PostgreSQL 18 that runs and holds nothing."""
     with scratch_place("test") as place:
         server = new_server(place, "server", 18)
         server.initialise()
         yield server.start()
+
+
+@pytest.fixture
+def server() -> Iterator[ScratchServer]:
+    with _empty_server() as server:
+        yield server
 
 
 def written(folder: Path, hours_ago: float = 0, **sections: Any) -> str:
@@ -105,11 +113,8 @@ def test_nothing_is_made_in_the_folder_of_a_tablespace(folder: Path, server: Scr
     roles, _ = estate_backup.take(url, folder, "20261001", DEFAULT_FILE)
     assert "CREATE TABLESPACE" in roles.read_text(), "it is needed to recover"
     before = list(production.iterdir())
-    with scratch_place("another") as place:
-        empty = new_server(place, "server", 18)
-        empty.initialise()
-        empty.start()
-        result = estate.restore_globals(empty, place.folder)
+    with _empty_server() as empty:
+        result = estate.restore_globals(empty, empty.place.folder)
         assert (result.outcome.value, result.reason) == ("passed", "")
         assert result.detail["roles"] == 3
         assert result.detail["statements_of_tablespaces_left_out"] >= 4
@@ -120,11 +125,8 @@ def test_nothing_is_made_in_the_folder_of_a_tablespace(folder: Path, server: Scr
 
     at = time.time() - 400 * 24 * HOUR
     os.utime(roles, (at, at))
-    with scratch_place("another") as place:
-        empty = new_server(place, "server", 18)
-        empty.initialise()
-        empty.start()
-        result = estate.restore_globals(empty, place.folder)
+    with _empty_server() as empty:
+        result = estate.restore_globals(empty, empty.place.folder)
     assert result.outcome.value == "failed"
     assert "was written 9600.0 hours ago; the target is 26" in result.reason
 
@@ -159,11 +161,8 @@ def test_what_anybody_may_set_is_no_statement(folder: Path, server: ScratchServe
         connection.execute(sql.SQL("COMMENT ON ROLE clerk IS {}").format(value))
     url = f"postgresql://postgres@/postgres?host={server.sockets}&port=5432"
     estate_backup.take(url, folder, "20261001", DEFAULT_FILE)
-    with scratch_place("another") as place:
-        empty = new_server(place, "server", 18)
-        empty.initialise()
-        empty.start()
-        result = estate.restore_globals(empty, place.folder)
+    with _empty_server() as empty:
+        result = estate.restore_globals(empty, empty.place.folder)
         assert (result.outcome.value, result.reason) == ("passed", "")
         assert (result.detail["roles"], result.detail["statements_of_tablespaces_left_out"]) == (2, 0)
         with empty.connect() as connection:

@@ -251,7 +251,8 @@ def test_evictions_are_told(queried: psycopg.Connection, warehouse: psycopg.Conn
     query_review.review("r1")
     [found] = _findings("query_statistics")
     assert found.outcome is Outcome.WARNING
-    assert found.evidence["vanished"] >= 3  # the server may have evicted one beside these: other tests fill it as well
+    [(known,)] = warehouse.execute("SELECT count(*) FROM ops.statement_statistics WHERE run_id = 'w1'")
+    assert 3 <= found.evidence["vanished"] < known  # one more may have been evicted: other tests fill it as well
     assert found.remedy.startswith("ALTER SYSTEM SET pg_stat_statements.max = 10000;")
 
 
