@@ -1,7 +1,7 @@
 """How the values of a column travel from the server: those of a batch of rows as one value.
 
 Integers and time stamps that cannot be null travel as numbers, each as the server stores it (big-endian). Everything
-else travels as texts, as archive_files.py describes them, joined by 1E. Numbers cost both sides a fraction of texts.
+else travels as texts, as archive_lines.py describes them, joined by 1E. Numbers cost both sides a fraction of texts.
 """
 
 from __future__ import annotations
@@ -27,21 +27,23 @@ class NumberType:
     """A type whose values have numbers.
 
     ``sending`` is the server's function that gives them, ``dtype`` how numpy reads them, ``value`` how DuckDB makes a
-    value of one, ``offset`` what a time stamp's text ends with (None for integers).
+    value of one, ``number`` how it makes one of a value, ``offset`` what a time stamp's text ends with (None for
+    integers).
     """
 
     sending: str
     dtype: str
-    value: str
+    value: str = "{}"
+    number: str = "{}"
     offset: str | None = None
 
 
 _TYPES = {
-    "smallint": NumberType("int2send", ">i2", "{}"),
-    "integer": NumberType("int4send", ">i4", "{}"),
-    "bigint": NumberType("int8send", ">i8", "{}"),
-    "timestamp with time zone": NumberType("timestamptz_send", ">i8", "make_timestamptz({})", "+00"),
-    "timestamp without time zone": NumberType("timestamp_send", ">i8", "make_timestamp({})", ""),
+    "smallint": NumberType("int2send", ">i2"),
+    "integer": NumberType("int4send", ">i4"),
+    "bigint": NumberType("int8send", ">i8"),
+    "timestamp with time zone": NumberType("timestamptz_send", ">i8", "make_timestamptz({})", "epoch_us({})", "+00"),
+    "timestamp without time zone": NumberType("timestamp_send", ">i8", "make_timestamp({})", "epoch_us({})", ""),
 }
 
 
@@ -52,20 +54,20 @@ def number_type(column: Column) -> NumberType | None:
 
 def count(kind: NumberType, sent: bytes) -> int:
     """Return how many numbers were sent."""
-    return len(_numbers(kind, sent))
+    return len(numbers_of(kind, sent))
 
 
 def have_plain_texts(kind: NumberType, sent: bytes) -> bool:
     """Tell whether the numbers' texts are those that every program writes: no infinity, and years of four digits."""
     if kind.offset is None:
         return True
-    numbers = _numbers(kind, sent)
+    numbers = numbers_of(kind, sent)
     return bool(numbers.min() >= _FIRST and numbers.max() <= _LAST)
 
 
 def texts(kind: NumberType, sent: bytes, positions: Sequence[int]) -> list[str]:
     """Return the values of the rows at some positions (from 0) as texts that the server reads as the same values."""
-    numbers = _numbers(kind, sent)[list(positions)].tolist()
+    numbers = numbers_of(kind, sent)[list(positions)].tolist()
     if kind.offset is None:
         return [str(number) for number in numbers]
     times = (_EPOCH.replace(tzinfo=None) + timedelta(microseconds=number) for number in numbers)
@@ -74,12 +76,19 @@ def texts(kind: NumberType, sent: bytes, positions: Sequence[int]) -> list[str]:
 
 def values(kind: NumberType, sent: Sequence[bytes]) -> Any:
     """Return the numbers of several batches as a numpy array; of time stamps the microseconds since 1970."""
-    numbers = _numbers(kind, b"".join(sent))
+    numbers = numbers_of(kind, b"".join(sent))
     native = numbers.astype(numbers.dtype.newbyteorder("="))
     return native if kind.offset is None else native + _UNIX
 
 
-def _numbers(kind: NumberType, sent: bytes) -> Any:
+def sent(kind: NumberType, native: Any) -> bytes:
+    """Return what ``values`` made a numpy array from, as one value."""
+    content: bytes = (native if kind.offset is None else native - _UNIX).astype(kind.dtype).tobytes()
+    return content
+
+
+def numbers_of(kind: NumberType, sent: bytes) -> Any:
+    """Return the numbers as a numpy array; of time stamps the microseconds since 2000."""
     import numpy
 
     return numpy.frombuffer(sent, dtype=kind.dtype)

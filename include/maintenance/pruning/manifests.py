@@ -52,7 +52,7 @@ def put(
         "file_bytes": scratch.with_suffix(".parquet").stat().st_size,
         "rows": archive.row_count,
         "content_hash": archive.content_hash,
-        "content_hash_is": "sum of the MD5 sums of the rows' lines, both halves modulo 2^64",
+        "content_hash_is": "SHA-256 of the rows sorted by time and key, column by column",
         "first_time": archive.first_created_at.isoformat(),
         "last_time": archive.last_created_at.isoformat(),
         "key_column": keys.column,

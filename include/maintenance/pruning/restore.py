@@ -53,7 +53,7 @@ def restore(archive_id: str, connection_id: str, target: str, *, as_text: bool =
 
     A table that does not exist is created with the source's columns and types, without its indexes; ``as_text`` makes
     the columns of the platform's own types text there, and is refused for a table that exists. All or nothing, in one
-    transaction: what the server says that it inserted must have the archive's content hash. Returns the archive, target
+    transaction: what the server says that it inserted must be the rows of the file. Returns the archive, target
     and number of rows. Raises ConfigurationError (no such archive, a missing privilege or partition, a type that has
     changed) or MaintenanceFailed (a damaged file, rows that are there already).
     """
@@ -99,8 +99,7 @@ def into(
     """
     with tempfile.TemporaryDirectory(prefix="gold-escrow-restore-") as folder:
         path = Path(folder) / "archive.parquet"
-        archive_files.fetch(folders.open_folder(archive_files.CONNECTION), archive.location, path, archive.file_sha256)
-        content = archive_files.read(path)
+        content = archive_files.fetch_content(folders.open_folder(archive_files.CONNECTION), archive, path)
         archive_files.write_csv(content, path.with_suffix(".csv"))
         database.prepare(connection)
         with connection.transaction():
@@ -145,12 +144,12 @@ def _restore(
     _copy(connection, table, content, csv)
     written = [column.name for column in content.columns if column.name not in computed]
     try:
-        count, content_hash = rows.put_back(connection, table, content.columns, written)
+        restored = rows.put_back(connection, table, content.columns, written)
     except psycopg.errors.CheckViolation as error:
         raise ConfigurationError(
             f"{what}: {error.diag.message_primary}; create the partition first or restore to another table"
         ) from None
-    if (count, content_hash) != (archive.row_count, archive.content_hash):
+    if restored != (archive.row_count, archive_files.sum_of_rows(content)):
         raise MaintenanceFailed(f"{what}: the restored rows are not those of the archive; nothing was restored")
     return table
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.maintenance.pruning import holds
-from include.maintenance.pruning.archive_files import ESCAPED
+from include.maintenance.pruning.archive_lines import ESCAPED
 from include.maintenance.pruning.columns import number_type
 from include.maintenance.pruning.sources import TIME_TYPES
 from include.warehouse.statements import statements
@@ -102,7 +102,7 @@ def _values(column: Column, *, escape: bool, numbers: bool) -> sql.Composed:
 
 
 def _line(columns: Sequence[Column]) -> sql.Composed:
-    """A row's line, as archive_files describes it."""
+    """A row's line, as archive_lines.py describes it."""
     from psycopg import sql
 
     fields = [_field(column, escape=True) for column in columns]

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from include.maintenance.pruning import archive_files, columns, row_statements
-from include.maintenance.pruning.archive_files import ESCAPE, ESCAPED, FIELD, NULL, ROW
+from include.maintenance.pruning import archive_lines, columns, row_statements
+from include.maintenance.pruning.archive_lines import ESCAPE, ESCAPED, FIELD, NULL, ROW
 from include.maintenance.pruning.row_statements import composed
 from include.maintenance.pruning.sources import Source
 from include.outcome import ConfigurationError, MaintenanceFailed
@@ -294,7 +294,7 @@ def put_back(
     row = connection.execute(statement).fetchone()
     assert row is not None
     sums = row[1]
-    return row[0], archive_files.content_hash(sums[n : n + 32] for n in range(0, len(sums), 32))
+    return row[0], archive_lines.sum_of(sums[n : n + 32] for n in range(0, len(sums), 32))
 
 
 def _values(source: Source) -> dict[str, Any]:

@@ -115,7 +115,12 @@ def test_every_damage_is_found_and_the_others_are_looked_at_too(
     told = {name.rsplit("/", 1)[-1]: one for name, one in found().items()}
     for path, problem in zip(
         archived,
-        ("its SHA-256 is not the recorded one", "is missing", "the manifest", "rows are not those of the archive"),
+        (
+            "its SHA-256 is not the recorded one",
+            "is missing",
+            "the manifest",
+            "does not hold the rows that were recorded",
+        ),
         strict=False,
     ):
         finding = told[path.name.removesuffix(".parquet")]

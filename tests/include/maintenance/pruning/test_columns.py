@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from include.maintenance.pruning import archive_files, prune, rows, sources
+from include.maintenance.pruning import archive_files, archive_lines, prune, rows, sources
 from include.maintenance.pruning.restore import restore
 from include.maintenance.pruning.rows import Batch
 from include.maintenance.pruning.sources import Source
@@ -44,11 +44,12 @@ def _read(connection: psycopg.Connection, source: Source) -> Batch:
 
 
 def _written(path: Path, source: Source, batch: Batch) -> archive_files.Written:
-    return archive_files.write(path, source.columns, [batch.values], escaped=batch.escaped, about={})
+    about = {"time_column": source.time_column, "key_column": source.key_column}
+    return archive_files.write(path, source.columns, [batch.values], escaped=batch.escaped, about=about)
 
 
 def test_numbers_give_the_texts_that_the_server_writes(any_platform: psycopg.Connection, tmp_path: Path) -> None:
-    """The hash is taken from what the file says; here it is held against the server's own texts."""
+    """The sum by lines is taken from what the file says; here it is held against the server's own texts."""
     chance = random.Random(20)
     any_platform.execute(_TABLE)
     with any_platform.cursor() as cursor:
@@ -70,7 +71,9 @@ def test_numbers_give_the_texts_that_the_server_writes(any_platform: psycopg.Con
     assert [isinstance(value, bytes) for value in batch.values] == [True] * 6 + [False] * 2
     written = _written(tmp_path / "numbers.parquet", source, batch)
     assert written.row_count == 500
-    assert written.content_hash == archive_files.content_hash(one for (one,) in any_platform.execute(_LINES))
+    content = archive_files.read(tmp_path / "numbers.parquet")
+    assert content.content_hash == written.content_hash
+    assert archive_files.sum_of_rows(content) == archive_lines.sum_of(one for (one,) in any_platform.execute(_LINES))
 
 
 def test_the_place_of_a_row_is_exact(any_platform: psycopg.Connection) -> None:

@@ -100,14 +100,18 @@ def test_what_is_old_is_moved_and_nothing_else(
 
 
 def test_the_content_hash_is_what_it_says(filled: psycopg.Connection, warehouse: psycopg.Connection) -> None:
-    """The sum of the MD5 sums of the rows' lines, computed here from the rows themselves."""
-    old = filled.execute(f"{ALL} WHERE created_at < %s", (CUT_OFF,)).fetchall()
-    lines = ["\x1f".join("\x1d" if value is None else value for value in row) for row in old]
-    digests = [hashlib.md5(line.encode()).digest() for line in lines]
-    low, high = (sum(int.from_bytes(one[n : n + 8], "little") for one in digests) % 2**64 for n in (0, 8))
+    """The SHA-256 of the sorted rows, column by column, computed here from what the server tells of each row."""
+    old = filled.execute(
+        "SELECT int8send(audit_log_id), timestamptz_send(created_at), actor, action, detail::text"
+        " FROM public.audit_logs WHERE created_at < %s ORDER BY created_at, audit_log_id",
+        (CUT_OFF,),
+    ).fetchall()
+    keys, times, *texts = zip(*old, strict=True)
+    joined = ["\x1e".join("\x1d" if value is None else value for value in column).encode() for column in texts]
+    expected = b"".join(b"%d:%s" % (len(one), one) for one in (b"".join(keys), b"".join(times), *joined))
     prune.prune(rule(archive_rows=100), "r1", dry_run=False, now=NOW)
     [(recorded,)] = warehouse.execute("SELECT content_hash FROM ops.archive").fetchall()
-    assert recorded == f"{low:016x}{high:016x}"
+    assert recorded == hashlib.sha256(expected).hexdigest()
 
 
 def test_repeating_changes_nothing(filled: psycopg.Connection, warehouse: psycopg.Connection, tmp_path: Path) -> None:
@@ -238,7 +242,7 @@ def test_a_file_that_holds_other_rows_blocks_the_deletion(
         write(connection, f"SELECT * REPLACE ('somebody else' AS actor) FROM ({select})", path, metadata)
 
     environment.setattr(archive_files, "_write", other)
-    with pytest.raises(MaintenanceFailed, match="differ from the source rows"):
+    with pytest.raises(MaintenanceFailed, match="differ from the source rows after they were written, in actor"):
         prune.prune(rule(), "r1", dry_run=False, now=NOW)
     assert filled.execute("SELECT count(*) FROM public.audit_logs").fetchone() == (30,)
 

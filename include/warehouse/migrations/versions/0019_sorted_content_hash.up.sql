@@ -1,0 +1,1 @@
+COMMENT ON COLUMN ops.archive.content_hash IS 'Hash of the rows, whatever their order: the SHA-256 of the rows sorted by time, key and then the other columns, column by column. Of archives written before migration 0019 (32 digits): the sum of the MD5 sums of their lines, the two halves modulo 2^64. Equal for the source rows and the re-read file.';
