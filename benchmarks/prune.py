@@ -202,9 +202,11 @@ def _prune_here() -> _Measured:
     import numpy  # noqa: F401
     import psycopg  # noqa: F401
 
-    duckdb.execute("SELECT 1")
     from include.maintenance.pruning import prune
+    from include.settings import settings
 
+    duckdb.execute("SELECT 1")
+    settings()  # a task's DAG file has read them
     started = time.perf_counter()
     done = prune.prune(_rule(), "benchmark", dry_run=False, now=CUT_OFF + timedelta(days=KEEP_DAYS))
     seconds = time.perf_counter() - started
@@ -241,7 +243,7 @@ def _rule() -> Prune:
         time_column="created_at",
         key_column="audit_log_id",
         keep_days=KEEP_DAYS,
-        batch_rows=5000,
+        batch_rows=10_000,
     )
 
 

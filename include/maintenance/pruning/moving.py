@@ -12,13 +12,17 @@ For every chunk the steps follow each other, and each leaves enough behind for t
 
 from __future__ import annotations
 
+import os
 import secrets
+import threading
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from include.maintenance.pruning import archive_files, manifests, rows, sources
 from include.maintenance.pruning.archive_files import ArchiveDamaged, Content, Written
@@ -33,6 +37,9 @@ from include.warehouse.archives import Archive
 
 _LARGEST_CHUNK = 128 * 1024 * 1024  # bytes or characters
 _STRETCHES_PER_BATCH = 10
+_Item = TypeVar("_Item")
+_NICENESS = 10
+_AHEAD = 2  # chunks that a step may be ahead of the next one, the one that it is at among them
 
 
 # ----------------------------------------------------------------------------------------------------- the line
@@ -64,28 +71,67 @@ def move_compared(work: Work, source: Source) -> None:
 
 
 def _moved(work: Work, source: Source, *, settled_only: bool) -> Iterator[Chunk]:
-    """Archive and delete rows; give each chunk when it is settled: its rows are gone, but for those that must stay."""
-    waiting = None
-    with ThreadPoolExecutor(1, "archive") as archiver:
+    """Archive and delete rows; give each chunk when it is settled: its rows are gone, but for those that must stay.
+
+    Three chunks at a time are on their way, each in another step, and one more waits before each step: none of them
+    takes as long for each chunk as for the one before.
+    """
+    with _threads() as (reader, archiver):
+        read = _ahead(reader, _chunks(work, source, settled_only, None))
         archiver.submit(archive_files.prepare)  # while the first rows are read
-        for chunk in chunks(work, source, settled_only):
-            if work.out_of_time():
-                break
-            archived = archiver.submit(archive, work, chunk)
-            if waiting:
-                yield _finished(work, *waiting)
-            waiting = (chunk, archived)
-        if waiting:
-            yield _finished(work, *waiting)
+        for chunk, record in _ahead(archiver, _archived(work, read)):
+            yield _finished(work, chunk, record)
+
+
+def _archived(work: Work, chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, Archive]]:
+    for chunk in chunks:
+        if work.out_of_time():
+            return
+        yield chunk, archive(work, chunk)
 
 
 def chunks(work: Work, source: Source, settled_only: bool, after: Place | None = None) -> Iterator[Chunk]:
-    """Read chunk after chunk, always one ahead."""
-    with ThreadPoolExecutor(1, "read") as reader:
-        coming = reader.submit(read_chunk, work, source, after, settled_only)
-        while chunk := coming.result():
-            coming = reader.submit(read_chunk, work, source, chunk.last, settled_only)
-            yield chunk
+    """Read chunk after chunk, some ahead."""
+    with _threads() as (reader, _):
+        yield from _ahead(reader, _chunks(work, source, settled_only, after))
+
+
+def _chunks(work: Work, source: Source, settled_only: bool, after: Place | None) -> Iterator[Chunk]:
+    while chunk := read_chunk(work, source, after, settled_only):
+        yield chunk
+        after = chunk.last
+
+
+@contextmanager
+def _threads() -> Iterator[tuple[ThreadPoolExecutor, ThreadPoolExecutor]]:
+    """A thread to read in and one to archive in; at the end they finish what they are at, and begin nothing more."""
+    with (
+        ThreadPoolExecutor(1, "read", _stand_back) as reader,
+        ThreadPoolExecutor(1, "archive", _stand_back) as archiver,
+    ):
+        try:
+            yield reader, archiver
+        finally:
+            archiver.shutdown(cancel_futures=True)
+            reader.shutdown(cancel_futures=True)
+
+
+def _stand_back() -> None:
+    """Let this thread wait where the database needs the processor: who writes to it is to feel little of a prune."""
+    with suppress(OSError):  # not every system lets a thread do so for itself
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
+def _ahead(thread: ThreadPoolExecutor, items: Iterator[_Item]) -> Iterator[_Item]:
+    """Run an iterator in another thread, at once and up to two items ahead of who takes them."""
+    coming = deque(thread.submit(next, items, None) for _ in range(_AHEAD))
+
+    def taken() -> Iterator[_Item]:
+        while (item := coming.popleft().result()) is not None:
+            coming.append(thread.submit(next, items, None))
+            yield item
+
+    return taken()
 
 
 def _has_rows(work: Work, source: Source) -> bool:
@@ -212,8 +258,7 @@ def _times(work: Work, *texts: str) -> list[datetime]:
 
 
 # ----------------------------------------------------------------------------------------------- the deletion
-def _finished(work: Work, chunk: Chunk, archived: Future[Archive]) -> Chunk:
-    record = archived.result()
+def _finished(work: Work, chunk: Chunk, record: Archive) -> Chunk:
     if chunk.settled_before is not None:
         deleted = _delete(work, chunk)
         if deleted == record.row_count:

@@ -50,7 +50,7 @@ def prune(rule: Prune, run_id: str, dry_run: bool, now: datetime | None = None) 
     lock) or SourceUnavailable.
     """
     facts: dict[str, Any] = {"keep_days": rule.keep_days, "batch_rows": rule.batch_rows}
-    with backlog.reported(rule.table, run_id, dry_run):
+    with session.kept_open(), backlog.reported(rule.table, run_id, dry_run):
         earlier = actions.find("prune", rule.table, run_id)
         if earlier and earlier.done:
             return _summary(earlier)
@@ -150,6 +150,7 @@ def _attempt(
             )
             try:
                 platform.execute("SET synchronous_commit = on")  # whatever the server's own setting is
+                rows.keep_memory(reader)
                 yield work
             except psycopg.DataError as error:
                 raise ConfigurationError(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 COUNT_LIMIT = 50_000
 """Rows up to which a plan or proof counts; beyond, it estimates or says "at least"."""
 
+_KEPT_BYTES = 16 << 20
 _STATEMENTS = statements(__file__)
 
 
@@ -130,6 +131,12 @@ def snapshot(connection: psycopg.Connection[Any]) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------- reading
+def keep_memory(connection: psycopg.Connection[Any]) -> None:
+    """Let the server's process and this one keep the memory of a batch for the next one (see rows.sql)."""
+    connection.execute(_STATEMENTS["keep_memory"])
+    bytes(_KEPT_BYTES)
+
+
 def read(
     connection: psycopg.Connection[Any],
     source: Source,
@@ -280,7 +287,7 @@ def _listed(archived: list[tuple[str, ...]]) -> dict[str, Any]:
 def put_back(
     connection: psycopg.Connection[Any], table: Table, columns: list[Column], written: list[str]
 ) -> tuple[int, str]:
-    """Insert the rows of the temporary table restored_rows; return how many and the content hash of what is there now.
+    """Insert the rows of the temporary table restored_rows; return how many there are now, and their sum by lines.
 
     ``columns`` are the archive's, ``written`` the names of those that are written and not computed.
     """

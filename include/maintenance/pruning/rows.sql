@@ -24,6 +24,11 @@ SELECT {time} FROM {table} AS source WHERE {older} ORDER BY {time} DESC LIMIT 1;
 -- statement: estimate
 EXPLAIN (FORMAT json) SELECT FROM {table} AS source WHERE {older};
 
+-- statement: keep_memory
+-- glibc gives blocks above a threshold back to the system, so that each batch would wait for new pages, for a third of
+-- its time. The threshold rises to the largest block that was ever freed, if that is below 32 MB.
+SELECT octet_length(repeat(repeat(' ', 65536), 64));
+
 -- statement: first_rows
 -- The next rows by time and key, each column as one value; how many of their fields are null.
 SELECT count(*), {nulls}, {values}
