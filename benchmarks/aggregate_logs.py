@@ -2,7 +2,7 @@
 
 Everything but the write to the warehouse: the tables go to a JSON file, as the peer's report does. A third argument
 names a file for the seconds of a process that is forked from this one, which has loaded what plugins/preload.py loads:
-so a worker forks a task.
+so a worker forks a task. It forks several, one after the other as a worker does, and the fastest counts.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from include.reporting import traffic_day
 from include.settings import settings
 from include.window import day_window
 
+TASKS = 3
+
 
 def main(folder: str, report: str) -> None:
     """Read the folder's logs and write the figures of DAY. Raises what ``open_folder`` and ``aggregate`` raise."""
@@ -38,12 +40,16 @@ def main(folder: str, report: str) -> None:
 
 
 def seconds_as_task(folder: str, report: str) -> float:
-    """Return the seconds of a forked process, from the fork to its end. Raises RuntimeError when it fails."""
+    """Return the least seconds of forked processes, from the fork to the end. Raises RuntimeError when one fails."""
     from plugins import preload
 
     for name in (*preload.MODULES, *preload.OWN_MODULES):
         import_module(name)
     gc.freeze()  # as Airflow's LocalExecutor does: what is loaded stays shared
+    return min(_seconds_of_a_task(folder, report) for _ in range(TASKS))
+
+
+def _seconds_of_a_task(folder: str, report: str) -> float:
     started = time.perf_counter()
     child = os.fork()
     if child == 0:

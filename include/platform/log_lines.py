@@ -289,6 +289,8 @@ def database(temporary: Path) -> Iterator[DuckDBPyConnection]:
     settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": MEMORY_LIMIT,
         "threads": 2,
+        # Of files on a local disk these make reading dearer: they wait for the two above on the same processors.
+        "async_threads": 0,
         "temp_directory": str(temporary),
         "preserve_insertion_order": False,
         "autoinstall_known_extensions": False,
@@ -301,6 +303,11 @@ def database(temporary: Path) -> Iterator[DuckDBPyConnection]:
         yield connection
 
 
+def create_macros(connection: DuckDBPyConnection) -> None:
+    """Define what the statements of log_lines.sql call."""
+    connection.execute(_STATEMENTS["bucket_of"])
+
+
 def create_view(connection: DuckDBPyConnection, kind: Kind, paths: Iterable[str], window: Window | None = None) -> None:
     """Define the view <kind>_line of log_lines.sql over some files; their names are passed as values.
 
@@ -308,12 +315,14 @@ def create_view(connection: DuckDBPyConnection, kind: Kind, paths: Iterable[str]
     """
     connection.execute(f"SET VARIABLE {kind}_paths = $paths", {"paths": list(paths)})
     if kind is Kind.ACCESS:
+        create_macros(connection)
         first, last = (window.start - _USUAL, window.end + _USUAL) if window else (None, None)
         connection.execute(_STATEMENTS["usual_hour"], {"first": first, "last": last})
         offsets = _offsets(window) if window else {}
         parameters = {"written": list(offsets), "seconds": list(offsets.values())}
         connection.execute(_STATEMENTS["usual_second"], parameters)
-        connection.execute(_STATEMENTS["usual_time"])
+        for statement in ("usual_time", "usual_answers"):
+            connection.execute(_STATEMENTS[statement])
     connection.execute(_STATEMENTS[kind])
 
 

@@ -4,10 +4,18 @@
 -- lie from 1970 to 2999. The delimiter of the application's and the error log is a sequence that no log contains, so a
 -- line is one value, whatever its quotes.
 
+-- statement: bucket_of
+-- The bucket of a response time in the histograms of include/reporting/latency.py.
+CREATE OR REPLACE TEMP MACRO bucket_of(microseconds) AS CASE
+    WHEN microseconds = 0 THEN -32768
+    ELSE CAST(ceil(ln(microseconds / 1e6::DOUBLE) / ln(1.01::DOUBLE / 0.99)) AS SMALLINT)
+END;
+
 -- statement: usual_hour
 -- What most lines of the access log say is looked up in three small tables: the hours from $first to $last (none when
 -- they are absent) behind a client without a name, the seconds of an hour with the offsets that are likely, and the
--- response times below ten seconds to the millisecond. All else is read in full, with the same result.
+-- response times below ten seconds to the millisecond, with their buckets. All else is read in full, with the same
+-- result.
 CREATE OR REPLACE TEMP TABLE usual_hour AS
 SELECT strftime(hour, ' - - [%d/%b/%Y:%H') AS text, CAST(epoch(hour) AS BIGINT) AS begins
 FROM (
@@ -25,12 +33,21 @@ FROM range(3600) r(second), (
 
 -- statement: usual_time
 CREATE OR REPLACE TEMP TABLE usual_time AS
-SELECT ' ' || (n // 1000) || '.' || right('00' || n % 1000, 3) AS text, n * 1000 AS microseconds FROM range(10000) r(n);
+SELECT ' ' || (n // 1000) || '.' || right('00' || n % 1000, 3) AS text, n * 1000 AS microseconds,
+       bucket_of(n * 1000) AS bucket
+FROM range(10000) r(n);
+
+-- statement: usual_answers
+-- What an answer looks like by the digits of its size. Longer sizes are read in full.
+SET VARIABLE usual_answers = (
+    SELECT list(' [1-5][0-9][0-9] ' || repeat('[0-9]', n) || ' ' ORDER BY n) FROM range(1, 10) r(n)
+);
 
 -- statement: access
 -- nginx's combined format with the request time in seconds at its end. A readable line has exactly six quotes, so the
 -- reader of CSV cuts it into seven pieces; a missing piece is absent, an eighth or later one is surplus. The
--- referrer is not even looked at. broken is the beginning of a broken line, up to its third quote.
+-- referrer is not even looked at. usual_bucket is that of microseconds where it was looked up. broken is the beginning
+-- of a broken line, up to its third quote.
 CREATE OR REPLACE TEMP VIEW access_line AS
 WITH piece AS (
     SELECT CAST(list_position(getvariable('access_paths'), filename) AS SMALLINT) AS file, head, request, answer, gap, agent, tail, surplus
@@ -44,44 +61,50 @@ WITH piece AS (
         rejects_scan = 'access_reject_scan'
     )
 ), looked_up AS (
-    SELECT p.*, begins + after AS usual_instant, t.microseconds AS usual_microseconds
+    SELECT p.*, begins + after AS usual_instant, t.microseconds AS usual_microseconds, t.bucket AS usual_bucket
     FROM piece p
     LEFT JOIN usual_hour h ON h.text = substr(head, -34, 20)
     LEFT JOIN usual_second s ON s.text = substr(head, -14, 14)
     LEFT JOIN usual_time t ON t.text = tail
 ), checked AS (
+    -- Whether a line is whole but for its head, which then is usual or not.
     SELECT *,
            CASE WHEN surplus IS NULL AND gap = ' '
-                 AND regexp_full_match(answer, ' [1-5][0-9]{2} ([0-9]{1,18}|-) ')
+                 -- A pattern for the length of the answer is tried first: it is cheaper than a regular expression.
+                 AND (answer GLOB getvariable('usual_answers')[strlen(answer) - 6]
+                      OR regexp_full_match(answer, ' [1-5][0-9]{2} ([0-9]{1,18}|-) '))
                  AND (usual_microseconds IS NOT NULL OR regexp_full_match(tail, ' [0-9]{1,7}(\.[0-9]{1,6})?'))
-                THEN CASE
-                    WHEN usual_instant IS NOT NULL AND length(head) > 34 AND strpos(head, ' ') = length(head) - 33
+                THEN usual_instant IS NOT NULL AND strlen(head) > 34 AND strpos(head, ' ') = strlen(head) - 33
                      AND NOT contains(head, chr(0))
-                    THEN 'usual'
-                    WHEN regexp_full_match(head, '\x00*[^ \x00]+ [^ ]+ .*\[[0-9]{2}/[A-Z][a-z]{2}/(19[7-9][0-9]|2[0-9]{3}):[0-9]{2}:[0-9]{2}:[0-9]{2} [+-][0-9]{4}\] ')
-                    THEN substr(head, -28, 26)
-                END
-           END AS stamp
+           END AS is_usual
     FROM looked_up
+), stamped AS (
+    SELECT *,
+           CASE WHEN NOT is_usual AND regexp_full_match(head, '\x00*[^ \x00]+ [^ ]+ .*\[[0-9]{2}/[A-Z][a-z]{2}/(19[7-9][0-9]|2[0-9]{3}):[0-9]{2}:[0-9]{2}:[0-9]{2} [+-][0-9]{4}\] ')
+                THEN substr(head, -28, 26)
+           END AS stamp
+    FROM checked
 ), timed AS (
     SELECT *,
-           CASE WHEN stamp = 'usual' THEN usual_instant ELSE
+           CASE WHEN is_usual THEN usual_instant ELSE
                CAST(epoch(try_strptime(substr(stamp, 1, 20), '%d/%b/%Y:%H:%M:%S')) AS BIGINT)
                - CASE WHEN substr(stamp, 22, 5) = '+0000' THEN 0
                       ELSE CAST(substr(stamp, 22, 1) || '1' AS INTEGER)
                           * (CAST(substr(stamp, 23, 2) AS INTEGER) * 3600 + CAST(substr(stamp, 25, 2) AS INTEGER) * 60)
                  END
            END AS instant
-    FROM checked
+    FROM stamped
 )
 SELECT file, head, request, answer, agent, instant, instant // 900 AS slot,
        CASE WHEN instant IS NULL THEN substr(concat_ws('"', head, request, answer), 1, 300) END AS broken,
-       CASE WHEN instant IS NOT NULL AND answer >= ' 4' THEN CAST(substr(answer, 2, 3) AS SMALLINT) END AS error_status,
-       CASE WHEN instant IS NULL OR suffix(answer, '- ') THEN 0 ELSE CAST(substr(answer, 6) AS BIGINT) END AS bytes_sent,
+       CASE WHEN answer >= ' 4' AND instant IS NOT NULL THEN CAST(substr(answer, 2, 3) AS SMALLINT) END AS error_status,
+       -- '-' is no number. What a broken line says here is not used.
+       coalesce(try_cast(substr(answer, 6) AS BIGINT), 0) AS bytes_sent,
        -- 101: the time is how long the connection of another protocol, such as WebSocket, was open, not a response's.
-       CASE WHEN starts_with(answer, ' 101 ') THEN NULL
+       CASE WHEN substr(answer, 1, 5) = ' 101 ' THEN NULL
             WHEN usual_microseconds IS NOT NULL THEN usual_microseconds
-            WHEN instant IS NOT NULL THEN CAST(CAST(tail AS DECIMAL(13, 6)) * 1000000 AS BIGINT) END AS microseconds
+            WHEN instant IS NOT NULL THEN CAST(CAST(tail AS DECIMAL(13, 6)) * 1000000 AS BIGINT) END AS microseconds,
+       usual_bucket
 FROM timed;
 
 -- statement: application

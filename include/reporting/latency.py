@@ -3,7 +3,8 @@
 Masson, Rim, Lee: "DDSketch: A Fast and Fully-Mergeable Quantile Sketch with Relative-Error Guarantees", VLDB 2019.
 With the ratio gamma = (1 + 0.01) / (1 - 0.01) a bucket k holds the values in (gamma^(k-1), gamma^k]; its
 representative 2 gamma^k / (gamma + 1) is within 1 % of each of them. Histograms are merged by adding their buckets,
-which gives exactly the histogram of all values together. The buckets of log lines are made in traffic_day.sql.
+which gives exactly the histogram of all values together. The buckets of log lines are made in
+include/platform/log_lines.sql.
 """
 
 from __future__ import annotations

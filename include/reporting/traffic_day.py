@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from include.platform import log_lines
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 _STATEMENTS = statements(__file__)
 _MOST_SUSPECTS = 10_000  # with more of them every line is looked at again
 _EMPTY = {
-    Kind.ACCESS: "file SMALLINT, of_day BOOLEAN, slot INTEGER, method VARCHAR, text VARCHAR, status SMALLINT,"
-    " bucket SMALLINT, lines BIGINT, microseconds HUGEINT, bytes_sent HUGEINT",
+    Kind.ACCESS: "file SMALLINT, of_day BOOLEAN, slot INTEGER, place INTEGER, method VARCHAR, text VARCHAR,"
+    " status SMALLINT, bucket SMALLINT, lines BIGINT, microseconds HUGEINT, bytes_sent HUGEINT",
     Kind.APPLICATION: "file SMALLINT, of_day BOOLEAN, slot BIGINT, text VARCHAR, kind VARCHAR, endpoint VARCHAR,"
     " lines BIGINT",
 }
@@ -116,9 +117,6 @@ def _read_kind(
     kind: Kind,
     logs: list[ReadableLog],
 ) -> None:
-    if not logs:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE {kind}_group ({_EMPTY[kind]})")
-        return
     if kind is Kind.ACCESS:
         # "" is no path: a list without values would have no type.
         connection.execute(_STATEMENTS["excluded_paths"], {"excluded": traffic.excluded_paths or [""]})
@@ -126,6 +124,9 @@ def _read_kind(
         connection.execute(_STATEMENTS["usual_text"], {"requests": requests})
         for statement in ("usual_shape", "usual_befores", "usual_afters", "usual_request"):
             connection.execute(_STATEMENTS[statement])
+    if not logs:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {kind}_group ({_EMPTY[kind]})")
+        return
     log_lines.create_view(connection, kind, [log.path for log in logs], window)
     day = {"starts": int(window.start.timestamp()), "ends": int(window.end.timestamp())}
     parameters: dict[Kind, dict[str, Any]] = {
@@ -146,6 +147,9 @@ def _count_lines(
     counted: dict[LogFile, dict[date, int]],
 ) -> None:
     """Count the lines of each day in each file, and find the day of each broken line."""
+    if not logs:
+        day.line_counts |= {f"{kind}_read": 0, f"{kind}_broken": 0}
+        return
     group = f"{kind}_group"
     lines = [Counter[date]() for _ in logs]
     for place, slot, count in connection.execute(_STATEMENTS["lines_by_slot"].format(group=group)).fetchall():
@@ -158,7 +162,7 @@ def _count_lines(
     for place, suspect in found:
         suspects.setdefault(place, set()).add(suspect)
     all_suspect = len(found) == limit
-    to_look_at = (set(suspects) | log_lines.rejected_files(connection, kind)) if logs else set()
+    to_look_at = set(suspects) | log_lines.rejected_files(connection, kind)
     broken = Broken()
     read = 0
     for place, log in enumerate(logs, start=1):
@@ -195,6 +199,7 @@ def _broken_lines(
 
 
 def _figures(connection: DuckDBPyConnection, window: Window, traffic: Traffic, day: DayOfTraffic) -> None:
+    connection.execute(_STATEMENTS["request"])
     excluded, hours = connection.execute(_STATEMENTS["hours"]).fetchall()[0]
     day.has_lines = bool(hours)
     day.missing_hours = sorted(set(range(day.hours)) - set(hours or []))
@@ -205,23 +210,21 @@ def _figures(connection: DuckDBPyConnection, window: Window, traffic: Traffic, d
     starts = [window.start + timedelta(hours=hour) for hour in range(day.hours)]
     requests = connection.execute(_STATEMENTS["hourly_traffic"]).fetchall()
     latencies = connection.execute(_STATEMENTS["hourly_latency"]).fetchall()
+    buckets = dict(connection.execute(_STATEMENTS["daily_latency"]).fetchall())
     errors = connection.execute(_STATEMENTS["daily_error"], largest).fetchall()
     day.line_counts["access_excluded"] = excluded
-    day.tables = _tables(starts, requests, latencies, errors, day.line_counts)
+    day.tables = _tables(starts, requests, latencies, buckets, errors, day.line_counts)
 
 
 def _tables(
     starts: list[datetime],
     requests: list[tuple[Any, ...]],
     latencies: list[tuple[Any, ...]],
+    buckets: dict[int, int],
     errors: list[tuple[str, str, str, int]],
     counts: dict[str, int],
 ) -> dict[str, TableRows]:
     """Lay out what the statements gave; its hours are counted by the place in ``starts``, lines stand in ``counts``."""
-    buckets: Counter[int] = Counter()
-    for *_, places, numbers in latencies:
-        for place, count in zip(places, numbers, strict=True):
-            buckets[place] += count
     timed = sum(buckets.values())
     total = [sum((row[column] for row in requests), start=0) for column in (3, 4, 5)]
     return {
@@ -247,9 +250,9 @@ def _tables(
         "hourly_latency": TableRows(
             ("hour_start", "method", "endpoint", "bucket", "requests"),
             [
-                (starts[hour], method, endpoint, place, count)
+                row
                 for hour, method, endpoint, places, numbers in latencies
-                for place, count in zip(places, numbers, strict=True)
+                for row in zip(repeat(starts[hour]), repeat(method), repeat(endpoint), places, numbers)
             ],
         ),
         "daily_error": TableRows(("source", "kind", "endpoint", "errors"), _masked(errors)),

@@ -24,10 +24,6 @@ CREATE OR REPLACE TEMP MACRO endpoint_of(path) AS CASE
 END;
 CREATE OR REPLACE TEMP MACRO method_in(request) AS split_part(request, ' ', 1);
 CREATE OR REPLACE TEMP MACRO path_in(request) AS split_part(split_part(request, ' ', 2), '?', 1);
-CREATE OR REPLACE TEMP MACRO bucket_of(microseconds) AS CASE
-    WHEN microseconds = 0 THEN -32768
-    ELSE CAST(ceil(ln(microseconds / 1e6::DOUBLE) / ln(1.01::DOUBLE / 0.99)) AS SMALLINT)
-END;
 -- Whether a request is an identifier between two texts; where the second one is empty, whether it begins with the first.
 CREATE OR REPLACE TEMP MACRO is_identifier_between(request, before, after) AS starts_with(request, before) AND (after = '' OR (
     ends_with(request, after) AND regexp_full_match(
@@ -92,16 +88,16 @@ SET VARIABLE usual_afters = (SELECT list(after ORDER BY rowid) FROM usual_shape)
 -- What is made of the requests that were met at the beginning of a log, and of those of a usual shape (which have its
 -- place, from 1, and no text); it is looked up for lines with the same. Places of requests come after those of shapes.
 CREATE OR REPLACE TEMP TABLE usual_request AS
-SELECT rowid + 1 AS place, NULL AS text, method, endpoint, true AS counts FROM usual_shape
+SELECT CAST(rowid + 1 AS INTEGER) AS place, NULL AS text, method, endpoint, true AS counts FROM usual_shape
 UNION ALL
-SELECT 101 + rowid, request, method, endpoint, path NOT IN (SELECT path FROM excluded_path) FROM usual_text;
+SELECT CAST(101 + rowid AS INTEGER), request, method, endpoint, path NOT IN (SELECT path FROM excluded_path)
+FROM usual_text;
 
 -- statement: access_group
 -- A group is kept narrow, for memory: slot is the hour of the day in lines of the day and a quarter of an hour in
--- others, absent in broken ones; text is the endpoint of a request, and the beginning of a broken line; lines that do
--- not count as traffic (our own probes among them) have no method; status is kept of errors only, and requests without a
--- response time have no bucket. Lines are counted by the place of their request while it has one, which is cheaper than
--- by its method and endpoint; only then are these put in its place.
+-- others, absent in broken ones; place is that of a usual request, whose method and endpoint stand there; text is the
+-- endpoint of other requests, and the beginning of a broken line; lines that do not count as traffic (our own probes
+-- among them) have no method; status is kept of errors only, and requests without a response time have no bucket.
 CREATE OR REPLACE TEMP TABLE access_group AS
 -- An alias is only a repetition of its expression within one SELECT, so that each step has one of its own.
 WITH placed AS (
@@ -121,20 +117,17 @@ WITH placed AS (
     SELECT *, CASE WHEN may_count AND place IS NULL THEN path_in(request) END AS path FROM met
 ), told AS (
     SELECT *, coalesce(path NOT IN (SELECT path FROM excluded_path), false) AS counts FROM with_path
-), counted AS (
-    SELECT file, of_day, CAST(CASE WHEN of_day THEN (instant - $starts) // 3600 ELSE slot END AS INTEGER) AS slot, place,
-           CASE WHEN counts THEN method_in(request) END AS method,
-           CASE WHEN counts THEN endpoint_of(path) ELSE broken END AS text,
-           CASE WHEN of_day THEN error_status END AS status,
-           CASE WHEN of_day THEN bucket_of(microseconds) END AS bucket,
-           count(*) AS lines, sum(microseconds) AS microseconds, sum(bytes_sent) AS bytes_sent
-    FROM told
-    GROUP BY ALL
 )
-SELECT c.file, c.of_day, c.slot, CASE WHEN u.place IS NULL THEN c.method WHEN u.counts THEN u.method END AS method,
-       CASE WHEN u.place IS NULL THEN c.text WHEN u.counts THEN u.endpoint END AS text,
-       c.status, c.bucket, c.lines, c.microseconds, c.bytes_sent
-FROM counted c LEFT JOIN usual_request u ON u.place = c.place;
+SELECT file, of_day, CAST(CASE WHEN of_day THEN (instant - $starts) // 3600 ELSE slot END AS INTEGER) AS slot, place,
+       CASE WHEN counts THEN method_in(request) END AS method,
+       CASE WHEN counts THEN endpoint_of(path) ELSE broken END AS text,
+       CASE WHEN of_day THEN error_status END AS status,
+       CASE WHEN NOT of_day OR microseconds IS NULL THEN NULL
+            WHEN usual_bucket IS NOT NULL THEN usual_bucket
+            ELSE bucket_of(microseconds) END AS bucket,
+       count(*) AS lines, sum(microseconds) AS microseconds, sum(bytes_sent) AS bytes_sent
+FROM told
+GROUP BY ALL;
 
 -- statement: application_group
 -- slot and text as above, with slot 0 in lines of the day; kind and endpoint are those of the day's errors.
@@ -193,15 +186,23 @@ SELECT file, CAST(sum(lines) AS BIGINT) FROM {group} WHERE of_day GROUP BY ALL;
 -- statement: suspects
 SELECT file, text FROM {group} WHERE slot IS NULL AND NOT of_day GROUP BY ALL LIMIT {limit};
 
+-- statement: request
+-- The requests of the day as their groups write them, with the method (none of those that do not count as traffic), the
+-- endpoint and the lines of each.
+CREATE OR REPLACE TEMP TABLE request AS
+WITH written AS (
+    SELECT place, method, text, sum(lines) AS lines FROM access_group WHERE of_day GROUP BY ALL
+)
+SELECT w.place, w.method AS written, w.text, w.lines,
+       CASE WHEN u.place IS NULL THEN w.method WHEN u.counts THEN u.method END AS method,
+       CASE WHEN u.place IS NULL THEN w.text ELSE u.endpoint END AS endpoint
+FROM written w LEFT JOIN usual_request u ON u.place = w.place;
+
 -- statement: kept_endpoint
 -- The endpoints with the most requests; equal ones in the order of their names. Errors' endpoints without requests last.
 CREATE OR REPLACE TEMP TABLE kept_endpoint AS
--- Materialized, or else the condition below would be asked of each group instead of each text.
-WITH requested AS MATERIALIZED (
-    SELECT text, sum(lines) AS lines FROM access_group WHERE method IS NOT NULL GROUP BY text
-)
 SELECT endpoint FROM (
-    SELECT text_of(text) AS endpoint, lines FROM requested
+    SELECT text_of(endpoint) AS endpoint, lines FROM request WHERE method IS NOT NULL
     UNION ALL SELECT DISTINCT endpoint, 0 FROM application_group WHERE kind IS NOT NULL
     UNION ALL SELECT DISTINCT endpoint, 0 FROM error_group WHERE kind IS NOT NULL
 )
@@ -213,26 +214,31 @@ LIMIT $largest;
 -- statement: request_name
 -- What the day's requests are called in the figures: their method and endpoint, and a number for both in their order.
 CREATE OR REPLACE TEMP TABLE request_name AS
-WITH requested AS MATERIALIZED (
-    SELECT DISTINCT method AS written, text FROM access_group WHERE method IS NOT NULL
+WITH told AS MATERIALIZED (
+    SELECT place, written, text, method_of(method) AS method, text_of(endpoint) AS endpoint
+    FROM request
+    WHERE method IS NOT NULL
 ), named AS (
-    SELECT written, text, method_of(written) AS method,
-           CASE WHEN text_of(text) = '-' OR k.endpoint IS NOT NULL THEN text_of(text) ELSE '(other)' END AS endpoint
-    FROM requested LEFT JOIN kept_endpoint k ON k.endpoint = text_of(text)
+    SELECT t.place, t.written, t.text, t.method,
+           CASE WHEN t.endpoint = '-' OR k.endpoint IS NOT NULL THEN t.endpoint ELSE '(other)' END AS endpoint
+    FROM told t LEFT JOIN kept_endpoint k ON k.endpoint = t.endpoint
 )
-SELECT written, text, dense_rank() OVER (ORDER BY method, endpoint) AS name, method, endpoint FROM named;
+SELECT place, written, text, dense_rank() OVER (ORDER BY method, endpoint) AS name, method, endpoint FROM named;
 
 -- statement: request_group
 -- Numbers are grouped faster than texts; those come with the few groups that are left.
 CREATE OR REPLACE TEMP TABLE request_group AS
 SELECT g.slot AS hour, n.name, g.status, g.bucket, g.lines, g.microseconds, g.bytes_sent
-FROM access_group g JOIN request_name n ON n.text = g.text AND n.written = g.method;
+FROM access_group g JOIN request_name n
+    ON n.place IS NOT DISTINCT FROM g.place AND n.written IS NOT DISTINCT FROM g.method
+    AND n.text IS NOT DISTINCT FROM g.text
+WHERE g.of_day;
 
 -- statement: figure_name
 CREATE OR REPLACE TEMP TABLE figure_name AS SELECT DISTINCT name, method, endpoint FROM request_name;
 
 -- statement: hours
-SELECT CAST(coalesce(sum(lines) FILTER (method IS NULL), 0) AS BIGINT), list(DISTINCT slot)
+SELECT (SELECT CAST(coalesce(sum(lines), 0) AS BIGINT) FROM request WHERE method IS NULL), list(DISTINCT slot)
 FROM access_group
 WHERE of_day;
 
@@ -262,6 +268,9 @@ WITH counted AS (
     GROUP BY ALL
 )
 SELECT hour, method, endpoint, buckets, lines FROM listed JOIN figure_name USING (name) ORDER BY hour, name;
+
+-- statement: daily_latency
+SELECT bucket, CAST(sum(lines) AS BIGINT) FROM request_group WHERE bucket IS NOT NULL GROUP BY bucket;
 
 -- statement: daily_error
 -- Of each log at most as many kinds as endpoints are kept, those with the most errors.

@@ -1,4 +1,4 @@
-"""Buckets as traffic_day.sql makes them, and quantiles of histograms, against their definitions and against numpy."""
+"""Buckets as log_lines.sql makes them, and quantiles of histograms, against their definitions and against numpy."""
 
 import math
 from collections import Counter
@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.reporting import latency, traffic_day
+from include.platform import log_lines
+from include.reporting import latency
 from include.reporting.latency import ZERO_BUCKET, quantile, representative
 
 seconds = st.decimals(min_value="0.000001", max_value=9_999_999, places=6).filter(bool)
@@ -21,7 +22,7 @@ seconds = st.decimals(min_value="0.000001", max_value=9_999_999, places=6).filte
 @cache
 def macros() -> duckdb.DuckDBPyConnection:
     session = duckdb.connect(config={"threads": 1})
-    traffic_day.create_macros(session)
+    log_lines.create_macros(session)
     return session
 
 
