@@ -34,7 +34,7 @@ USER root
 RUN chown -R root:0 config deploy include plugins dags requirements.txt constraints.txt \
     && chmod -R u=rwX,go=rX config deploy include plugins dags requirements.txt constraints.txt \
     && chown root:0 . && chmod 1775 . \
-    && python -m compileall -q include plugins dags
+    && python -m compileall -q deploy include plugins dags
 
 USER airflow
 ENV PYTHONPATH=/opt/airflow

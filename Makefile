@@ -42,8 +42,8 @@ docs: install-tests  ## write the generated documentation again
 bench: install-tests  ## measure against peers; ONLY=name runs one
 	@$(IN) $(RUN) -m benchmarks $(ONLY)
 
-lock: install-tests  ## write constraints.txt again after a change of a requirements.txt
-	@$(IN) $(RUN) -m tests.lock
+lock:  ## write constraints.txt again after a change of a requirements.txt
+	@$(IN) if [ ! -x $(RUN) ]; then $(PYTHON) demo/install.py tests; fi && $(RUN) -m tests.lock
 
 format: install-tests  ## format and fix the code
 	@$(IN) $(RUN) -m ruff format . && $(RUN) -m ruff check --fix .

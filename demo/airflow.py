@@ -21,6 +21,8 @@ from demo.install import ROOT, VENV
 from demo.processes import Process, Processes, StartError, free_port
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+WORKER = "worker"
+"""Runs the tasks of the CeleryExecutor; the LocalExecutor, by default, has none."""
 USER = "operator"
 
 
@@ -34,11 +36,11 @@ def shared_settings() -> dict[str, str]:
 def component_commands() -> dict[str, list[str]]:
     """Read the components' commands from docker-compose.yaml, so that the demo runs what a deployment runs."""
     services = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]
-    return {name: [str(part) for part in services[name]["command"]] for name in COMPONENTS}
+    return {name: [str(part) for part in services[name]["command"]] for name in (*COMPONENTS, WORKER)}
 
 
 class Airflow:
-    """One Airflow with the LocalExecutor, its metadata in a Postgres database."""
+    """One Airflow, by default with the LocalExecutor, its metadata in a Postgres database."""
 
     def __init__(
         self,
@@ -152,8 +154,8 @@ class Airflow:
 
     def stop(self) -> None:
         """Stop every component: the API server last, so that none waits for an API that is gone."""
-        # The scheduler lets running tasks end. The others hold nothing that would be lost, and may take their time.
-        patience = {"scheduler": 20.0, "triggerer": 1.0, "dag-processor": 1.0}
+        # These two let running tasks end. The others hold nothing that would be lost, and may take their time.
+        patience = {"scheduler": 20.0, WORKER: 20.0, "triggerer": 1.0, "dag-processor": 1.0}
         scheduler = self.children.get("scheduler")
         self.processes.stop_together(
             [(self.children.pop(name), patience[name]) for name in patience if name in self.children],

@@ -92,23 +92,30 @@ def _hand_over(kept: dict[str, ModuleType], stamps: dict[Path, _Stamp]) -> None:
             del sys.modules[name]
 
 
+def load() -> None:
+    """Load the modules for the processes that are forked from this one. Never raises."""
+    for name in MODULES:
+        try:
+            import_module(name)
+        except Exception:
+            log.warning("%s could not be loaded ahead; each task that needs it will try again", name, exc_info=True)
+    try:
+        _keep_our_modules()
+    except Exception:
+        log.warning("the collection's modules could not be loaded ahead; each task loads them", exc_info=True)
+
+
 class Preloader:
     """Listens for the start of a component."""
 
     @hookimpl
     def on_starting(self) -> None:
-        """Load the modules, where tasks run in processes that are forked from this one. Never raises."""
-        if "LocalExecutor" not in conf.get("core", "executor"):
-            return
-        for name in MODULES:
-            try:
-                import_module(name)
-            except Exception:
-                log.warning("%s could not be loaded ahead; each task that needs it will try again", name, exc_info=True)
-        try:
-            _keep_our_modules()
-        except Exception:
-            log.warning("the collection's modules could not be loaded ahead; each task loads them", exc_info=True)
+        """Load the modules, where tasks run in processes that are forked from this one. Never raises.
+
+        A Celery worker asks for them itself (deploy/celery_worker.py): it starts without telling listeners.
+        """
+        if "LocalExecutor" in conf.get("core", "executor"):
+            load()
 
 
 class PreloadPlugin(AirflowPlugin):

@@ -71,12 +71,33 @@ print(in_a_child(used) + " | " + in_a_child(worker))
 """
 
 
+_CELERY = """
+import os, sys
+from plugins.preload import MODULES
+from airflow.providers.celery.executors.celery_executor import app
+
+mostly = [name for name in MODULES if not name.startswith(('airflow', 'pydantic_settings', 'jinja2', 'fsspec'))]
+before = len(set(mostly) & set(sys.modules))
+app.loader.import_default_modules()
+reading, writing = os.pipe()
+if (pool := os.fork()) == 0:
+    if (task := os.fork()) == 0:
+        os.write(writing, str('include.reporting.traffic' in sys.modules).encode())
+    else:
+        os.waitpid(task, 0)
+    os._exit(0)
+os.waitpid(pool, 0)
+print(before, len(set(MODULES) & set(sys.modules)), os.read(reading, 100).decode(), sep=' | ')
+"""
+
+
 def _run(program: str, executor: str, home: Path) -> list[str]:
     environment = {
         "PYTHONPATH": str(ROOT),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "AIRFLOW__CORE__EXECUTOR": executor,
+        "AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS": "deploy.celery_worker.SETTINGS",
     }
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -99,6 +120,12 @@ def test_every_module_is_loaded_where_tasks_are_forked(tmp_path: Path) -> None:
 def test_nothing_is_loaded_where_tasks_run_elsewhere(tmp_path: Path) -> None:
     before, after = map(int, _run(_PROGRAM, "CeleryExecutor", tmp_path)[0].split())
     assert before == after
+
+
+def test_a_celery_worker_loads_them_before_it_forks(tmp_path: Path) -> None:
+    """As its first process does at its start; what it forks are the pool's processes, and these fork the tasks."""
+    before, after, ours = _run(_CELERY, "CeleryExecutor", tmp_path)[-1].split(" | ")
+    assert (before, after, ours) == ("0", str(len(MODULES)), "True")
 
 
 def test_tasks_get_our_own_modules_until_a_file_changes(tmp_path: Path) -> None:

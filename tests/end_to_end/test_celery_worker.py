@@ -1,0 +1,94 @@
+"""The executor of a deployment: a Celery worker, started by the compose file's command, runs a DAG's tasks."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import psutil
+import pytest
+import yaml
+
+from demo.airflow import WORKER, Airflow
+from demo.databases import Databases
+from demo.install import ROOT, VENV
+from demo.processes import Processes
+from tests.end_to_end.test_operating_day import until
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def airflow(
+    servers: dict[str, int | str],
+    databases: Databases,
+    warehouse_template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Airflow]:
+    folder = tmp_path_factory.mktemp("celery")
+    databases.create("celery_airflow", "airflow")
+    databases.create("celery_warehouse", "warehouse_owner", template=warehouse_template)
+    processes = Processes(folder / "processes.json")
+    shared = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["x-airflow"]["environment"]
+    found = Airflow(
+        processes,
+        folder / "airflow",
+        database_url=databases.url("celery_airflow", "airflow"),
+        connections=databases.connections(warehouse="celery_warehouse", escrow="celery_warehouse"),
+        preferred_port=None,
+        settings={
+            "AIRFLOW__CORE__EXECUTOR": shared["AIRFLOW__CORE__EXECUTOR"],
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",  # nothing else runs
+            "AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS": shared["AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS"],
+            "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{databases.url('celery_airflow', 'airflow')}".replace(
+                "postgresql://", "postgresql+psycopg2://"
+            ),
+            "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{servers['redis']}/15",
+            "AIRFLOW__CELERY__WORKER_CONCURRENCY": "2",
+            "OPERATIONS__INCIDENTS__SPOOL": str(folder / "signals.jsonl"),
+        },
+    )
+    try:
+        found.prepare()
+        found.start("api-server", "scheduler", "dag-processor")
+        found.start(WORKER)
+        found.wait_for_dags({"incident_watch"})
+        yield found
+    finally:
+        found.stop()
+        processes.stop_all()
+    databases.drop("celery_airflow")
+    databases.drop("celery_warehouse")
+
+
+def test_a_worker_runs_the_tasks_of_a_dag(airflow: Airflow) -> None:
+    airflow.call("PATCH", "/dags/incident_watch", json={"is_paused": False})
+    run = airflow.trigger("incident_watch")
+    path = f"/dags/incident_watch/dagRuns/{run['dag_run_id']}"
+    until(lambda: airflow.call("GET", path)["state"] in ("success", "failed"), 90)
+    assert airflow.call("GET", path)["state"] == "success"
+    assert "Executing workload in Celery" in (airflow.folder / f"{WORKER}.log").read_text()
+
+
+def test_what_most_tasks_import_is_in_the_pool_before_they_start(airflow: Airflow) -> None:
+    """The pool's processes are forked from the worker's first one; a task is forked from one of these."""
+    pool = psutil.Process(airflow.children[WORKER].popen.pid).children(recursive=True)
+    loaded = [any("_duckdb" in found.path for found in process.memory_maps()) for process in pool]
+    assert sum(loaded) >= 2, [process.cmdline() for process in pool]
+
+
+def test_the_health_check_of_the_compose_file_finds_the_worker(airflow: Airflow) -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]
+    kind, command = services[WORKER]["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    hostname = airflow.call("GET", "/dags/~/dagRuns/~/taskInstances")["task_instances"][0]["hostname"]
+    for name, status in ((hostname, 0), ("nobody", 69)):
+        done = subprocess.run(
+            ["bash", "-c", command.replace("$$", "$")],
+            env=airflow.environment | {"HOSTNAME": name, "PATH": f"{VENV / 'bin'}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == status, done.stderr[-2000:] + done.stdout[-2000:]
