@@ -18,7 +18,10 @@ PYTHON = ROOT / ".local" / "venv" / "bin" / "python"
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured figure. ``ours`` and ``peers`` carry their unit; ``holds`` is None when it was not measured."""
+    """One measured figure. ``ours`` and ``peers`` carry their unit; ``holds`` is None when it was not measured.
+
+    One without a goal stands beside the others for comparison.
+    """
 
     name: str
     ours: str
@@ -37,6 +40,8 @@ class Figure:
         """Whether the goal holds, in words."""
         if self.holds is None:
             return f"not measured: {self.why}"
+        if not self.goal:
+            return "for comparison"
         return "holds" if self.holds else "does not hold"
 
     def as_json(self) -> dict[str, Any]:

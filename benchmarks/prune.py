@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from include.maintenance_sections import Prune
 
 ROWS, OLD = 3_000_000, 1_000_000
-ROUNDS = 3
+ROUNDS = 5
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 CUT_OFF = FIRST + timedelta(seconds=OLD + 1)
 KEEP_DAYS = 90

@@ -59,7 +59,7 @@ class ArchiveDamaged(MaintenanceFailed):
 
 @dataclass(frozen=True)
 class Written:
-    """A file that was compared with the source rows; ``native`` tells the columns' Parquet types."""
+    """A file that was compared with the source rows; its ``columns`` say in which Parquet type each is stored."""
 
     row_count: int
     content_hash: str

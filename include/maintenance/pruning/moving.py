@@ -73,8 +73,8 @@ def move_compared(work: Work, source: Source) -> None:
 def _moved(work: Work, source: Source, *, settled_only: bool) -> Iterator[Chunk]:
     """Archive and delete rows; give each chunk when it is settled: its rows are gone, but for those that must stay.
 
-    Three chunks at a time are on their way, each in another step, and one more waits before each step: none of them
-    takes as long for each chunk as for the one before.
+    Three chunks at a time are on their way, each in another step, and one more may wait before each step: how long a
+    step takes differs from chunk to chunk.
     """
     with _threads() as (reader, archiver):
         read = _ahead(reader, _chunks(work, source, settled_only, None))
