@@ -9,7 +9,6 @@ Evidence names no address and no credential: endpoints of a chain carry their ke
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import re
 import ssl
@@ -17,6 +16,8 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import TypeAdapter
 
 from include import connections
 from include.masking import bounded
@@ -35,6 +36,7 @@ _NOT_THERE = (404, 410)  # its users, who ask for the same address, get nothing 
 _LARGEST_BODY = 4 * 1024 * 1024  # bytes; more of an answer is not read
 _LONGEST_PATH = 200  # characters
 _MOST_REDIRECTS = 20  # as browsers have it
+_JSON: TypeAdapter[Any] = TypeAdapter(Any)
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,16}")
 
 # Codes of JSON-RPC errors, most of which come with status 200.
@@ -232,10 +234,8 @@ def _side_answer(method: str, ends: float) -> Any:
 
 def _result(body: bytes) -> Any:
     """Return the result of a JSON-RPC answer. Raises _RpcError; ValueError or KeyError when it is no such answer."""
-    try:
-        told = json.loads(body)
-    except RecursionError:
-        raise ValueError("nothing that a node answers is as deep") from None
+    # Its depth is bounded whatever this process allows Python: libraries of the chain allow 100,000, and json crashes.
+    told = _JSON.validate_json(body)
     if not isinstance(told, dict):
         raise ValueError("a JSON-RPC answer is an object")
     if (error := told.get("error")) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -243,8 +244,17 @@ def test_what_is_no_number_of_a_block(provider: Behaviour, number: Any) -> None:
     assert (found.outcome, found.evidence["reason"]) == (Outcome.CRITICAL, "it answered without a block")
 
 
+@pytest.fixture
+def deep_recursion() -> Iterator[None]:
+    """What libraries of the chain allow in a process that has loaded them."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)
+    yield
+    sys.setrecursionlimit(before)
+
+
 @pytest.mark.parametrize("packed", [True, False])
-def test_a_packed_answer_or_a_deep_one_is_none(provider: Behaviour, packed: bool) -> None:
+def test_a_packed_answer_or_a_deep_one_is_none(provider: Behaviour, packed: bool, deep_recursion: None) -> None:
     provider.headers = {"Content-Encoding": "gzip"} if packed else {}
     body = gzip.compress(_block(16)) if packed else b"[" * 1_000_000
     provider.bodies["eth_getBlockByNumber"] = body
