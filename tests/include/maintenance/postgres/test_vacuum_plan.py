@@ -358,10 +358,12 @@ def test_what_does_not_fit_is_postponed_and_first_next_time(
         quiet.execute(f"DELETE FROM public.{name} WHERE x <= {dead}")
     flush_statistics(quiet)
     assert maintain_all("r0") == ["proven", "proven"]
-    warehouse.execute(
-        "UPDATE ops.maintenance_action SET applied = jsonb_set(applied, '{seconds}', '100')"
-        " WHERE resource = 'public.slow'"
-    )
+    for name, seconds in (("slow", "100"), ("worse", "1")):
+        warehouse.execute(
+            "UPDATE ops.maintenance_action SET applied = jsonb_set(applied, '{seconds}', %s::jsonb)"
+            " WHERE resource = %s",
+            (seconds, f"public.{name}"),
+        )
     for name, dead in (("slow", 400), ("worse", 600)):
         quiet.execute(f"DELETE FROM public.{name} WHERE x <= {dead}")
     flush_statistics(quiet)
