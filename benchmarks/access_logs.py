@@ -92,5 +92,5 @@ def _speed(name: str, goal: str, lines: int, seconds: float, peer: Cost | None) 
         f"{'' if peer.finished else 'over '}{peer.seconds:.2f} s, {peer.memory / 2**20:.0f} MiB",
         f"{'' if peer.finished else 'over '}{ratio:.1f}",
         goal,
-        ratio >= FASTER,
+        ratio >= FASTER if goal else None,
     )

@@ -20,7 +20,7 @@ PYTHON = ROOT / ".local" / "venv" / "bin" / "python"
 class Figure:
     """One measured figure. ``ours`` and ``peers`` carry their unit; ``holds`` is None when it was not measured.
 
-    One without a goal stands beside the others for comparison.
+    One without a goal stands beside the others for comparison; it neither holds nor not.
     """
 
     name: str
@@ -38,10 +38,10 @@ class Figure:
     @property
     def verdict(self) -> str:
         """Whether the goal holds, in words."""
+        if not self.goal and not self.why:
+            return "for comparison"
         if self.holds is None:
             return f"not measured: {self.why}"
-        if not self.goal:
-            return "for comparison"
         return "holds" if self.holds else "does not hold"
 
     def as_json(self) -> dict[str, Any]:

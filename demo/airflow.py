@@ -82,7 +82,7 @@ class Airflow:
                 "AIRFLOW__CORE__FERNET_KEY": kept["fernet_key"],
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.folder / "passwords.json"),
-                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": _with_driver(database_url),
+                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": with_driver(database_url),
                 "AIRFLOW__API__HOST": "127.0.0.1",
                 "AIRFLOW__API__PORT": str(self.port),
                 "AIRFLOW__API__BASE_URL": self.url,
@@ -271,7 +271,7 @@ class Airflow:
         raise StartError(f"Airflow has not read {', '.join(sorted(missing))} after {seconds:.0f} s")
 
 
-def _with_driver(url: str) -> str:
+def with_driver(url: str) -> str:
     """Return the URL of a database as Airflow's setting wants it."""
     return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", url)
 

@@ -303,8 +303,8 @@ def database(temporary: Path) -> Iterator[DuckDBPyConnection]:
         yield connection
 
 
-def create_macros(connection: DuckDBPyConnection) -> None:
-    """Define what the statements of log_lines.sql call."""
+def define_buckets(connection: DuckDBPyConnection) -> None:
+    """Define the macro bucket_of, which the view of access lines calls."""
     connection.execute(_STATEMENTS["bucket_of"])
 
 
@@ -315,7 +315,7 @@ def create_view(connection: DuckDBPyConnection, kind: Kind, paths: Iterable[str]
     """
     connection.execute(f"SET VARIABLE {kind}_paths = $paths", {"paths": list(paths)})
     if kind is Kind.ACCESS:
-        create_macros(connection)
+        define_buckets(connection)
         first, last = (window.start - _USUAL, window.end + _USUAL) if window else (None, None)
         connection.execute(_STATEMENTS["usual_hour"], {"first": first, "last": last})
         offsets = _offsets(window) if window else {}

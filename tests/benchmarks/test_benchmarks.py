@@ -62,7 +62,7 @@ def test_unknown_figure_is_told_in_one_sentence(tmp_path: Path, capsys: pytest.C
 def test_what_is_not_measured_never_holds() -> None:
     assert not_measured("a", "b", "why").verdict == "not measured: why"
     assert not_measured("a", "b", "why").holds is None
-    assert Figure("a", "1 s", "2 s", "2.0", "", False).verdict == "for comparison"
+    assert Figure("a", "1 s", "2 s", "2.0", "", None).verdict == "for comparison"
 
 
 def test_time_and_memory_are_those_of_the_measured_process() -> None:

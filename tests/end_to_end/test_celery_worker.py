@@ -9,11 +9,10 @@ import psutil
 import pytest
 import yaml
 
-from demo.airflow import WORKER, Airflow
+from demo.airflow import WORKER, Airflow, with_driver
 from demo.databases import Databases
 from demo.install import ROOT, VENV
-from demo.processes import Processes
-from tests.end_to_end.test_operating_day import until
+from tests.end_to_end.airflows import running_airflow, until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 
@@ -26,38 +25,26 @@ def airflow(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Airflow]:
     folder = tmp_path_factory.mktemp("celery")
-    databases.create("celery_airflow", "airflow")
     databases.create("celery_warehouse", "warehouse_owner", template=warehouse_template)
-    processes = Processes(folder / "processes.json")
     shared = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["x-airflow"]["environment"]
-    found = Airflow(
-        processes,
-        folder / "airflow",
-        database_url=databases.url("celery_airflow", "airflow"),
+    settings = {
+        **{key: shared[key] for key in ("AIRFLOW__CORE__EXECUTOR", "AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS")},
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",  # nothing else runs
+        "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{with_driver(databases.url('celery_airflow', 'airflow'))}",
+        "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{servers['redis']}/15",
+        "AIRFLOW__CELERY__WORKER_CONCURRENCY": "2",
+        "OPERATIONS__INCIDENTS__SPOOL": str(folder / "signals.jsonl"),
+    }
+    with running_airflow(
+        "celery",
+        databases,
+        folder,
         connections=databases.connections(warehouse="celery_warehouse", escrow="celery_warehouse"),
-        preferred_port=None,
-        settings={
-            "AIRFLOW__CORE__EXECUTOR": shared["AIRFLOW__CORE__EXECUTOR"],
-            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",  # nothing else runs
-            "AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS": shared["AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS"],
-            "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{databases.url('celery_airflow', 'airflow')}".replace(
-                "postgresql://", "postgresql+psycopg2://"
-            ),
-            "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{servers['redis']}/15",
-            "AIRFLOW__CELERY__WORKER_CONCURRENCY": "2",
-            "OPERATIONS__INCIDENTS__SPOOL": str(folder / "signals.jsonl"),
-        },
-    )
-    try:
-        found.prepare()
-        found.start("api-server", "scheduler", "dag-processor")
-        found.start(WORKER)
-        found.wait_for_dags({"incident_watch"})
+        settings=settings,
+        dags={"incident_watch"},
+        components=("api-server", "scheduler", "dag-processor", WORKER),
+    ) as found:
         yield found
-    finally:
-        found.stop()
-        processes.stop_all()
-    databases.drop("celery_airflow")
     databases.drop("celery_warehouse")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ import pytest
 from demo.airflow import Airflow, dag_names
 from demo.databases import Databases
 from demo.install import ROOT
-from demo.processes import Processes
 from include.settings import settings
+from tests.end_to_end.airflows import running_airflow, until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 
@@ -88,16 +88,6 @@ class World:
         return digest.hexdigest()
 
 
-def until(condition: Callable[[], Any], seconds: float) -> Any:
-    """Wait for a condition. Fails when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.5)
-    pytest.fail(f"not within {seconds:.0f} s")
-
-
 @pytest.fixture(scope="module")
 def world(
     servers: dict[str, int | str],
@@ -108,8 +98,7 @@ def world(
     from demo.platform import database, history
 
     folder = tmp_path_factory.mktemp("end-to-end")
-    for name, owner in (("e2e_airflow", "airflow"), ("e2e_escrow", "escrow_owner")):
-        databases.create(name, owner)
+    databases.create("e2e_escrow", "escrow_owner")
     databases.create("e2e_warehouse", "warehouse_owner", template=warehouse_template)
     connections = databases.connections(warehouse="e2e_warehouse", escrow="e2e_escrow")
     connections["AIRFLOW_CONN_PLATFORM_REDIS"] = f"redis://127.0.0.1:{servers['redis']}/0"
@@ -122,14 +111,12 @@ def world(
     database.install(escrow)
     writer = databases.url("e2e_warehouse", "warehouse_writer")
     history.generate(escrow, writer, folder / "platform_logs", first_day=DAYS[0], days=len(DAYS))
-    processes = Processes(folder / "processes.json")
-    airflow = Airflow(
-        processes,
-        folder / "airflow",
-        database_url=databases.url("e2e_airflow", "airflow"),
+    with running_airflow(
+        "e2e",
+        databases,
+        folder,
         connections=connections,
-        preferred_port=None,
-        parallelism=4,
+        dags=dag_names() | {"never_in_time", "quotes_a_connection"},
         settings={
             "OPERATIONS__RUNS__RETRY_DELAY_SECONDS": "1",
             "OPERATIONS__INCIDENTS__SPOOL": str(folder / "spool" / "signals.jsonl"),
@@ -142,18 +129,9 @@ def world(
                 [_bundle("dags-folder", ROOT / "dags"), _bundle("tests", Path(__file__).with_name("dags"))]
             ),
         },
-    )
-    try:
-        airflow.prepare()
-        airflow.start()
-        airflow.wait_for_dags(dag_names() | {"never_in_time", "quotes_a_connection"})
+    ) as airflow:
         yield World(airflow, databases.url("e2e_warehouse", "warehouse_reader"), escrow)
-    finally:
-        airflow.stop()
-        processes.stop_all()
-        left = [child for child in psutil.process_iter(["cmdline"]) if _belongs_to(child, folder)]
-        assert left == [], "something was left running"
-    for name in ("e2e_airflow", "e2e_escrow", "e2e_warehouse"):
+    for name in ("e2e_escrow", "e2e_warehouse"):
         databases.drop(name)
 
 
@@ -169,13 +147,6 @@ def _bundle(name: str, path: Path) -> dict[str, Any]:
         "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
         "kwargs": {"path": str(path)},
     }
-
-
-def _belongs_to(process: psutil.Process, folder: Path) -> bool:
-    try:
-        return bool(process.environ().get("AIRFLOW_HOME") == str(folder / "airflow"))
-    except (psutil.Error, OSError):
-        return False
 
 
 def _yesterday() -> str:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from include.maintenance.pruning import archive_lines
 from include.maintenance.pruning.columns import number_type, numbers_of, sent
@@ -37,7 +37,12 @@ if TYPE_CHECKING:
 
 CONNECTION = "archive"
 FORMAT = 3
-_FORMAT_BEFORE = 2
+HASHES = {
+    2: "sum of the MD5 sums of the rows' lines, both halves modulo 2^64",
+    FORMAT: "SHA-256 of the rows sorted by time and key, column by column",
+}
+"""What the content hash is in the files of each format that can be read."""
+
 _METADATA_KEY = "gold_escrow_archive"
 _COMPRESSION_LEVEL = 1  # of zstd: a higher one saves little on rows like these and takes much longer
 _DICTIONARY_SIZE = 5000  # of a column with more values the dictionary is made in vain: half of all writing
@@ -59,12 +64,16 @@ class ArchiveDamaged(MaintenanceFailed):
 
 @dataclass(frozen=True)
 class Written:
-    """A file that was compared with the source rows; its ``columns`` say in which Parquet type each is stored."""
+    """A file that was compared with the source rows; its ``columns`` say in which Parquet type each is stored.
+
+    Its format is that of the file that it was made from, where there was one.
+    """
 
     row_count: int
     content_hash: str
     file_sha256: str
     columns: list[dict[str, Any]]
+    format: int = FORMAT
 
 
 @dataclass(frozen=True)
@@ -123,8 +132,8 @@ def write(
 def _joined(batches: Sequence[str | bytes]) -> str | bytes:
     """A column of several batches as one value."""
     if isinstance(batches[0], bytes):
-        return b"".join(batch for batch in batches if isinstance(batch, bytes))
-    return archive_lines.ROW.join(batch for batch in batches if isinstance(batch, str))
+        return b"".join(cast("Sequence[bytes]", batches))
+    return archive_lines.ROW.join(cast("Sequence[str]", batches))
 
 
 def write_without(source: Content, path: Path, columns: Sequence[str], excluded: Sequence[Sequence[str]]) -> Written:
@@ -137,8 +146,19 @@ def write_without(source: Content, path: Path, columns: Sequence[str], excluded:
         connection.register("excluded", left_out)
         select = f"SELECT * FROM read_parquet({literal(str(source.path))}) AS a ANTI JOIN excluded ON {same}"  # noqa: S608
         _write(connection, select, path, source.metadata)
-    content = read(path)
-    return Written(content.row_count, content.content_hash, folders.file_sha256(path), source.metadata["columns"])
+    return compared(read(path))
+
+
+def compared(content: Content) -> Written:
+    """Return what is known of a file that holds rows which were compared before."""
+    metadata = content.metadata
+    return Written(
+        content.row_count,
+        content.content_hash,
+        folders.file_sha256(content.path),
+        metadata["columns"],
+        metadata["format"],
+    )
 
 
 def _write(connection: duckdb.DuckDBPyConnection, select: str, path: Path, metadata: dict[str, Any]) -> None:
@@ -174,7 +194,7 @@ def read(path: Path) -> Content:
                 "SELECT decode(value) FROM parquet_kv_metadata(?) WHERE decode(key) = ?", [str(path), _METADATA_KEY]
             ).fetchone()
             metadata = json.loads(found[0]) if found else {}
-            if metadata.get("format") not in (FORMAT, _FORMAT_BEFORE):
+            if metadata.get("format") not in HASHES:
                 raise ArchiveDamaged(f"{path.name} does not say what it holds, or was written in another format")
             described = metadata["columns"]
             columns = [_column(one) for one in described]
@@ -245,8 +265,11 @@ def _contents(
 ) -> tuple[int, list[str | bytes | None]]:
     """How many rows a file has, and each of its columns in the form in which it came from the server (columns.py).
 
-    ``order`` sorts the rows, which else stand as they do in the file.
+    ``order`` sorts the rows, which else stand as they do in the file: one thread aggregates them one after the other.
+    A column is None where nothing can be told: it has no value, or nulls in the place of numbers.
     """
+    import numpy
+
     described = metadata["columns"]
     kinds = {n: kind for n, one in enumerate(described) if metadata["numbers"] and (kind := number_type(_column(one)))}
     texts = [
@@ -260,7 +283,14 @@ def _contents(
     asked = ", ".join(f"{kind.number.format(quoted(described[n]['name']))} AS c{n}" for n, kind in kinds.items())
     numbers = connection.execute(f"SELECT {asked} {file} {order}").fetchnumpy() if kinds else {}
     found = iter(row[1:])
-    return row[0], [sent(kinds[n], numbers[f"c{n}"]) if n in kinds else next(found) for n in range(len(described))]
+    contents: list[str | bytes | None] = []
+    for n in range(len(described)):
+        if n not in kinds:
+            contents.append(next(found))
+        else:  # a masked number would be read as the one that numpy puts in its place
+            array = numbers[f"c{n}"]
+            contents.append(None if numpy.ma.is_masked(array) else sent(kinds[n], array))
+    return row[0], contents
 
 
 def _content_hash(

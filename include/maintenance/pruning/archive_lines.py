@@ -21,7 +21,6 @@ _HALF = 1 << 64
 SUMS = f"coalesce(sum((m & {_HALF - 1}::UHUGEINT)::HUGEINT), 0), coalesce(sum((m >> 64)::HUGEINT), 0)"
 """The two numbers that ``sum_text`` takes, of the MD5 sums ``m`` of lines (``md5_number(line)::UHUGEINT``)."""
 
-
 ROW_MARK = f"chr({ord(ROW)})"
 """The SQL of what the texts of a column are joined by."""
 

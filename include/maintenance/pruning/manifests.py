@@ -40,7 +40,7 @@ def put(
     """Write an archive's manifest beside its file; return its number in the chain and its SHA-256."""
     number = previous[0] + 1
     manifest = {
-        "format": archive_files.FORMAT,
+        "format": written.format,
         "archive": archive.archive_id,
         "number": number,
         "previous_manifest_sha256": previous[1],
@@ -52,7 +52,7 @@ def put(
         "file_bytes": scratch.with_suffix(".parquet").stat().st_size,
         "rows": archive.row_count,
         "content_hash": archive.content_hash,
-        "content_hash_is": "SHA-256 of the rows sorted by time and key, column by column",
+        "content_hash_is": archive_files.HASHES[written.format],
         "first_time": archive.first_created_at.isoformat(),
         "last_time": archive.last_created_at.isoformat(),
         "key_column": keys.column,

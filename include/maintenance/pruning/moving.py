@@ -76,7 +76,7 @@ def _moved(work: Work, source: Source, *, settled_only: bool) -> Iterator[Chunk]
     Three chunks at a time are on their way, each in another step, and one more may wait before each step: how long a
     step takes differs from chunk to chunk.
     """
-    with _threads() as (reader, archiver):
+    with _thread("read") as reader, _thread("archive") as archiver:
         read = _ahead(reader, _chunks(work, source, settled_only, None))
         archiver.submit(archive_files.prepare)  # while the first rows are read
         for chunk, record in _ahead(archiver, _archived(work, read)):
@@ -92,7 +92,7 @@ def _archived(work: Work, chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, Arch
 
 def chunks(work: Work, source: Source, settled_only: bool, after: Place | None = None) -> Iterator[Chunk]:
     """Read chunk after chunk, some ahead."""
-    with _threads() as (reader, _):
+    with _thread("read") as reader:
         yield from _ahead(reader, _chunks(work, source, settled_only, after))
 
 
@@ -103,17 +103,13 @@ def _chunks(work: Work, source: Source, settled_only: bool, after: Place | None)
 
 
 @contextmanager
-def _threads() -> Iterator[tuple[ThreadPoolExecutor, ThreadPoolExecutor]]:
-    """A thread to read in and one to archive in; at the end they finish what they are at, and begin nothing more."""
-    with (
-        ThreadPoolExecutor(1, "read", _stand_back) as reader,
-        ThreadPoolExecutor(1, "archive", _stand_back) as archiver,
-    ):
+def _thread(name: str) -> Iterator[ThreadPoolExecutor]:
+    """A thread to work in; at the end it finishes what it is at, and begins nothing more."""
+    with ThreadPoolExecutor(1, name, _stand_back) as thread:
         try:
-            yield reader, archiver
+            yield thread
         finally:
-            archiver.shutdown(cancel_futures=True)
-            reader.shutdown(cancel_futures=True)
+            thread.shutdown(cancel_futures=True)
 
 
 def _stand_back() -> None:

@@ -134,7 +134,7 @@ def snapshot(connection: psycopg.Connection[Any]) -> str:
 def keep_memory(connection: psycopg.Connection[Any]) -> None:
     """Let the server's process and this one keep the memory of a batch for the next one (see rows.sql)."""
     connection.execute(_STATEMENTS["keep_memory"])
-    bytes(_KEPT_BYTES)
+    bytes(_KEPT_BYTES)  # freed at once: that is all
 
 
 def read(

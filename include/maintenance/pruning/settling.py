@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from include.maintenance.pruning import archive_files, moving, rows
-from include.maintenance.pruning.archive_files import ArchiveDamaged, Content, Written
+from include.maintenance.pruning.archive_files import ArchiveDamaged, Content
 from include.maintenance.pruning.manifests import Keys
 from include.maintenance.pruning.sources import Source
 from include.maintenance.pruning.work import Waits, Work
@@ -152,6 +152,6 @@ def all_there(work: Work, record: Archive, content: Content) -> bool:
 def _verified_again(work: Work, record: Archive, content: Content) -> Archive:
     """Give a compared file its manifest again and record it as verified."""
     archived = archive_files.keys(content, [work.source.key_column, work.source.time_column])
-    written = Written(record.row_count, record.content_hash, record.file_sha256, content.metadata["columns"])
+    written = archive_files.compared(content)
     keys = Keys(work.source.key_column, archived[0][0], archived[-1][0])
     return moving.verified(work, record, written, keys, content.path)

@@ -22,7 +22,7 @@ seconds = st.decimals(min_value="0.000001", max_value=9_999_999, places=6).filte
 @cache
 def macros() -> duckdb.DuckDBPyConnection:
     session = duckdb.connect(config={"threads": 1})
-    log_lines.create_macros(session)
+    log_lines.define_buckets(session)
     return session
 
 

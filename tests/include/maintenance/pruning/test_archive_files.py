@@ -108,6 +108,8 @@ def test_a_file_of_the_format_before_is_read_with_its_own_hash(tmp_path: Path) -
     low, high = (sum(int.from_bytes(one[n : n + 8], "little") for one in digests) % 2**64 for n in (0, 8))
     content = archive_files.read(old)
     assert (content.row_count, content.content_hash) == (4, f"{low:016x}{high:016x}")
+    written = archive_files.write_without(content, tmp_path / "rest.parquet", ["k"], [("7",)])
+    assert (written.row_count, written.format, len(written.content_hash)) == (3, 2, 32), "its manifest says which hash"
     assert archive_files.sum_of_rows(content) == content.content_hash
     assert archive_files.sum_of_rows(archive_files.read(path)) == content.content_hash
 
@@ -117,3 +119,16 @@ def test_a_null_where_none_may_be_is_damage(tmp_path: Path) -> None:
     never = [*COLUMNS[:2], Column("word", "text", not_null=True, generated=False)]
     with pytest.raises(ArchiveDamaged, match="differ from the source rows after they were written, in word"):
         _write(tmp_path / "a.parquet", ROWS, never)
+
+
+def test_a_null_in_the_place_of_a_number_is_damage(tmp_path: Path) -> None:
+    """Also where the number was the one that numpy puts there."""
+    rows: list[tuple[int, int, str | None]] = [(0, 999_999, "one")]
+    path, other = tmp_path / "a.parquet", tmp_path / "b.parquet"
+    expected = _write(path, rows)
+    told = json.dumps(archive_files.read(path).metadata).replace("'", "''")
+    duckdb.sql(
+        f"COPY (SELECT * REPLACE (NULL::BIGINT AS k) FROM '{path}') TO '{other}' "
+        f"(FORMAT parquet, KV_METADATA {{gold_escrow_archive: '{told}'}})"
+    )
+    assert archive_files.read(other).content_hash != expected
