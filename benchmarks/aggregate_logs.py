@@ -7,18 +7,17 @@ so a worker forks a task. It forks several, one after the other as a worker does
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import sys
-import time
-from importlib import import_module
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter
 
+from benchmarks import worker
 from benchmarks.access_log_lines import DAY
 from include.platform.logs import open_folder
 from include.reporting import traffic_day
@@ -41,29 +40,8 @@ def main(folder: str, report: str) -> None:
 
 def seconds_as_task(folder: str, report: str) -> float:
     """Return the least seconds of forked processes, from the fork to the end. Raises RuntimeError when one fails."""
-    from plugins import preload
-
-    for name in (*preload.MODULES, *preload.OWN_MODULES):
-        import_module(name)
-    gc.freeze()  # as Airflow's LocalExecutor does: what is loaded stays shared
-    return min(_seconds_of_a_task(folder, report) for _ in range(TASKS))
-
-
-def _seconds_of_a_task(folder: str, report: str) -> float:
-    started = time.perf_counter()
-    child = os.fork()
-    if child == 0:
-        try:
-            main(folder, report)
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-            os._exit(1)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    seconds = time.perf_counter() - started
-    if status:
-        raise RuntimeError(f"the forked process ended with {os.waitstatus_to_exitcode(status)}")
-    return seconds
+    with worker.loaded():
+        return min(worker.seconds_of_a_task(partial(main, folder, report)) for _ in range(TASKS))
 
 
 if __name__ == "__main__":

@@ -18,9 +18,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import worker
 from benchmarks.figures import ROOT, CommandFailedError, Figure
 from benchmarks.scratch import environment, scratch_databases
 from demo.databases import Databases
@@ -197,15 +199,9 @@ def _ours(folder: Path, what: str) -> _Measured:
 
 
 def _prune_here() -> _Measured:
-    import duckdb
-    import fsspec.implementations.local  # noqa: F401 - loaded before the clock starts, as in a worker
-    import numpy  # noqa: F401
-    import psycopg  # noqa: F401
-
     from include.maintenance.pruning import prune
     from include.settings import settings
 
-    duckdb.execute("SELECT 1")
     settings()  # a task's DAG file has read them
     started = time.perf_counter()
     done = prune.prune(_rule(), "benchmark", dry_run=False, now=CUT_OFF + timedelta(days=KEEP_DAYS))
@@ -243,18 +239,21 @@ def _rule() -> Prune:
         time_column="created_at",
         key_column="audit_log_id",
         keep_days=KEEP_DAYS,
-        batch_rows=10_000,
+        batch_rows=15_000,
     )
 
 
 def _writer(beside: Path | None) -> list[float]:
-    """Commit rows of today at a steady pace for some seconds, or beside a process; milliseconds of each commit."""
+    """Commit rows of today at a steady pace for some seconds, or beside a task; milliseconds of each commit."""
     from include import connections
 
     process = None
     if beside is not None:
-        command = [sys.executable, "-m", "benchmarks.prune", beside.name, str(beside.with_suffix(".json"))]
-        process = subprocess.Popen(command, cwd=ROOT)
+        target = beside.with_suffix(".json")
+        _begun(target).unlink(missing_ok=True)
+        process = subprocess.Popen([sys.executable, "-m", "benchmarks.prune", beside.name, str(target)], cwd=ROOT)
+        while not _begun(target).exists() and process.poll() is None:
+            time.sleep(0.001)
     took, until = [], time.monotonic() + 4
     try:
         with connections.postgres("platform_db_maintenance", autocommit=True) as connection:
@@ -288,7 +287,17 @@ def _compute_here() -> _Measured:
     return _Measured(2, 0)
 
 
-if __name__ == "__main__":
+def _as_a_task(side: str, target: Path) -> None:
+    """Do one side's work; say when it begins, and at the end what it took."""
     sides = {"prune": _prune_here, "delete": _delete_here, "naive": _naive_here, "compute": _compute_here}
-    measured = sides[sys.argv[1]]()
-    Path(sys.argv[2]).write_text(json.dumps(vars(measured)))
+    _begun(target).touch()
+    target.write_text(json.dumps(vars(sides[side]())))
+
+
+def _begun(target: Path) -> Path:
+    return target.with_suffix(".begun")
+
+
+if __name__ == "__main__":
+    with worker.loaded():
+        worker.seconds_of_a_task(partial(_as_a_task, sys.argv[1], Path(sys.argv[2])))

@@ -28,7 +28,7 @@ class Prune(Section):
     key_column: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
     keep_days: Days
     batch_rows: Annotated[int, Field(ge=1, le=1_000_000)]
-    archive_rows: Annotated[int, Field(ge=1, le=5_000_000)] = 100_000
+    archive_rows: Annotated[int, Field(ge=1, le=5_000_000)] = 150_000
     largest_replica_lag_seconds: Annotated[float, Field(gt=0)] = 10.0
     largest_replica_lag_bytes: Annotated[int, Field(gt=0)] = 256 * 1024 * 1024
     longest_pause_seconds: Annotated[float, Field(ge=0, le=86_400)] = 900.0

@@ -32,6 +32,7 @@ MODULES = (
     "psycopg.types.json",
     "jinja2",
     "duckdb",
+    "numpy.ma",  # DuckDB asks for it, too, with the first numbers that it hands over
     "fsspec.implementations.local",
 )
 """Packages of others."""
@@ -94,6 +95,9 @@ def _hand_over(kept: dict[str, ModuleType], stamps: dict[Path, _Stamp]) -> None:
 
 def load() -> None:
     """Load the modules for the processes that are forked from this one. Never raises."""
+    # No task multiplies matrices. The threads that numpy's library starts for that would turn idle rounds first, and a
+    # process with threads should not be forked.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for name in MODULES:
         try:
             import_module(name)

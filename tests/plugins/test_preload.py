@@ -38,6 +38,15 @@ print('duckdb' in sys.modules)
 """
 
 
+_THREADS = """
+import os
+from plugins.preload import Preloader
+before = len(os.listdir('/proc/self/task'))
+Preloader().on_starting()
+print(len(os.listdir('/proc/self/task')) - before)
+"""
+
+
 _FORKED = """
 import os, sys
 from plugins import preload
@@ -115,6 +124,12 @@ def test_every_module_is_loaded_where_tasks_are_forked(tmp_path: Path) -> None:
     before, after = map(int, counts.split())
     assert before < after == len(MODULES)
     assert own == "[]", "the component itself does not hold on to the collection's own code"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists a process's threads there")
+def test_what_is_loaded_starts_no_threads(tmp_path: Path) -> None:
+    """A process that has some should not be forked, and Python says so from 3.12 on."""
+    assert _run(_THREADS, "LocalExecutor", tmp_path)[-1] == "0"
 
 
 def test_nothing_is_loaded_where_tasks_run_elsewhere(tmp_path: Path) -> None:

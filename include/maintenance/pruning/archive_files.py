@@ -20,10 +20,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from include.maintenance.pruning import archive_lines
-from include.maintenance.pruning.columns import number_type, numbers_of, sent
+from include.maintenance.pruning.columns import equal, number_type, numbers_of, sent
 from include.maintenance.pruning.columns import values as number_values
 from include.outcome import ConfigurationError, MaintenanceFailed
 from include.platform import folders
@@ -103,8 +103,8 @@ def write(
     their types; its ``time_column`` and ``key_column`` name the order of the content hash. Raises ArchiveDamaged when
     the file is not equal to the rows.
     """
-    came = [_joined(column) for column in zip(*batches, strict=True)]
-    as_numbers = any(isinstance(column, bytes) for column in came)
+    came = list(zip(*batches, strict=True))
+    as_numbers = any(isinstance(column[0], bytes) for column in came)
     stored = [_native_type(column) for column in columns]
     different: list[int] = []
     with _source(columns, batches, escaped) as (connection, source, values):
@@ -117,23 +117,16 @@ def write(
             )
             _write(connection, f"SELECT {selected} FROM {source}", path, metadata)  # noqa: S608 - quoted names
             row_count, again = _contents(connection, path, metadata)
-            different = [n for n, (one, other) in enumerate(zip(came, again, strict=True)) if one != other]
+            different = [n for n, (one, other) in enumerate(zip(came, again, strict=True)) if not equal(one, other)]
             if not different:
                 content_hash = _content_hash(connection, path, metadata, again)
                 return Written(row_count, content_hash, folders.file_sha256(path), described)
             # A value whose native type gives another text, most likely: its column is stored as text then.
             stored = [
-                "VARCHAR" if n in different and isinstance(came[n], str) else kind for n, kind in enumerate(stored)
+                "VARCHAR" if n in different and isinstance(came[n][0], str) else kind for n, kind in enumerate(stored)
             ]
     names = ", ".join(columns[n].name for n in different)
     raise ArchiveDamaged(f"the rows of {path.name} differ from the source rows after they were written, in {names}")
-
-
-def _joined(batches: Sequence[str | bytes]) -> str | bytes:
-    """A column of several batches as one value."""
-    if isinstance(batches[0], bytes):
-        return b"".join(cast("Sequence[bytes]", batches))
-    return archive_lines.ROW.join(cast("Sequence[str]", batches))
 
 
 def write_without(source: Content, path: Path, columns: Sequence[str], excluded: Sequence[Sequence[str]]) -> Written:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from include.maintenance.pruning.archive_lines import ROW
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -85,6 +87,20 @@ def sent(kind: NumberType, native: Any) -> bytes:
     """Return what ``values`` made a numpy array from, as one value."""
     content: bytes = (native if kind.offset is None else native - _UNIX).astype(kind.dtype).tobytes()
     return content
+
+
+def equal(batches: Sequence[str] | Sequence[bytes], whole: str | bytes | None) -> bool:
+    """Tell whether the values of several batches are those of one value, without a copy of either."""
+    if whole is None:
+        return False
+    mark: Any = ROW if isinstance(whole, str) else b""
+    place = 0
+    for number, batch in enumerate(batches):
+        before = mark if number else mark[:0]
+        if not (whole.startswith(before, place) and whole.startswith(batch, place + len(before))):  # type: ignore[arg-type]
+            return False
+        place += len(before) + len(batch)
+    return place == len(whole)
 
 
 def numbers_of(kind: NumberType, sent: bytes) -> Any:

@@ -228,7 +228,9 @@ def _apply(work: Work, action: actions.Action, route: Route, unproven: tuple[int
     held = work.holds()
     after = _older(work, route, held)
     with database.errors_named(f"pruning of {action.resource}"):  # also where there are too many to be counted
-        left = any(rows.read(work.platform, source, None, 1, held, began) for source in route.by_rows)
+        left = after["rows_older"] > 0 and any(
+            rows.read(work.platform, source, None, 1, held, began) for source in route.by_rows
+        )
     files, archived = archives.deleted_since(work.warehouse, action.resource, action.planned_at)
     still = after["rows_free"]
     proof = {

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from include.maintenance.pruning import archive_files, archive_lines, prune, rows, sources
+from include.maintenance.pruning import archive_files, archive_lines, columns, prune, rows, sources
 from include.maintenance.pruning.restore import restore
 from include.maintenance.pruning.rows import Batch
 from include.maintenance.pruning.sources import Source
@@ -125,3 +127,17 @@ def test_a_promise_of_no_nulls_that_was_never_checked(platform: psycopg.Connecti
     platform.execute("ALTER TABLE public.numbers ADD CONSTRAINT k_set NOT NULL k NOT VALID")
     with pytest.raises(ConfigurationError, match=r"numbers\.k does not identify a row; it must be NOT NULL"):
         _source(platform)
+
+
+_TEXTS = st.text(alphabet="ab\x1e", max_size=9)
+
+
+@given(st.lists(_TEXTS, min_size=1, max_size=4), _TEXTS)
+def test_batches_are_equal_to_one_value_exactly_where_they_are_when_joined(batches: list[str], other: str) -> None:
+    whole = "\x1e".join(batches)
+    assert columns.equal(batches, whole)
+    assert columns.equal(batches, other) == (other == whole)
+    assert not columns.equal(batches, None)
+    sent, numbers = [batch.encode() for batch in batches], "".join(batches).encode()
+    assert columns.equal(sent, numbers)
+    assert columns.equal(sent, other.encode()) == (other.encode() == numbers)
