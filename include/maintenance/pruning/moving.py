@@ -39,6 +39,9 @@ _LARGEST_CHUNK = 128 * 1024 * 1024  # bytes or characters
 _STRETCHES_PER_BATCH = 10
 _Item = TypeVar("_Item")
 _NICENESS = 10
+_FIRST_OF_SEVERAL = 4  # how many times smaller the first of several chunks is
+_SMALL_CHUNK = 10_000  # rows that take as long as a file does whatever it holds
+_FIRST_OF_SEVERAL = 4  # how many times smaller it is
 _AHEAD = 2  # chunks that a step may be ahead of the next one, the one that it is at among them
 
 
@@ -97,9 +100,13 @@ def chunks(work: Work, source: Source, settled_only: bool, after: Place | None =
 
 
 def _chunks(work: Work, source: Source, settled_only: bool, after: Place | None) -> Iterator[Chunk]:
-    while chunk := read_chunk(work, source, after, settled_only):
+    """Read chunk after chunk; the first is small where others follow, as nothing can be deleted before it is read."""
+    most = work.rule.archive_rows
+    if work.rows_expected > most > _SMALL_CHUNK:
+        most = max(most // _FIRST_OF_SEVERAL, _SMALL_CHUNK)
+    while chunk := read_chunk(work, source, after, settled_only, most):
         yield chunk
-        after = chunk.last
+        after, most = chunk.last, work.rule.archive_rows
 
 
 @contextmanager
@@ -145,7 +152,7 @@ def _has_rows(work: Work, source: Source) -> bool:
             return True  # move_compared, which comes to them then, tells why
 
 
-def read_chunk(work: Work, source: Source, after: Place | None, settled_only: bool) -> Chunk | None:
+def read_chunk(work: Work, source: Source, after: Place | None, settled_only: bool, most_rows: int) -> Chunk | None:
     """Read the rows of the next archive in batches, each a short transaction; None when there are no more."""
     import psycopg
 
@@ -153,8 +160,8 @@ def read_chunk(work: Work, source: Source, after: Place | None, settled_only: bo
     held, size = work.holds() if source.cut_off is not None else (), 0
     with database.errors_named(f"pruning of {source.name}"):
         chunk = Chunk(source, rows.snapshot(work.reader) if settled_only else None)
-        while chunk.rows < work.rule.archive_rows and size < _LARGEST_CHUNK:
-            limit = min(work.reading.size, work.rule.archive_rows - chunk.rows)
+        while chunk.rows < most_rows and size < _LARGEST_CHUNK:
+            limit = min(work.reading.size, most_rows - chunk.rows)
             try:
                 batch = None
                 with work.reading.measured(lambda: batch.rows if batch else 0):  # noqa: B023 - called at once

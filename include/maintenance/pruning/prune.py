@@ -12,7 +12,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,8 +131,8 @@ def _attempt(
 
     with (
         nullcontext(warehouse) if warehouse else _alone(rule.table) as locked,
+        _reader_coming() as reader,
         database.maintenance_session() as platform,
-        database.maintenance_session() as reader,
     ):
         source = sources.look_up(platform, rule.table, rule.time_column, rule.key_column, cut_off or datetime.now(UTC))
         _check_encoding(platform.info.parameter_status("server_encoding"), source.name)
@@ -138,7 +140,7 @@ def _attempt(
             work = Work(
                 rule,
                 platform,
-                reader,
+                reader.result(),
                 locked,
                 source,
                 folders.open_folder(archive_files.CONNECTION),
@@ -150,13 +152,25 @@ def _attempt(
             )
             try:
                 platform.execute("SET synchronous_commit = on")  # whatever the server's own setting is
-                rows.keep_memory(reader)
                 yield work
             except psycopg.DataError as error:
                 raise ConfigurationError(
                     f"pruning of {source.name}: {error.diag.message_primary}; correct the legal hold or the row that "
                     "it speaks of"
                 ) from None
+
+
+@contextmanager
+def _reader_coming() -> Iterator[Future[psycopg.Connection[Any]]]:
+    """Open the connection that reads in another thread: it takes as long as looking the table up."""
+
+    def reader() -> psycopg.Connection[Any]:
+        connection = opened.enter_context(database.maintenance_session())
+        rows.keep_memory(connection)
+        return connection
+
+    with ExitStack() as opened, ThreadPoolExecutor(1, "open") as thread:
+        yield thread.submit(copy_context().run, reader)
 
 
 @contextmanager
@@ -220,6 +234,7 @@ def _apply(work: Work, action: actions.Action, route: Route, unproven: tuple[int
         work.throttle.check()
         began = rows.snapshot(work.platform)
     moved = partitions.move_all(work, route)
+    work.rows_expected = action.plan["rows_older"]
     for source in route.by_rows:
         moving.move(work, source)
     if work.ended_early and not work.failures:

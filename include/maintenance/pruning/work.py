@@ -43,8 +43,9 @@ class Work:
 
     ``reading``, ``deleting`` and ``looking`` measure the transactions of each. ``ends_at`` is the moment of the
     monotonic clock from which no further archive is begun, ``ended_early`` tells that something was left for the next
-    attempt then. ``failures`` keep the act from being proven, and nothing else from its turn; ``gone`` are partitions
-    that are no more, of archives that were settled.
+    attempt then. ``rows_expected`` is how many rows are planned to be deleted one by one, maybe by an estimate.
+    ``failures`` keep the act from being proven, and nothing else from its turn; ``gone`` are partitions that are no
+    more, of archives that were settled.
     """
 
     rule: Prune
@@ -59,6 +60,7 @@ class Work:
     deleting: Batches
     looking: Batches = field(default_factory=lambda: Batches(1))
     ends_at: float = math.inf
+    rows_expected: int = field(default=0, init=False)
     ended_early: bool = field(default=False, init=False)
     failures: list[str] = field(default_factory=list, init=False)
     gone: list[str] = field(default_factory=list, init=False)

@@ -210,7 +210,7 @@ def test_what_was_deleted_is_on_the_disk_also_when_the_last_batch_deleted_nothin
     filled: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
     with prune._attempt(rule(batch_rows=5, archive_rows=100), CUT_OFF) as work:
-        chunk = moving.read_chunk(work, work.source, None, settled_only=True)
+        chunk = moving.read_chunk(work, work.source, None, True, work.rule.archive_rows)
         assert chunk is not None
         moving.archive(work, chunk)
         work.deleting.size = 5
