@@ -42,7 +42,7 @@ def test_a_bound_of_pruning_goes_for_every_table(configured: Maintenance) -> Non
     ]
     assert maintenance.cache == configured.cache.model_copy(update={"pause_milliseconds": 5.0})
     assert maintenance.logs == configured.logs
-    assert configured.prune[0].batch_rows == 10000, "the configuration itself stays"
+    assert configured.prune[0].batch_rows == 15_000, "the configuration itself stays"
 
 
 @pytest.mark.parametrize(
