@@ -10,6 +10,8 @@ rounds for the writer, the longest transaction of all for the bound.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -232,15 +234,11 @@ def _delete_here() -> _Measured:
 
 
 def _rule() -> Prune:
-    from include.maintenance_sections import Prune
+    """The rule of the configuration, whose columns the table has but for those of legal holds."""
+    from include.settings import settings
 
-    return Prune(
-        table="public.audit_logs",
-        time_column="created_at",
-        key_column="audit_log_id",
-        keep_days=KEEP_DAYS,
-        batch_rows=15_000,
-    )
+    [rule] = settings().maintenance.prune
+    return rule.model_copy(update={"keep_days": KEEP_DAYS, "hold_columns": []})
 
 
 def _writer(beside: Path | None) -> list[float]:
@@ -251,7 +249,8 @@ def _writer(beside: Path | None) -> list[float]:
     if beside is not None:
         target = beside.with_suffix(".json")
         _begun(target).unlink(missing_ok=True)
-        process = subprocess.Popen([sys.executable, "-m", "benchmarks.prune", beside.name, str(target)], cwd=ROOT)
+        command = [sys.executable, "-m", "benchmarks.prune", beside.name, str(target)]
+        process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)  # and with it what it forks
         while not _begun(target).exists() and process.poll() is None:
             time.sleep(0.001)
     took, until = [], time.monotonic() + 4
@@ -264,7 +263,7 @@ def _writer(beside: Path | None) -> list[float]:
                 time.sleep(0.005)
     finally:
         if process is not None and process.poll() is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if process is not None and process.returncode:
         raise CommandFailedError(f"what ran beside the writer ended with {process.returncode}")

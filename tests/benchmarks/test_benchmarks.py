@@ -1,6 +1,7 @@
 """The harness tells what it measured and never more than that; the measured code gives the right figures."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from decimal import Decimal
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as harness
-from benchmarks import access_log_lines, access_logs, dag_import, log_rotation
+from benchmarks import access_log_lines, access_logs, dag_import, log_rotation, worker
 from benchmarks.figures import CommandFailedError, Cost, Figure, cost_of, not_measured
 from tests.include.reporting.traffic_recount import recount
 
@@ -135,3 +136,11 @@ def test_rotation_is_measured_on_the_same_log_and_told_when_the_peer_is_missing(
     (tmp_path / "logs" / "access.log").write_text("not rotated\n")
     with pytest.raises(CommandFailedError, match=r"did not become one .gz file but \['access.log'\]"):
         log_rotation._only(tmp_path / "logs", ".gz")
+
+
+def test_a_task_has_a_process_of_its_own(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    assert worker.seconds_of_a_task(lambda: told.write_text(f"{os.getppid()}")) > 0
+    assert told.read_text() == f"{os.getpid()}"
+    with pytest.raises(RuntimeError, match="the forked process ended with 1"):
+        worker.seconds_of_a_task(lambda: told.rename(tmp_path / "no folder" / "told"))

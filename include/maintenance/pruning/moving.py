@@ -102,7 +102,7 @@ def chunks(work: Work, source: Source, settled_only: bool, after: Place | None =
 def _chunks(work: Work, source: Source, settled_only: bool, after: Place | None) -> Iterator[Chunk]:
     """Read chunk after chunk; the first is small where others follow, as nothing can be deleted before it is read."""
     most = work.rule.archive_rows
-    if work.rows_expected > most > _SMALL_CHUNK:
+    if settled_only and work.rows_expected > most > _SMALL_CHUNK:
         most = max(most // _FIRST_OF_SEVERAL, _SMALL_CHUNK)
     while chunk := read_chunk(work, source, after, settled_only, most):
         yield chunk

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
-from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,7 +161,10 @@ def _attempt(
 
 @contextmanager
 def _reader_coming() -> Iterator[Future[psycopg.Connection[Any]]]:
-    """Open the connection that reads in another thread: it takes as long as looking the table up."""
+    """Open the connection that reads in another thread: it takes as long as looking the table up.
+
+    Its result raises as ``database.maintenance_session`` does.
+    """
 
     def reader() -> psycopg.Connection[Any]:
         connection = opened.enter_context(database.maintenance_session())
@@ -170,7 +172,7 @@ def _reader_coming() -> Iterator[Future[psycopg.Connection[Any]]]:
         return connection
 
     with ExitStack() as opened, ThreadPoolExecutor(1, "open") as thread:
-        yield thread.submit(copy_context().run, reader)
+        yield thread.submit(reader)
 
 
 @contextmanager

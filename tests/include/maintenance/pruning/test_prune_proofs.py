@@ -138,6 +138,20 @@ def test_looking_for_what_is_left_walks_past_the_deleted_rows_of_one_archive_onl
         work.reader.execute("ROLLBACK")
 
 
+@pytest.mark.parametrize(("archive_rows", "expected"), [(20, [5, 18]), (22, [5, 18]), (23, [23])])
+def test_the_first_of_several_files_is_small(
+    filled: psycopg.Connection,
+    warehouse: psycopg.Connection,
+    environment: pytest.MonkeyPatch,
+    archive_rows: int,
+    expected: list[int],
+) -> None:
+    environment.setattr(moving, "_SMALL_CHUNK", 3)
+    prune.prune(rule(archive_rows=archive_rows), "r1", dry_run=False, now=NOW)
+    found = warehouse.execute("SELECT row_count FROM ops.archive ORDER BY first_created_at").fetchall()
+    assert [row_count for (row_count,) in found] == expected
+
+
 def test_what_was_not_moved_is_noticed_also_where_there_are_too_many_to_be_counted(
     filled: psycopg.Connection, warehouse: psycopg.Connection, environment: pytest.MonkeyPatch
 ) -> None:
